@@ -1,0 +1,3 @@
+"""vouchgate: zero trust for AI systems, decided on fresh, signed evidence."""
+
+__version__ = "0.1.0"

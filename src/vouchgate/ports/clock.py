@@ -1,0 +1,54 @@
+"""The clock: wall time that never runs below the last cosigned log time, nor faster than monotonic time plus `MAX_LEAD_MS`.
+
+Rules
+1. `now()` is wall time, but never less than what it returned before, nor less than `floor`.
+2. If wall time has gained more than `MAX_LEAD_MS` on monotonic time since the start (or the last `accept`), the clock is frozen: `now()`
+   goes on by monotonic time, `trouble` says so, and issuing and renewing stop until a person accepts the new time.
+3. A step back is only slept through: `now()` goes on by monotonic time, and `trouble` names the step if it is over the bound.
+"""
+
+from __future__ import annotations
+
+import time
+
+from vouchgate.vocabulary.vouches import UnixMillis
+
+MAX_LEAD_MS = 2_000
+"""Milliseconds that wall time may gain on monotonic time before a person is asked; NTP slews stay far below."""
+
+
+class Clock:
+    """The one source of time. Not shared between processes: each builds its own with the floor it knows."""
+
+    def __init__(self, floor: UnixMillis = UnixMillis(0), *, wall: object = None, monotonic: object = None) -> None:
+        self._wall = wall or time.time_ns
+        self._monotonic = monotonic or time.monotonic_ns
+        self._floor = int(floor)
+        self._anchor_wall = self._wall() // 1_000_000  # type: ignore[operator]
+        self._anchor_mono = self._monotonic() // 1_000_000  # type: ignore[operator]
+        self._last = max(self._anchor_wall, self._floor)
+        self.trouble = ""
+        if self._anchor_wall + MAX_LEAD_MS < self._floor:
+            self.trouble = f"the machine's clock is {self._floor - self._anchor_wall} ms behind the last cosigned log time"
+
+    def now(self) -> UnixMillis:
+        """Milliseconds since the epoch, by the rules above."""
+        wall = self._wall() // 1_000_000  # type: ignore[operator]
+        steady = self._anchor_wall + self._monotonic() // 1_000_000 - self._anchor_mono  # type: ignore[operator]
+        if abs(wall - steady) > MAX_LEAD_MS:
+            self.trouble = f"the machine's clock moved by {wall - steady} ms against the steady clock"
+            wall = steady
+        elif self._last > self._floor or wall >= self._floor:
+            self.trouble = ""
+        self._last = max(self._last, wall, self._floor)
+        return UnixMillis(self._last)
+
+    def raise_floor(self, floor: UnixMillis) -> None:
+        """A newer cosigned log time is known."""
+        self._floor = max(self._floor, int(floor))
+
+    def accept(self) -> None:
+        """A person says that the machine's clock is right now."""
+        self._anchor_wall = self._wall() // 1_000_000  # type: ignore[operator]
+        self._anchor_mono = self._monotonic() // 1_000_000  # type: ignore[operator]
+        self.trouble = ""

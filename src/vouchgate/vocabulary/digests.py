@@ -1,0 +1,54 @@
+"""Digests: what content is called.
+
+A file's digest is the plain SHA-256 of its bytes, so that every other tool agrees on it. The other kinds hash a structure, not a file;
+their text form carries the kind (`sha256-tree:...`) and their preimage starts with a domain tag, so no file can pass for a tree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Literal
+
+from vouchgate.vocabulary.errors import InvalidInput
+from vouchgate.vocabulary.wire import Noun
+
+DigestKind = Literal["file", "tree", "manifest", "composite"]
+_TEXT = re.compile(r"sha256(?:-(tree|manifest|composite))?:([0-9a-f]{64})\Z")
+
+
+class Digest(Noun, kw_only=True):
+    """The name of some content."""
+
+    algorithm: Literal["sha256"] = "sha256"
+    value: str
+    """64 lower-case hexadecimal digits."""
+    kind: DigestKind = "file"
+    size: int = 0
+    """Bytes of the content (for structures: of all their files); 0 where it is not known."""
+
+    @property
+    def text(self) -> str:
+        """`sha256:<hex>` for a file, `sha256-<kind>:<hex>` for a structure. Size is not part of the name."""
+        return f"sha256:{self.value}" if self.kind == "file" else f"sha256-{self.kind}:{self.value}"
+
+
+def parse_digest(text: str, *, size: int = 0) -> Digest:
+    """Read `sha256:<hex>` or `sha256-tree:<hex>`. Raises `InvalidInput`."""
+    match = _TEXT.match(text)
+    if not match:
+        raise InvalidInput(f"`{text[:100]}` is not a digest", remedy="write sha256:<64 lower-case hexadecimal digits>")
+    return Digest(value=match[2], kind=match[1] or "file", size=size)  # type: ignore[arg-type]
+
+
+def structure_digest(kind: DigestKind, body: bytes, *, size: int = 0) -> Digest:
+    """Hash a structure's canonical bytes under its kind's domain tag."""
+    if kind == "file":
+        raise InvalidInput("a file is hashed as it is", remedy="use `file_digest`")
+    tagged = hashlib.sha256(b"vouchgate/" + kind.encode() + b"/v1\x00" + body)
+    return Digest(value=tagged.hexdigest(), kind=kind, size=size)
+
+
+def file_digest(data: bytes) -> Digest:
+    """Hash a file's bytes."""
+    return Digest(value=hashlib.sha256(data).hexdigest(), size=len(data))
