@@ -21,11 +21,7 @@ from vouchgate.vocabulary.frames import HEADER_BYTES, body_length, frame, read_a
 DEFAULT_TIMEOUT_SECONDS = 5.0
 """A process on the same machine that has not answered by then is treated as dead."""
 
-_TYPES = {
-    kind.code: kind
-    for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, errors.VouchgateError)
-}
+_TYPES = {kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.VouchgateError)}
 
 
 def _raise(body: Any, who: str) -> None:
@@ -36,7 +32,9 @@ def _raise(body: Any, who: str) -> None:
 
 
 def _gone(who: str, path: Path, why: object) -> errors.Unavailable:
-    return errors.Unavailable(f"the {who} does not answer on {path.name}: {why}", remedy="run `vouchgate status`; start it with `vouchgate up`")
+    return errors.Unavailable(
+        f"the {who} does not answer on {path.name}: {why}", remedy="run `vouchgate status`; start it with `vouchgate up`"
+    )
 
 
 class RpcClient:

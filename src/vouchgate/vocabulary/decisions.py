@@ -12,21 +12,21 @@ Mode = Literal["observe", "enforce"]
 ObligationKind = Literal["budget", "rounded-answer", "redaction", "step-up"]
 
 
-class Obligation(Noun, kw_only=True):
+class Obligation(Noun, frozen=True, kw_only=True):
     """A tightening that an allow carries."""
 
     kind: ObligationKind
     value: str
 
 
-class Risk(Noun, kw_only=True):
+class Risk(Noun, frozen=True, kw_only=True):
     """0 (nothing known against it) to 100; it can only tighten."""
 
     value: int = 0
     reasons: tuple[str, ...] = ()
 
 
-class Missing(Noun, kw_only=True):
+class Missing(Noun, frozen=True, kw_only=True):
     """Evidence that is not there, or does not hold."""
 
     predicate: str
@@ -36,7 +36,7 @@ class Missing(Noun, kw_only=True):
     remedy: str
 
 
-class Decision(Noun, kw_only=True):
+class Decision(Noun, frozen=True, kw_only=True):
     """One answer of `decide`, complete enough to be explained, replayed and proved."""
 
     id: str
@@ -71,7 +71,7 @@ class Decision(Noun, kw_only=True):
     evaluated_at: UnixMillis
 
 
-class Grant(Noun, kw_only=True):
+class Grant(Noun, frozen=True, kw_only=True):
     """A lease: one allowed cell of caller x action x resource at one enforcement point until `not_after`."""
 
     id: str

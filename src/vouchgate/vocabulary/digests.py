@@ -17,7 +17,7 @@ DigestKind = Literal["file", "tree", "manifest", "composite"]
 _TEXT = re.compile(r"sha256(?:-(tree|manifest|composite))?:([0-9a-f]{64})\Z")
 
 
-class Digest(Noun, kw_only=True):
+class Digest(Noun, frozen=True, kw_only=True):
     """The name of some content."""
 
     algorithm: Literal["sha256"] = "sha256"

@@ -8,7 +8,7 @@ from vouchgate.vocabulary.vouches import UnixMillis
 from vouchgate.vocabulary.wire import Noun
 
 
-class Event(Noun, kw_only=True):
+class Event(Noun, frozen=True, kw_only=True):
     """Something that happened at an enforcement point or in the control plane."""
 
     source: str
@@ -41,7 +41,7 @@ class Event(Noun, kw_only=True):
     detail: dict[str, Any] = {}
 
 
-class Finding(Noun, kw_only=True):
+class Finding(Noun, frozen=True, kw_only=True):
     """A detector's statement that something is off; it can only tighten."""
 
     id: str

@@ -33,7 +33,9 @@ def body_length(header: bytes) -> int:
     """Length that a frame header announces. Raises `InvalidInput` over the bound."""
     length = int.from_bytes(header, "big")
     if len(header) != HEADER_BYTES or length > MAX_FRAME_BYTES:
-        raise InvalidInput(f"a frame announces {length} bytes, the bound is {MAX_FRAME_BYTES}", remedy="the peer does not speak this protocol")
+        raise InvalidInput(
+            f"a frame announces {length} bytes, the bound is {MAX_FRAME_BYTES}", remedy="the peer does not speak this protocol"
+        )
     return length
 
 

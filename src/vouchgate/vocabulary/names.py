@@ -35,7 +35,7 @@ _RESOURCE = re.compile(rf"vg://([a-z0-9._-]{{1,255}})/({_SEGMENT})/({_SEGMENT}|s
 _REMEDY_SEGMENT = "use lower-case letters, digits, `.`, `_` and `-`, at most 64 characters a segment"
 
 
-class PrincipalParts(Noun, kw_only=True):
+class PrincipalParts(Noun, frozen=True, kw_only=True):
     """A principal's name taken apart."""
 
     trust_domain: TrustDomain
@@ -44,7 +44,7 @@ class PrincipalParts(Noun, kw_only=True):
     name: str
 
 
-class ResourceParts(Noun, kw_only=True):
+class ResourceParts(Noun, frozen=True, kw_only=True):
     """A thing's name taken apart; for kind `artifact`, `name` is `<algorithm>:<hex>`."""
 
     trust_domain: TrustDomain
@@ -55,7 +55,9 @@ class ResourceParts(Noun, kw_only=True):
 def trust_domain(text: str) -> TrustDomain:
     """Check a trust domain. Raises `InvalidName`."""
     if not _TRUST_DOMAIN.match(text):
-        raise InvalidName(f"`{text[:80]}` is not a trust domain", remedy="use lower-case letters, digits, `.`, `_` and `-`, at most 255 characters")
+        raise InvalidName(
+            f"`{text[:80]}` is not a trust domain", remedy="use lower-case letters, digits, `.`, `_` and `-`, at most 255 characters"
+        )
     return TrustDomain(text)
 
 
@@ -63,7 +65,9 @@ def principal_parts(text: str) -> PrincipalParts:
     """Take a principal's name apart. Raises `InvalidName`."""
     match = _PRINCIPAL.match(text)
     if not match:
-        raise InvalidName(f"`{text[:160]}` is not a principal", remedy=f"write spiffe://<trust-domain>/<kind>/<zone>/<name>; {_REMEDY_SEGMENT}")
+        raise InvalidName(
+            f"`{text[:160]}` is not a principal", remedy=f"write spiffe://<trust-domain>/<kind>/<zone>/<name>; {_REMEDY_SEGMENT}"
+        )
     td, kind, zone, name = match.groups()
     if kind not in PRINCIPAL_KINDS:
         raise InvalidName(f"`{kind}` is not a kind of principal", remedy=f"use one of {', '.join(sorted(PRINCIPAL_KINDS))}")
@@ -83,7 +87,9 @@ def resource_parts(text: str) -> ResourceParts:
         raise InvalidName(f"`{text[:160]}` is not a resource", remedy=f"write vg://<trust-domain>/<kind>/<name>; {_REMEDY_SEGMENT}")
     td, kind, name = match.groups()
     if (":" in name) != (kind == "artifact"):
-        raise InvalidName(f"`{text[:160]}` is not a resource", remedy="content, and only content, is vg://<trust-domain>/artifact/sha256:<hex>")
+        raise InvalidName(
+            f"`{text[:160]}` is not a resource", remedy="content, and only content, is vg://<trust-domain>/artifact/sha256:<hex>"
+        )
     return ResourceParts(trust_domain=TrustDomain(td), kind=kind, name=name)
 
 

@@ -17,7 +17,7 @@ DEFAULT_MAX_STREAM_SECONDS = 120
 """A request admitted before a revocation ends within this."""
 
 
-class Zone(Noun, kw_only=True):
+class Zone(Noun, frozen=True, kw_only=True):
     """A stage of the AI lifecycle with its own mode and lease."""
 
     name: str
@@ -28,14 +28,14 @@ class Zone(Noun, kw_only=True):
     lease_seconds: int = DEFAULT_LEASE_SECONDS
 
 
-class Placement(Noun, kw_only=True):
+class Placement(Noun, frozen=True, kw_only=True):
     """An artifact is in a zone; an attribute, never part of its name."""
 
     artifact: ResourceId
     zone: str
 
 
-class Route(Noun, kw_only=True):
+class Route(Noun, frozen=True, kw_only=True):
     """One listed method + path template of an endpoint; what is not listed does not exist."""
 
     method: str
@@ -47,7 +47,7 @@ class Route(Noun, kw_only=True):
     """Responses may be server-sent events; logged at start and end."""
 
 
-class Endpoint(Noun, kw_only=True):
+class Endpoint(Noun, frozen=True, kw_only=True):
     """Something that answers, behind the gateway."""
 
     id: ResourceId

@@ -15,14 +15,14 @@ from vouchgate.vocabulary.wire import Noun
 CredentialKind = Literal["x509", "jwt", "both", "uid", "cookie", "declared", "registered"]
 
 
-class Selector(Noun, kw_only=True):
+class Selector(Noun, frozen=True, kw_only=True):
     """One fact that an attestor must have established, for example `unix:uid` = `1000`."""
 
     type: str
     value: str
 
 
-class Registration(Noun, kw_only=True):
+class Registration(Noun, frozen=True, kw_only=True):
     """Which facts earn which identity. An entity gets the identity; it never chooses it."""
 
     principal: PrincipalId
@@ -36,14 +36,14 @@ class Registration(Noun, kw_only=True):
     epoch: int = 0
 
 
-class Principal(Noun, kw_only=True):
+class Principal(Noun, frozen=True, kw_only=True):
     """Someone or something that acts."""
 
     id: PrincipalId
     groups: tuple[str, ...] = ()
 
 
-class VerifiedPrincipal(Noun, kw_only=True):
+class VerifiedPrincipal(Noun, frozen=True, kw_only=True):
     """A principal whose credential was verified."""
 
     principal: Principal

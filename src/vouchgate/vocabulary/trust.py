@@ -7,7 +7,7 @@ from vouchgate.vocabulary.vouches import Tier, UnixMillis
 from vouchgate.vocabulary.wire import Noun
 
 
-class PublicKey(Noun, kw_only=True):
+class PublicKey(Noun, frozen=True, kw_only=True):
     """A public key by its id."""
 
     key_id: str
@@ -18,7 +18,7 @@ class PublicKey(Noun, kw_only=True):
     """`root`, `x509-ca`, `jwt`, `log`, `policy`, `witness`, or a producer's role such as `scanner`."""
 
 
-class Delegation(Noun, kw_only=True):
+class Delegation(Noun, frozen=True, kw_only=True):
     """Key -> role -> predicate types x zones x highest tier x expiry."""
 
     key_id: str
@@ -30,7 +30,7 @@ class Delegation(Noun, kw_only=True):
     expires_at: UnixMillis
 
 
-class TrustRoot(Noun, kw_only=True):
+class TrustRoot(Noun, frozen=True, kw_only=True):
     """The document from which every verification starts."""
 
     trust_domain: TrustDomain
@@ -43,7 +43,7 @@ class TrustRoot(Noun, kw_only=True):
     delegations: tuple[Delegation, ...]
 
 
-class SignedTrustRoot(Noun, kw_only=True):
+class SignedTrustRoot(Noun, frozen=True, kw_only=True):
     """The TrustRoot's bytes with the root keys' signatures over them."""
 
     payload: bytes

@@ -17,7 +17,7 @@ an identity; told by a person or configuration; guessed from traffic or files.""
 TIERS: tuple[Tier, ...] = ("verified", "rederived", "cooperative", "declared", "inferred")
 
 
-class Subject(Noun, kw_only=True):
+class Subject(Noun, frozen=True, kw_only=True):
     """What a vouch is about: content (with digest) or a name (identity, endpoint, dataset)."""
 
     name: str
@@ -25,7 +25,7 @@ class Subject(Noun, kw_only=True):
     digest: Digest | None = None
 
 
-class Method(Noun, kw_only=True):
+class Method(Noun, frozen=True, kw_only=True):
     """How the claim was made, so that a weakness found in a tool finds every claim that rests on it."""
 
     tool: str
@@ -34,7 +34,7 @@ class Method(Noun, kw_only=True):
     settings_digest: str = ""
 
 
-class Vouch(Noun, kw_only=True):
+class Vouch(Noun, frozen=True, kw_only=True):
     """A signed statement: who says what about which digest or identity, until when, resting on which other vouches."""
 
     id: str
@@ -57,7 +57,7 @@ class Vouch(Noun, kw_only=True):
     claims: dict[str, Any] = {}
 
 
-class SignedVouch(Noun, kw_only=True):
+class SignedVouch(Noun, frozen=True, kw_only=True):
     """A vouch beside the DSSE envelope it was read from; not yet verified."""
 
     vouch: Vouch
@@ -67,7 +67,7 @@ class SignedVouch(Noun, kw_only=True):
 TargetKind = Literal["credential", "principal", "registration", "key", "digest", "vouch", "run", "policy"]
 
 
-class Revocation(Noun, kw_only=True):
+class Revocation(Noun, frozen=True, kw_only=True):
     """Withdraws a target, and with `cascade = downstream` all that rests on it."""
 
     id: str
@@ -85,7 +85,7 @@ class Revocation(Noun, kw_only=True):
     """Id of the signed statement that undid it; empty while it stands."""
 
 
-class Approval(Noun, kw_only=True):
+class Approval(Noun, frozen=True, kw_only=True):
     """One person's yes to one act with exactly these parameters, usable once."""
 
     action: str
@@ -97,7 +97,7 @@ class Approval(Noun, kw_only=True):
     expires_at: UnixMillis
 
 
-class Waiver(Noun, kw_only=True):
+class Waiver(Noun, frozen=True, kw_only=True):
     """Replaces one named missing vouch for a time; two persons, at most 90 days, never over a revocation."""
 
     id: str
