@@ -1,0 +1,116 @@
+"""`Surface`: everything the control plane offers to an administrator, as one protocol.
+
+Rules
+1. Every method but `identify_*`, `ready` and `metrics` takes the `Caller` first, and passes `decide` with action `administer:<verb>`
+   before it does anything: a refusal is `NotPermitted`.
+2. Answers are nouns of `vocabulary/answers.py`; an expected "no" (an artifact that is refused, a policy that does not check) is an answer,
+   a broken world is a typed error.
+3. A method that changes something returns when the change is durable and every enforcement point has acknowledged it or its lease end is
+   known.
+Left to others: the implementation (wiring joins flows into it), HTTP (edges/api/app.py). `tests/edges/api/memory.py` is its twin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Protocol
+
+from vouchgate.vocabulary.answers import (
+    AdoptOutcome,
+    AdoptRequest,
+    Approved,
+    AuditCheckpoint,
+    AuditPage,
+    AuditProof,
+    AuditReport,
+    BackupOutcome,
+    Caller,
+    CallerState,
+    CodeIssued,
+    DecisionFilter,
+    DecisionLine,
+    DecisionPage,
+    EndpointState,
+    Explanation,
+    IdentityRequest,
+    ImportOutcome,
+    ImportRequest,
+    IssuedIdentity,
+    Metric,
+    PolicyReport,
+    PolicyVersion,
+    Readiness,
+    RevokeOutcome,
+    RevokeRequest,
+    Status,
+    WrapOutcome,
+    WrapRequest,
+    ZoneState,
+)
+from vouchgate.vocabulary.principals import Registration
+
+
+class Surface(Protocol):
+    """What the control plane offers."""
+
+    # Who is asking
+    async def identify_peer(self, uid: int, pid: int) -> Caller:
+        """The caller behind a unix socket. A uid without roles is still a caller; `decide` refuses its acts."""
+
+    async def identify_code(self, code: str, peer: str) -> Caller:
+        """Use a one-time code up. Raises `Unverified` for one that is unknown, used or expired."""
+
+    # Reading
+    async def ready(self) -> Readiness: ...
+    async def metrics(self) -> tuple[Metric, ...]: ...
+    async def status(self, caller: Caller) -> Status: ...
+    async def endpoints(self, caller: Caller) -> tuple[EndpointState, ...]: ...
+    async def callers(self, caller: Caller) -> tuple[CallerState, ...]: ...
+    async def zones(self, caller: Caller) -> tuple[ZoneState, ...]: ...
+    async def registrations(self, caller: Caller) -> tuple[Registration, ...]: ...
+    async def decisions(self, caller: Caller, limit: int, before: int, where: DecisionFilter) -> DecisionPage:
+        """Newest first, at most `limit`, older than log index `before` (0: from the newest)."""
+
+    def subscribe_decisions(self, caller: Caller) -> AsyncIterator[DecisionLine]:
+        """Decisions as they are logged. A slow reader loses the oldest (`seq` shows the gap); the first step raises `NotPermitted`."""
+
+    async def why(self, caller: Caller, principal: str, action: str, resource: str) -> Explanation:
+        """Decide now. `principal` and `resource` may be short names (`alice`, `digits`); an ambiguous one is `InvalidInput`."""
+
+    async def why_decision(self, caller: Caller, id: str) -> Explanation:
+        """Explain a recorded decision, by decision id, grant id, request id or log index."""
+
+    # Acting
+    async def revoke(self, caller: Caller, request: RevokeRequest) -> RevokeOutcome: ...
+    async def unrevoke(self, caller: Caller, id: str, reason: str) -> Approved: ...
+    async def adopt(self, caller: Caller, request: AdoptRequest) -> AdoptOutcome: ...
+    async def wrap(self, caller: Caller, request: WrapRequest) -> WrapOutcome: ...
+    async def import_artifact(self, caller: Caller, request: ImportRequest) -> ImportOutcome:
+        """The file at `request.path` belongs to the callee from here on; the edge removes what is left of it afterwards."""
+
+    async def issue_identity(self, caller: Caller, request: IdentityRequest) -> IssuedIdentity: ...
+    async def login_code(self, caller: Caller) -> CodeIssued: ...
+    async def claim_bootstrap(self, caller: Caller, token: str) -> Registration:
+        """Give the caller's uid the first administrator's roles; only over the unix socket."""
+
+    async def accept_clock(self, caller: Caller, reason: str) -> Status:
+        """End a freeze that a jump of the clock caused."""
+
+    # Audit
+    async def audit_entries(self, caller: Caller, start: int, count: int) -> AuditPage:
+        """`start` below zero counts from the end."""
+
+    async def audit_checkpoint(self, caller: Caller) -> AuditCheckpoint: ...
+    async def audit_proof(self, caller: Caller, of: str) -> AuditProof:
+        """`of` is a log index, a request id or a decision id."""
+
+    async def audit_verify(self, caller: Caller, against: str) -> AuditReport:
+        """Recompute the whole log; `against` is the text of an older checkpoint, or empty."""
+
+    # Policy, backup
+    async def policy_current(self, caller: Caller) -> PolicyVersion: ...
+    async def policy_check(self, caller: Caller, text: str) -> PolicyReport: ...
+    async def policy_apply(self, caller: Caller, text: str, reason: str) -> PolicyVersion: ...
+    async def backup(self, caller: Caller, path: Path) -> BackupOutcome:
+        """Write a consistent backup to `path`, which does not exist yet; private keys are not in it."""

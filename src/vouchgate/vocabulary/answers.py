@@ -1,0 +1,643 @@
+"""What the control plane tells an administrator: the answers that console, API and command line all render.
+
+Rules
+1. An answer is complete: whoever renders it asks nothing else and computes nothing but layout.
+2. A name, path or reason in an answer came from outside and is escaped by whoever renders it; nothing here is markup.
+3. A time is `UnixMillis`; 0 means never, or not known.
+Left to others: making the answers (flows), offering them (edges/api), drawing them (edges/console, edges/cli).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from vouchgate.vocabulary.decisions import Decision, Effect, Missing, Mode
+from vouchgate.vocabulary.names import PrincipalId, TrustDomain
+from vouchgate.vocabulary.places import Endpoint, Zone
+from vouchgate.vocabulary.principals import CredentialKind, VerifiedPrincipal
+from vouchgate.vocabulary.vouches import Outcome, Revocation, Tier, UnixMillis
+from vouchgate.vocabulary.wire import Noun
+
+NEVER = UnixMillis(0)
+AdministerVerb = Literal[
+    "read", "explain", "revoke", "unrevoke", "adopt", "wrap", "import", "issue-identity", "login", "bootstrap", "accept-clock", "audit",
+    "policy-check", "policy-apply", "backup",
+]  # fmt: skip
+"""Action `administer:<verb>` that `decide` is asked about before an act (contracts, "Administration")."""
+
+
+class Caller(Noun, frozen=True, kw_only=True):
+    """Who performs an administrative act, and how that is known."""
+
+    principal: VerifiedPrincipal
+    how: Literal["uid", "cookie"]
+    """`uid`: the kernel's word on a unix socket (SO_PEERCRED); `cookie`: a console session made from a one-time code."""
+    peer: str
+    """`uid:<n> pid:<n>` or the peer's address; for the log, never for a decision."""
+
+
+# --- status -----------------------------------------------------------------------------------------------------------------------
+
+
+class Need(Noun, frozen=True, kw_only=True):
+    """Something that waits for a person, worst first wherever it is shown."""
+
+    kind: Literal[
+        "would-deny", "endpoint-refused", "point-unreachable", "point-rejected", "clock", "witness", "isolation", "vouch-expiring",
+        "solo", "audit-lag", "disk", "process-down", "policy", "key-expiring",
+    ]  # fmt: skip
+    severity: Literal["act", "soon", "note"]
+    """`act`: something is refused or unprotected now; `soon`: it will be; `note`: known and lasting."""
+    subject: str
+    """Name of what it is about: a zone, an endpoint, an enforcement point, a process."""
+    title: str
+    """One short sentence, lower-case."""
+    detail: str = ""
+    remedy: str = ""
+    command: str = ""
+    """A command line that does the remedy, or nothing."""
+    count: int = 0
+
+
+class PointState(Noun, frozen=True, kw_only=True):
+    """One enforcement point as the control plane sees it."""
+
+    id: str
+    kind: Literal["gateway", "ext_authz", "in_process"]
+    state: Literal["current", "behind", "rejected", "unreachable"]
+    epoch: int
+    """Newest epoch it acknowledged."""
+    acknowledged_at: UnixMillis = NEVER
+    lease_until: UnixMillis = NEVER
+    """When its maps lapse if no heartbeat follows."""
+    entries: int = 0
+    detail: str = ""
+    """Why it rejected or cannot be reached."""
+
+
+class ProcessState(Noun, frozen=True, kw_only=True):
+    """One process of the tree."""
+
+    name: str
+    state: Literal["running", "starting", "down"]
+    pid: int = 0
+    uid: int = 0
+    since: UnixMillis = NEVER
+    restarts: int = 0
+    detail: str = ""
+
+
+class ZoneState(Noun, frozen=True, kw_only=True):
+    """A zone beside what enforcing it would change."""
+
+    zone: Zone
+    endpoints: int = 0
+    would_deny: int = 0
+    """Distinct caller x action x resource cells that were called in observe and that enforcing refuses."""
+
+
+class ClockState(Noun, frozen=True, kw_only=True):
+    """Whether issuing and renewing go on (contracts, "Clock")."""
+
+    state: Literal["sound", "frozen"]
+    detail: str = ""
+
+
+class WitnessState(Noun, frozen=True, kw_only=True):
+    """Who besides this control plane has cosigned the log."""
+
+    kind: Literal["none", "own", "outside"]
+    name: str = ""
+    size: int = 0
+    """Entries that the newest cosignature covers."""
+    cosigned_at: UnixMillis = NEVER
+    statement: str = ""
+    """What the log is evidence against, in plain words."""
+
+
+class Status(Noun, frozen=True, kw_only=True):
+    """The state of everything on one page."""
+
+    trust_domain: TrustDomain
+    version: str
+    now: UnixMillis
+    started_at: UnixMillis
+    epoch: int
+    policy_version: int
+    policy_digest: str
+    solo: bool
+    isolated: bool
+    """Whether every process has its own uid."""
+    gateway: str
+    """Address of the mTLS listener."""
+    plain: str = ""
+    console: str = ""
+    clock: ClockState
+    witness: WitnessState
+    log_size: int
+    log_root: str = ""
+    allowed: int = 0
+    denied: int = 0
+    would_deny: int = 0
+    needs: tuple[Need, ...] = ()
+    points: tuple[PointState, ...] = ()
+    processes: tuple[ProcessState, ...] = ()
+    zones: tuple[ZoneState, ...] = ()
+
+
+class ReadyPart(Noun, frozen=True, kw_only=True):
+    """One thing that must work before traffic is taken."""
+
+    name: str
+    ok: bool
+    detail: str = ""
+
+
+class Readiness(Noun, frozen=True, kw_only=True):
+    """Store, log, signer and the epoch of each enforcement point."""
+
+    ready: bool
+    parts: tuple[ReadyPart, ...]
+
+
+class Sample(Noun, frozen=True, kw_only=True):
+    """One value of a metric."""
+
+    value: float
+    labels: dict[str, str] = {}
+
+
+class Metric(Noun, frozen=True, kw_only=True):
+    """One family, rendered as Prometheus text at the edge."""
+
+    name: str
+    """`vouchgate_...`, `[a-z_]+`."""
+    kind: Literal["counter", "gauge"]
+    help: str
+    samples: tuple[Sample, ...]
+
+
+# --- endpoints, callers, decisions ------------------------------------------------------------------------------------------------
+
+
+class VouchState(Noun, frozen=True, kw_only=True):
+    """A vouch as evidence now: does it hold, from whom, until when."""
+
+    id: str
+    predicate: str
+    subject: str
+    state: Literal["holds", "expiring", "expired", "failed", "inconclusive", "revoked", "unverified", "absent"]
+    outcome: Outcome | Literal[""] = ""
+    """Empty where it is absent."""
+    tier: Tier | Literal[""] = ""
+    issuer_role: str = ""
+    issuer_key: str = ""
+    tool: str = ""
+    issued_at: UnixMillis = NEVER
+    expires_at: UnixMillis = NEVER
+    rests_on: tuple[str, ...] = ()
+    detail: str = ""
+    """Why it does not hold."""
+
+
+class EndpointState(Noun, frozen=True, kw_only=True):
+    """An endpoint, whether it may answer, and the evidence for that. Digest and tier are in `endpoint`."""
+
+    endpoint: Endpoint
+    mode: Mode
+    verdict: Literal["served", "refused"]
+    """`refused`: no caller may pass, because evidence about the endpoint itself is missing or falls."""
+    reason: str = ""
+    missing: tuple[Missing, ...] = ()
+    vouches: tuple[VouchState, ...] = ()
+    callers: int = 0
+    """Callers that hold a grant now."""
+    allowed: int = 0
+    denied: int = 0
+    would_deny: int = 0
+    last_call_at: UnixMillis = NEVER
+
+
+class CallerState(Noun, frozen=True, kw_only=True):
+    """Someone who is registered or has called."""
+
+    principal: PrincipalId
+    groups: tuple[str, ...] = ()
+    credential_kind: CredentialKind
+    authenticated: bool
+    credential_until: UnixMillis = NEVER
+    last_seen: UnixMillis = NEVER
+    allowed: int = 0
+    denied: int = 0
+    would_deny: int = 0
+    revoked: str = ""
+    """Id of the standing revocation that touches it, or nothing."""
+
+
+class DecisionLine(Noun, frozen=True, kw_only=True):
+    """One call as it was answered: an entry of the log made readable."""
+
+    seq: int
+    """Log index; rises."""
+    at: UnixMillis
+    effect: Effect
+    would_be: Effect
+    mode: Mode
+    principal: str
+    """Empty for a caller without identity."""
+    authenticated: bool
+    action: str
+    resource: str
+    method: str = ""
+    path: str = ""
+    status: int = 0
+    """HTTP status that the caller got."""
+    reason: str = ""
+    remedy: str = ""
+    decision_id: str = ""
+    grant_id: str = ""
+    request_id: str = ""
+    enforced_by: str = ""
+    duration_ms: float = 0.0
+    peer: str = ""
+
+
+class DecisionFilter(Noun, frozen=True, kw_only=True):
+    """Which decisions; an empty field lets all pass."""
+
+    effect: Literal["", "allow", "deny", "would-deny"] = ""
+    principal: str = ""
+    resource: str = ""
+
+
+class DecisionPage(Noun, frozen=True, kw_only=True):
+    """Newest first."""
+
+    decisions: tuple[DecisionLine, ...]
+    before: int = 0
+    """Pass it as `before` for the next page; 0 where there is none."""
+
+
+# --- why --------------------------------------------------------------------------------------------------------------------------
+
+
+class PolicyUse(Noun, frozen=True, kw_only=True):
+    """A policy that determined a decision."""
+
+    id: str
+    effect: Literal["permit", "forbid"]
+    summary: str = ""
+    """Its `@reason` or `@id` annotation, in plain words."""
+    source: str = ""
+    """File and line, or the pack's name."""
+
+
+class PathStep(Noun, frozen=True, kw_only=True):
+    """One station on the way of the request."""
+
+    where: str
+    what: str
+    result: Literal["passed", "stopped", "not-reached", "observed"]
+
+
+class Fix(Noun, frozen=True, kw_only=True):
+    """A change that would turn the deny into an allow; the cheapest first."""
+
+    text: str
+    command: str = ""
+
+
+class Explanation(Noun, frozen=True, kw_only=True):
+    """The whole answer to `why`."""
+
+    decision: Decision
+    live: bool
+    """True where it was decided now, for the question; False where it is a recorded decision."""
+    groups: tuple[str, ...] = ()
+    credential: str = ""
+    """How the principal is known, in plain words."""
+    endpoint: str = ""
+    model_digest: str = ""
+    digest_tier: Tier | Literal[""] = ""
+    policies: tuple[PolicyUse, ...] = ()
+    vouches: tuple[VouchState, ...] = ()
+    """Those used and those missing, missing first."""
+    path: tuple[PathStep, ...] = ()
+    fixes: tuple[Fix, ...] = ()
+    log_index: int = -1
+    """Where the decision stands in the log; -1 for one that was only asked."""
+
+
+# --- acts -------------------------------------------------------------------------------------------------------------------------
+
+
+class PointOutcome(Noun, frozen=True, kw_only=True):
+    """What one enforcement point did with a change."""
+
+    point: str
+    outcome: Literal["enforced", "expires-by-lease", "planned"]
+    at: UnixMillis = NEVER
+    """When it acknowledged, or when its lease lapses."""
+    after_ms: float = 0.0
+    """From the request to the acknowledgement."""
+
+
+class RevokeRequest(Noun, frozen=True, kw_only=True):
+    """Withdraw a target."""
+
+    kind: Literal["", "credential", "principal", "registration", "key", "digest", "vouch", "run", "policy"] = ""
+    """Empty: told from the target's form."""
+    target: str
+    reason: str
+    cascade: Literal["self", "downstream"] = "downstream"
+    plan: bool = False
+    """Say what would fall, change nothing."""
+
+
+class RevokeOutcome(Noun, frozen=True, kw_only=True):
+    """What fell, and where it is enforced."""
+
+    planned: bool
+    revocation: Revocation | None = None
+    target_kind: str
+    target: str
+    vouches: tuple[VouchState, ...] = ()
+    endpoints: tuple[str, ...] = ()
+    """Endpoints that nobody may call afterwards."""
+    callers: tuple[str, ...] = ()
+    """Callers that lose a grant."""
+    grants: int = 0
+    points: tuple[PointOutcome, ...] = ()
+    epoch: int = 0
+    undo: str = ""
+    """The command with which another person undoes it."""
+
+
+class WouldRefuse(Noun, frozen=True, kw_only=True):
+    """One cell that enforcing refuses and that was called in observe."""
+
+    principal: str
+    authenticated: bool
+    action: str
+    resource: str
+    count: int
+    last_at: UnixMillis
+    reason: str
+    remedy: str = ""
+
+
+class AdoptRequest(Noun, frozen=True, kw_only=True):
+    """Move a zone between observe and enforce, or say what that would do."""
+
+    zone: str
+    to: Literal["plan", "enforce", "observe"]
+    reason: str = ""
+
+
+class AdoptOutcome(Noun, frozen=True, kw_only=True):
+    """A zone's mode, and what enforcing refuses."""
+
+    zone: str
+    was: Mode
+    now: Mode
+    planned: bool
+    observe_until: UnixMillis = NEVER
+    would_refuse: tuple[WouldRefuse, ...] = ()
+    calls_seen: int = 0
+    waits_for: str = ""
+    """Who must still approve, where two persons are needed; empty where it is done."""
+    points: tuple[PointOutcome, ...] = ()
+
+
+class WrapRequest(Noun, frozen=True, kw_only=True):
+    """Put an unmodified server behind the gateway, in observe."""
+
+    name: str
+    upstream: str
+    """`http://127.0.0.1:9000`, `tcp:127.0.0.1:9000` or `unix:/path/to.sock`."""
+    zone: str
+    listen: str = ""
+    """`host:port` of the plain listener; empty for the gateway's own."""
+    model: str = ""
+    """Digest text of the artifact it serves, where a person declares it."""
+
+
+class WrapOutcome(Noun, frozen=True, kw_only=True):
+    """Where the wrapped server is reached now."""
+
+    endpoint: Endpoint
+    mode: Mode
+    address: str
+    """Address at which callers reach it, `http://host:port/prefix`."""
+    observe_until: UnixMillis = NEVER
+    points: tuple[PointOutcome, ...] = ()
+
+
+class ImportRequest(Noun, frozen=True, kw_only=True):
+    """Take a file in: it lies at `path`, private to the control plane, and was called `name`."""
+
+    path: str
+    name: str
+    zone: str
+    allow_declared: tuple[str, ...] = ()
+    """`predicate=value` statements that the importer makes; each becomes a declared vouch."""
+
+
+class ImportFinding(Noun, frozen=True, kw_only=True):
+    """One thing that the scanner found."""
+
+    severity: Literal["low", "medium", "high", "critical"]
+    rule: str
+    where: str
+    text: str
+    remedy: str = ""
+
+
+class ImportOutcome(Noun, frozen=True, kw_only=True):
+    """What was decided about a file."""
+
+    admitted: bool
+    digest: str
+    size: int
+    format: str
+    resource: str
+    zone: str
+    reason: str
+    remedy: str = ""
+    findings: tuple[ImportFinding, ...] = ()
+    vouches: tuple[VouchState, ...] = ()
+    decision_id: str = ""
+
+
+class IdentityRequest(Noun, frozen=True, kw_only=True):
+    """Ask for a credential. A private key never travels: the caller made it and sends the public half."""
+
+    kind: str
+    zone: str
+    name: str
+    groups: tuple[str, ...] | None = None
+    """None: those of the registration; otherwise the registration is created or changed."""
+    form: Literal["x509", "jwt"]
+    audience: str = ""
+    """JWT only: the id of the endpoint, exactly."""
+    ttl_seconds: int = 0
+    """0: the registration's own."""
+    spki: bytes = b""
+    """X.509: DER SubjectPublicKeyInfo of a P-256 key. JWT: optional, binds the token to a certificate with that key."""
+
+
+class IssuedIdentity(Noun, frozen=True, kw_only=True):
+    """A credential, and the bundle that verifies the other side."""
+
+    principal: PrincipalId
+    form: Literal["x509", "jwt"]
+    certificates: str = ""
+    """PEM, leaf first."""
+    bundle: str = ""
+    """PEM of the trust domain's CAs."""
+    token: str = ""
+    credential_id: str
+    not_after: UnixMillis
+    groups: tuple[str, ...] = ()
+
+
+class CodeIssued(Noun, frozen=True, kw_only=True):
+    """A one-time code for the console."""
+
+    code: str
+    url: str
+    expires_at: UnixMillis
+
+
+class Approved(Noun, frozen=True, kw_only=True):
+    """An act that waited for a second person, or an undo, as it stands now."""
+
+    id: str
+    done: bool
+    detail: str
+    epoch: int = 0
+    points: tuple[PointOutcome, ...] = ()
+
+
+# --- audit, policy, backup --------------------------------------------------------------------------------------------------------
+
+
+class AuditEntry(Noun, frozen=True, kw_only=True):
+    """One entry of the log, made readable beside its OCSF body."""
+
+    index: int
+    at: UnixMillis
+    kind: str
+    actor: str = ""
+    summary: str
+    body: dict[str, Any] = {}
+
+
+class AuditPage(Noun, frozen=True, kw_only=True):
+    """Entries in log order."""
+
+    entries: tuple[AuditEntry, ...]
+    size: int
+
+
+class AuditCheckpoint(Noun, frozen=True, kw_only=True):
+    """The newest checkpoint, as the note that was signed (C2SP signed-note)."""
+
+    note: str
+    size: int
+    root: str
+    at: UnixMillis
+    signers: tuple[str, ...]
+
+
+class AuditProof(Noun, frozen=True, kw_only=True):
+    """A `tlog-proof` text for one entry."""
+
+    index: int
+    text: str
+
+
+class AuditReport(Noun, frozen=True, kw_only=True):
+    """What recomputing the whole log gave."""
+
+    ok: bool
+    size: int
+    root: str
+    checked: int
+    problems: tuple[str, ...] = ()
+    first_bad: int = -1
+    witnesses: tuple[str, ...] = ()
+    statement: str = ""
+    duration_ms: float = 0.0
+
+
+class PolicyFinding(Noun, frozen=True, kw_only=True):
+    """One remark on a policy text."""
+
+    severity: Literal["error", "warning"]
+    policy: str = ""
+    line: int = 0
+    text: str
+    remedy: str = ""
+
+
+class PolicyReport(Noun, frozen=True, kw_only=True):
+    """What checking a policy text gave; `changes` compares it with the policy in force."""
+
+    ok: bool
+    policies: int
+    digest: str
+    findings: tuple[PolicyFinding, ...] = ()
+    changes: tuple[str, ...] = ()
+
+
+class PolicyVersion(Noun, frozen=True, kw_only=True):
+    """A signed policy set."""
+
+    version: int
+    digest: str
+    text: str
+    signed_by: str = ""
+    applied_at: UnixMillis = NEVER
+    waits_for: str = ""
+    points: tuple[PointOutcome, ...] = ()
+
+
+class BackupOutcome(Noun, frozen=True, kw_only=True):
+    """A backup that was written."""
+
+    path: str
+    size: int
+    digest: str
+    log_size: int
+    epoch: int
+
+
+class DoctorCheck(Noun, frozen=True, kw_only=True):
+    """One thing that `doctor` looked at."""
+
+    name: str
+    state: Literal["ok", "warning", "failed"]
+    detail: str
+    remedy: str = ""
+
+
+class InitOutcome(Noun, frozen=True, kw_only=True):
+    """What `init` made."""
+
+    settings: str
+    data_dir: str
+    root_dir: str
+    root_fingerprint: str
+    bootstrap_token: str = ""
+    bootstrap_until: UnixMillis = NEVER
+    solo: bool = False
+
+
+class RestoreOutcome(Noun, frozen=True, kw_only=True):
+    """What `restore` put back."""
+
+    log_size: int
+    epoch: int
+    revocations_replayed: int = 0
+    detail: str = ""
