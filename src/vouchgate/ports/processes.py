@@ -19,28 +19,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import msgspec
+from vouchgate.vocabulary.processes import Spec
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _libc = ctypes.CDLL(None, use_errno=True)
 STOP_SECONDS = 5.0
 """A child that has not ended this long after SIGTERM is killed."""
-
-
-class Spec(msgspec.Struct, frozen=True, kw_only=True):
-    """What to start and as whom."""
-
-    name: str
-    argv: tuple[str, ...]
-    uid: int | None = None
-    """Numeric user and group; None keeps the caller's."""
-    groups: tuple[int, ...] = ()
-    pass_fds: tuple[int, ...] = ()
-    env: dict[str, str] = {}
-    cwd: str = "/"
-    umask: int = 0o077
-    files: int = 4096
-    """RLIMIT_NOFILE."""
 
 
 def python(module: str, *arguments: str) -> tuple[str, ...]:

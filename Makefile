@@ -1,0 +1,57 @@
+# `make` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test check bench bench-gateway bench-revoke bench-audit bench-policy docs example clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt hatchling==1.27.0 editables
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[gateway,postgres,example,test]'
+	touch $@
+
+example: $(STAMP) ## train the example model
+	@test -f build/digits/model.onnx || $(BIN)/python examples/digits/train.py --out build/digits
+
+run: $(STAMP) example ## the example system behind vouchgate, in the foreground; Ctrl-C ends it
+	@$(BIN)/vouchgate up --config examples/digits/vouchgate.toml
+
+demo: $(STAMP) example ## every promise of the spine as a scene, on free ports, then exit
+	@$(BIN)/python examples/digits/demo.py
+
+test: $(STAMP) example ## the tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: $(STAMP) ## lint, types, import contracts, documentation
+	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+
+bench: bench-audit bench-policy bench-gateway bench-revoke ## every benchmark; then docs/figures.md
+	$(BIN)/python benchmarks/figures.py
+
+bench-audit: $(STAMP) ## durable entries a second, proofs
+	$(BIN)/python benchmarks/audit.py
+
+bench-policy: $(STAMP) ## decisions beside cedarpy
+	$(BIN)/python benchmarks/policy.py
+
+bench-gateway: $(STAMP) example ## latency and CPU beside the plain hop, direct, and a Python proxy
+	$(BIN)/python benchmarks/gateway.py
+
+bench-revoke: $(STAMP) example ## revocation to enforcement on live connections
+	$(BIN)/python benchmarks/revocation.py
+
+docs: $(STAMP) ## generate docs/catalog.md and the import diagram
+	$(BIN)/python docs/generate.py
+
+clean: ## remove what the build made
+	rm -rf build dist .vouchgate
