@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from vouchgate.vocabulary.names import TrustDomain
 from vouchgate.vocabulary.vouches import Tier, UnixMillis
 from vouchgate.vocabulary.wire import Noun
+
+
+def key_id(spki: bytes) -> str:
+    """Id of the key whose DER SubjectPublicKeyInfo is `spki`."""
+    return hashlib.sha256(spki).hexdigest()
 
 
 class PublicKey(Noun, frozen=True, kw_only=True):

@@ -64,6 +64,15 @@ class SignedVouch(Noun, frozen=True, kw_only=True):
     envelope: bytes
 
 
+class VerifiedVouch(Noun, frozen=True, kw_only=True):
+    """A vouch whose signature, delegation and time window were verified. Proof as a type: only `evidence.verify` may construct it; a
+    test walks the source tree and holds that."""
+
+    vouch: Vouch
+    verified_at: UnixMillis
+    trust_root_version: int
+
+
 TargetKind = Literal["credential", "principal", "registration", "key", "digest", "vouch", "run", "policy"]
 
 
