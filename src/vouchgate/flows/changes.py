@@ -1,0 +1,160 @@
+"""What can change: every fact that a decision rests on, as one tagged union.
+
+A change is data. The sequencer gives it an epoch and commits it with its log entry; the facts apply it; the PDP worker's replica applies the
+same bytes. Each change says which record of the store holds it, so the newest change per record is the whole state: a restart replays
+records, not history.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from vouchgate.vocabulary.decisions import Risk
+from vouchgate.vocabulary.places import Endpoint, Zone
+from vouchgate.vocabulary.principals import Registration
+from vouchgate.vocabulary.trust import SignedTrustRoot
+from vouchgate.vocabulary.vouches import Revocation, UnixMillis
+from vouchgate.vocabulary.wire import Noun
+
+
+class TrustRootAdopted(Noun, frozen=True, kw_only=True, tag="trust-root"):
+    """A TrustRoot with a higher version."""
+
+    signed: SignedTrustRoot
+
+
+class KeysPublished(Noun, frozen=True, kw_only=True, tag="keys"):
+    """The signer's public side: trust bundle and JWT keys, as every verifier needs them."""
+
+    bundle: bytes
+    """SPIFFE trust bundle, JWKS JSON."""
+    sequence: int
+
+
+class PolicyActivated(Noun, frozen=True, kw_only=True, tag="policy"):
+    """A signed policy set; versions only rise."""
+
+    version: int
+    text: str
+    digest: str
+    author: str
+    approver: str
+    signature: bytes
+    applied_at: UnixMillis
+
+
+class ZonePut(Noun, frozen=True, kw_only=True, tag="zone"):
+    """A zone, its mode and its lease."""
+
+    zone: Zone
+
+
+class EndpointPut(Noun, frozen=True, kw_only=True, tag="endpoint"):
+    """An endpoint behind the gateway."""
+
+    endpoint: Endpoint
+
+
+class EndpointRemoved(Noun, frozen=True, kw_only=True, tag="endpoint-removed"):
+    """An endpoint that is gone."""
+
+    id: str
+
+
+class RegistrationPut(Noun, frozen=True, kw_only=True, tag="registration"):
+    """Which facts earn which identity, and its groups."""
+
+    registration: Registration
+
+
+class VouchAdded(Noun, frozen=True, kw_only=True, tag="vouch"):
+    """A signed statement; whoever applies it verifies it."""
+
+    id: str
+    envelope: bytes
+    log_index: int = 0
+
+
+class Revoked(Noun, frozen=True, kw_only=True, tag="revocation"):
+    """A revocation, standing or withdrawn."""
+
+    revocation: Revocation
+
+
+class RiskSet(Noun, frozen=True, kw_only=True, tag="risk"):
+    """What is known against a principal or a model."""
+
+    subject: str
+    risk: Risk
+
+
+class CredentialIssued(Noun, frozen=True, kw_only=True, tag="credential"):
+    """A credential that was handed out; nothing secret."""
+
+    id: str
+    principal: str
+    kind: str
+    not_after: UnixMillis
+    audience: str = ""
+
+
+class SettingPut(Noun, frozen=True, kw_only=True, tag="setting"):
+    """A small named fact of the control plane: a used-up token, an approval that waits."""
+
+    key: str
+    value: str
+
+
+Change = (
+    TrustRootAdopted
+    | KeysPublished
+    | PolicyActivated
+    | ZonePut
+    | EndpointPut
+    | EndpointRemoved
+    | RegistrationPut
+    | VouchAdded
+    | Revoked
+    | RiskSet
+    | CredentialIssued
+    | SettingPut
+)
+ORDER = ("trust-root", "keys", "policy", "zone", "endpoint", "registration", "vouch", "revocation", "risk", "setting")
+"""Record kinds in the order in which a restart replays them: roots before what is verified against them. Credentials are looked up, not
+replayed."""
+
+_decoder = msgspec.json.Decoder(Change)
+
+
+def record_of(change: Change) -> tuple[str, str]:
+    """(kind, key) of the record that holds this change."""
+    match change:
+        case TrustRootAdopted():
+            return "trust-root", "current"
+        case KeysPublished():
+            return "keys", "current"
+        case PolicyActivated():
+            return "policy", f"{change.version:09d}"
+        case ZonePut():
+            return "zone", change.zone.name
+        case EndpointPut():
+            return "endpoint", change.endpoint.id
+        case EndpointRemoved():
+            return "endpoint", change.id
+        case RegistrationPut():
+            return "registration", change.registration.principal
+        case VouchAdded():
+            return "vouch", change.id
+        case Revoked():
+            return "revocation", change.revocation.id
+        case RiskSet():
+            return "risk", change.subject
+        case CredentialIssued():
+            return "credential", change.id
+        case SettingPut():
+            return "setting", change.key
+
+
+def decode_change(data: bytes) -> Change:
+    """Read a change that this product wrote. Raises msgspec.ValidationError for anything else."""
+    return _decoder.decode(data)
