@@ -1,0 +1,219 @@
+"""`Settings`: what vouchgate.toml may say, each key with its type, bounds and one sentence.
+
+Rules
+1. Every key stands here once; `settings_file.settings_template` writes the commented file from the same lines.
+2. Nothing secret is a setting.
+Left to others: parsing and contradictions (vocabulary/settings_file.py), reading the file and the environment (wiring).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from vouchgate.vocabulary.decisions import Mode
+from vouchgate.vocabulary.errors import InvalidInput
+from vouchgate.vocabulary.names import PRINCIPAL_KINDS
+from vouchgate.vocabulary.places import DEFAULT_LEASE_SECONDS, DEFAULT_MAX_STREAM_SECONDS, MAX_LEASE_SECONDS
+from vouchgate.vocabulary.wire import Noun
+
+MAX_SETTINGS_BYTES = 1024 * 1024
+"""Bytes of vouchgate.toml: ten thousand endpoints fit; a wrong file is refused unread."""
+ROLES = ("auditor", "registrar", "policy-author", "policy-approver", "responder", "key-custodian")
+"""Administrative roles (contracts, "Administration")."""
+FIRST_SERVER_OFFSET = 10
+"""Model servers run under `uid_base` + this and above; below are vouchgate's own processes."""
+
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+
+
+class GatewaySettings(Noun, frozen=True, kw_only=True):
+    """[gateway]"""
+
+    listen: Annotated[str, Meta(description="Address of the mTLS listener; port 0 takes a free one.")] = "127.0.0.1:8443"
+    plain_listen: Annotated[
+        str, Meta(description="Address of the listener without TLS, for wrapped servers in observe and for JWT on loopback; empty: none.")
+    ] = ""
+    hosts: Annotated[tuple[str, ...], Meta(min_length=1, max_length=64, description="Host names that callers may ask for.")] = (
+        "localhost",
+        "127.0.0.1",
+    )
+    concurrency: Annotated[int, Meta(ge=1, le=64, description="Envoy's worker threads.")] = 1
+    admin_socket: Annotated[bool, Meta(description="Keep Envoy's admin interface, on a 0600 unix socket; metrics need it.")] = True
+
+
+class ConsoleSettings(Noun, frozen=True, kw_only=True):
+    """[console]"""
+
+    listen: Annotated[str, Meta(description="Loopback address of the console; empty: no console.")] = "127.0.0.1:8470"
+    session_minutes: Annotated[int, Meta(ge=5, le=1440, description="A console session ends after this.")] = 480
+
+
+class ProcessSettings(Noun, frozen=True, kw_only=True):
+    """[processes]"""
+
+    isolate: Annotated[
+        Literal["auto", "require", "off"],
+        Meta(description="Own uid for each process: auto (under root), require (refuse to start without), off."),
+    ] = "auto"
+    restart: Annotated[bool, Meta(description="Start a process again when it ends by itself.")] = True
+
+
+class ZoneSettings(Noun, frozen=True, kw_only=True):
+    """[zones.<name>]"""
+
+    mode: Annotated[
+        Mode,
+        Meta(description="enforce, or observe: decided and recorded, not refused; ends by itself. `vouchgate adopt` changes it later."),
+    ] = "enforce"
+    lease_seconds: Annotated[
+        int, Meta(ge=1, le=MAX_LEASE_SECONDS, description="How long the gateway goes on allowing without the control plane.")
+    ] = DEFAULT_LEASE_SECONDS
+
+
+class RouteSettings(Noun, frozen=True, kw_only=True):
+    """One entry of `routes`."""
+
+    method: Annotated[Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"], Meta(description="HTTP method.")]
+    path: Annotated[str, Meta(pattern=r"^/[A-Za-z0-9._{}/-]*$", max_length=256, description="Exact path, or with {name} segments.")]
+    action: Annotated[Name, Meta(description="Action a caller must be granted.")]
+    streams: Annotated[bool, Meta(description="The answer may be server-sent events.")] = False
+
+
+class EndpointSettings(Noun, frozen=True, kw_only=True):
+    """[[endpoints]]"""
+
+    name: Annotated[Name, Meta(description="Its id becomes vg://<trust domain>/endpoint/<name>.")]
+    zone: Annotated[Name, Meta(description="One of [zones].")]
+    upstream: Annotated[
+        str,
+        Meta(
+            description="Where it listens: tcp:127.0.0.1:9000, unix:/path, or server:<endpoint> for the server another endpoint starts; "
+            "empty with `command`."
+        ),
+    ] = ""
+    command: Annotated[
+        tuple[str, ...],
+        Meta(max_length=64, description="Starts the server; {python}, {model} and {fd} (its listening socket) are filled in."),
+    ] = ()
+    environment: Annotated[dict[str, str], Meta(description="Environment of `command`; nothing else is passed on but PATH.")] = {}
+    folder: Annotated[str, Meta(description="Working folder of `command`; empty: the settings file's.")] = ""
+    uid_offset: Annotated[int, Meta(ge=0, le=999, description="The server's uid is uid_base + this; 0: the next free one from 10.")] = 0
+    model: Annotated[str, Meta(description="File of the model it serves; imported at start, opened by the supervisor.")] = ""
+    host: Annotated[str, Meta(max_length=255, description="Host name under which it is reached; *: every host of [gateway].")] = "*"
+    prefix: Annotated[
+        str, Meta(pattern=r"^(/[A-Za-z0-9._-]+)*$", max_length=128, description="Path prefix, removed before the server sees it.")
+    ] = ""
+    routes: Annotated[tuple[RouteSettings, ...], Meta(max_length=256, description="What exists; all else is 404.")] = ()
+    bearer: Annotated[bool, Meta(description="A JWT-SVID alone identifies a caller here.")] = False
+    model_in_body: Annotated[bool, Meta(description="The body's member `model` names what is asked for (OpenAI-compatible).")] = False
+    models: Annotated[dict[str, str], Meta(description="With model_in_body: the API's model name = the endpoint it stands for.")] = {}
+    wrapped: Annotated[bool, Meta(description="A legacy server: any method and path; only in a zone in observe.")] = False
+    max_stream_seconds: Annotated[
+        int, Meta(ge=1, le=3600, description="A request that was admitted before a revocation ends within this.")
+    ] = DEFAULT_MAX_STREAM_SECONDS
+
+
+class IdentitySettings(Noun, frozen=True, kw_only=True):
+    """[[identities]]"""
+
+    name: Annotated[Name, Meta(description="Last segment of spiffe://<trust domain>/<kind>/<zone>/<name>.")]
+    kind: Annotated[str, Meta(description=f"One of {', '.join(sorted(PRINCIPAL_KINDS - {'system', 'declared'}))}.")]
+    zone: Annotated[Name, Meta(description="Its zone.")]
+    groups: Annotated[tuple[Name, ...], Meta(max_length=64, description="Groups that policies name.")] = ()
+    uid: Annotated[int, Meta(ge=-1, description="The unix uid that earns it; -1: none.")] = -1
+    svid_seconds: Annotated[int, Meta(ge=60, le=86400, description="Life of its certificates.")] = 3600
+    jwt_seconds: Annotated[int, Meta(ge=10, le=300, description="Life of its tokens.")] = 300
+
+
+class AdministratorSettings(Noun, frozen=True, kw_only=True):
+    """[[administrators]]"""
+
+    name: Annotated[Name, Meta(description="Becomes spiffe://<trust domain>/person/admin/<name>.")]
+    uid: Annotated[int, Meta(ge=0, description="The unix uid that is this person.")]
+    roles: Annotated[tuple[str, ...], Meta(min_length=1, description=f"Of {', '.join(ROLES)}.")]
+
+
+class PolicySettings(Noun, frozen=True, kw_only=True):
+    """[[policies]]"""
+
+    path: Annotated[str, Meta(min_length=1, description="A Cedar file.")]
+
+
+class AuditSettings(Noun, frozen=True, kw_only=True):
+    """[audit]"""
+
+    max_lag_seconds: Annotated[
+        int, Meta(ge=1, le=60, description="When the log lags more than this behind traffic, leases are not renewed.")
+    ] = 5
+    disk_reserve_mib: Annotated[int, Meta(ge=16, le=1_048_576, description="When less is free, leases are not renewed.")] = 256
+    batch_entries: Annotated[int, Meta(ge=1, le=4096, description="Entries of one durable write.")] = 256
+    batch_milliseconds: Annotated[int, Meta(ge=1, le=1000, description="An entry waits at most this for its batch.")] = 5
+    checkpoint_seconds: Annotated[
+        int, Meta(ge=1, le=3600, description="A new signed checkpoint at least this often, when there is something new.")
+    ] = 1
+
+
+class LimitSettings(Noun, frozen=True, kw_only=True):
+    """[limits]"""
+
+    import_mib: Annotated[int, Meta(ge=1, le=1_048_576, description="Largest file that `import` takes in.")] = 16_384
+    request_body_kib: Annotated[int, Meta(ge=1, le=65_536, description="Largest request body that is read to find the model's name.")] = (
+        1024
+    )
+    api_requests_per_second: Annotated[int, Meta(ge=1, le=10_000, description="Administrative requests of one caller.")] = 50
+    registrations_per_minute: Annotated[int, Meta(ge=1, le=100_000, description="New registrations of one caller.")] = 600
+    signatures_per_second: Annotated[int, Meta(ge=1, le=100_000, description="Signatures of the signer, each purpose for itself.")] = 2000
+    entries_per_map: Annotated[int, Meta(ge=1, le=2000, description="Callers in one allow-map; beyond it grants go into credentials.")] = (
+        2000
+    )
+
+
+class StoreSettings(Noun, frozen=True, kw_only=True):
+    """[store]"""
+
+    engine: Annotated[Literal["sqlite", "postgres"], Meta(description="sqlite keeps everything under data_dir.")] = "sqlite"
+    socket: Annotated[str, Meta(description="postgres: folder of its unix socket; peer authentication, so no secret stands here.")] = ""
+    database: Annotated[str, Meta(description="postgres: name of the database.")] = ""
+
+
+class Settings(Noun, frozen=True, kw_only=True):
+    """vouchgate.toml"""
+
+    trust_domain: Annotated[str, Meta(description="The tenant: part of every name. It cannot be changed later.")]
+    data_dir: Annotated[str, Meta(description="Everything vouchgate keeps.")] = "data"
+    root_dir: Annotated[str, Meta(description="The offline root key; outside data_dir, better on another medium.")] = "root"
+    uid_base: Annotated[int, Meta(ge=1000, le=2_000_000_000, description="Under root, process n runs as uid uid_base + n.")] = 58000
+    solo: Annotated[
+        bool, Meta(description="One person may author and approve the same change. Every page says so, and so does the log.")
+    ] = False
+    gateway: GatewaySettings = GatewaySettings()
+    console: ConsoleSettings = ConsoleSettings()
+    processes: ProcessSettings = ProcessSettings()
+    store: StoreSettings = StoreSettings()
+    audit: AuditSettings = AuditSettings()
+    limits: LimitSettings = LimitSettings()
+    zones: dict[Name, ZoneSettings] = {}
+    endpoints: tuple[EndpointSettings, ...] = ()
+    identities: tuple[IdentitySettings, ...] = ()
+    administrators: tuple[AdministratorSettings, ...] = ()
+    policies: tuple[PolicySettings, ...] = ()
+
+
+def host_port(text: str) -> tuple[str, int]:
+    """Take `127.0.0.1:8443` or `[::1]:8443` apart. Raises `InvalidInput`."""
+    host, colon, port = text.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535 or len(port) > 5:
+        raise InvalidInput(f"`{text[:80]}` is not an address", remedy="write host:port, for example 127.0.0.1:8443")
+    return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`. A name other than `localhost` may resolve to anything, so it is not."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
