@@ -157,4 +157,5 @@ def record_of(change: Change) -> tuple[str, str]:
 
 def decode_change(data: bytes) -> Change:
     """Read a change that this product wrote. Raises msgspec.ValidationError for anything else."""
-    return _decoder.decode(data)
+    change: Change = _decoder.decode(data)
+    return change

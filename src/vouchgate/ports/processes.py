@@ -76,7 +76,7 @@ def start(spec: Spec, *, log: Path) -> Child:
 
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        popen = subprocess.Popen(  # noqa: PLW1509 - no thread runs in the parent when children are started
+        popen = subprocess.Popen(
             list(spec.argv),
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
@@ -89,7 +89,7 @@ def start(spec: Spec, *, log: Path) -> Child:
             group=spec.uid,
             extra_groups=None if spec.uid is None else list(spec.groups),
             umask=spec.umask,
-            preexec_fn=settle,
+            preexec_fn=settle,  # noqa: PLW1509 - the parent starts children from its only thread
         )
     finally:
         os.close(descriptor)
