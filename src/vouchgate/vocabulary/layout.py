@@ -11,12 +11,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from vouchgate.vocabulary.processes import Folder
+from vouchgate.vocabulary.settings import FIRST_SERVER_OFFSET
 from vouchgate.vocabulary.wire import Noun
 
 OFFSETS = {"signer": 1, "control": 2, "pdp": 3, "gateway": 4, "tailer": 5, "scanner": 6, "witness": 7}
 """Uid of each process, counted from `uid_base`."""
-FIRST_SERVER_OFFSET = 10
-"""Model servers count from here."""
 
 
 class Users(Noun, frozen=True, kw_only=True):

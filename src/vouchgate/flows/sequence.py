@@ -1,0 +1,178 @@
+"""The sequencer: one order for every change of identity, policy, evidence and risk.
+
+Rules
+1. A change is durable (state, epoch and log entry in one commit) before it is applied to the facts, and applied before anyone is told.
+2. Three lanes: revocations first, then everything else round-robin by requester, so that one requester who sends a thousand changes a second
+   delays no other's, then log lines that change nothing. Each lane is bounded; over the bound the requester is told to slow down.
+3. Changes are committed in batches of at most `BATCH`; two changes of the same record never share a batch, so each is checked against the
+   one before it.
+4. A commit that fails fails all changes of its batch; nothing of it is applied.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from vouchgate.flows.changes import Change, CredentialIssued, Revoked, record_of
+from vouchgate.vocabulary import wire
+from vouchgate.vocabulary.errors import LimitExceeded, VouchgateError
+from vouchgate.vocabulary.records import Append, BumpEpoch, Committed, PutRecord, SetOffset, Step
+
+BATCH = 256
+"""Changes in one commit: enough to share an fsync, few enough that a revocation waits for one batch at most."""
+MAX_WAITING_PER_REQUESTER = 2_000
+"""Changes that one requester may have waiting."""
+MAX_WAITING_REVOCATIONS = 10_000
+"""Revocations that may wait; they are small and are never mixed with anything else."""
+
+
+class Store(Protocol):
+    """What the sequencer needs of the store."""
+
+    async def commit_async(self, changes: Sequence[Step]) -> Committed:
+        """Durable when it returns."""
+
+
+class Sequenced(wire.Noun, frozen=True, kw_only=True):
+    """A change with its place in the order."""
+
+    change: Change
+    epoch: int
+    log_index: int
+
+
+class _Waiting:
+    """One request: its changes stay together in one commit."""
+
+    __slots__ = ("changes", "done", "entries", "steps")
+
+    def __init__(self, changes: Sequence[Change], entries: Sequence[bytes], steps: Sequence[Step]) -> None:
+        self.changes, self.entries, self.steps = tuple(changes), tuple(entries), tuple(steps)
+        self.done: asyncio.Future[tuple[Sequenced, ...]] = asyncio.get_running_loop().create_future()
+
+
+class Sequencer:
+    """Orders, commits, applies, tells."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        check: Callable[[Change], None],
+        apply: Callable[[Sequenced], None],
+        tell: Callable[[Sequence[Sequenced]], None],
+    ) -> None:
+        self._store, self._check, self._apply, self._tell = store, check, apply, tell
+        self._revocations: deque[_Waiting] = deque()
+        self._lanes: OrderedDict[str, deque[_Waiting]] = OrderedDict()
+        self._wake = asyncio.Event()
+        self.failed = ""
+        """Why the last commit failed; empty while the store works."""
+
+    async def submit(
+        self, requester: str, changes: Sequence[Change], entries: Sequence[bytes], *, steps: Sequence[Step] = ()
+    ) -> tuple[Sequenced, ...]:
+        """Commit `changes` with one log entry each (`entries` may hold more, for lines that change nothing), in one transaction.
+
+        Raises `LimitExceeded` where the lane is full, what `check` raises, or what the store raises; then nothing happened.
+        """
+        waiting = _Waiting(changes, entries, steps)
+        if any(isinstance(change, Revoked) for change in changes):
+            lane, bound = self._revocations, MAX_WAITING_REVOCATIONS
+        else:
+            lane, bound = self._lanes.setdefault(requester, deque()), MAX_WAITING_PER_REQUESTER
+        if len(lane) >= bound:
+            raise LimitExceeded(f"`{requester}` has {bound} changes waiting", remedy="send them more slowly; nothing of this one was done")
+        lane.append(waiting)
+        self._wake.set()
+        return await waiting.done
+
+    async def run(self) -> None:
+        """Commit batches until cancelled."""
+        while True:
+            await self._wake.wait()
+            batch = self._next_batch()
+            if not batch:
+                self._wake.clear()
+                continue
+            await self._commit(batch)
+
+    def _next_batch(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        touched: set[tuple[str, str]] = set()
+        self._take(self._revocations, batch, touched, bound=BATCH)
+        while self._lanes and len(batch) < BATCH:
+            taken = 0
+            for requester, lane in list(self._lanes.items()):
+                taken += self._take(lane, batch, touched, bound=1)
+                if not lane:
+                    del self._lanes[requester]
+            if not taken:
+                break
+        return batch
+
+    def _take(self, lane: deque[_Waiting], batch: list[_Waiting], touched: set[tuple[str, str]], *, bound: int) -> int:
+        taken = 0
+        while lane and taken < bound and len(batch) < BATCH:
+            waiting = lane[0]
+            records = {record_of(change) for change in waiting.changes}
+            sources = {("offset", step.source) for step in waiting.steps if isinstance(step, SetOffset)}
+            if touched & (records | sources):
+                break
+            lane.popleft()
+            if waiting.done.cancelled():
+                continue
+            try:
+                for change in waiting.changes:
+                    self._check(change)
+            except VouchgateError as error:
+                waiting.done.set_exception(error)
+                continue
+            touched |= records | sources
+            batch.append(waiting)
+            taken += 1
+        return taken
+
+    async def _commit(self, batch: list[_Waiting]) -> None:
+        steps = [step for waiting in batch for step in _steps(waiting)]
+        try:
+            committed = await self._store.commit_async(steps)
+        except VouchgateError as error:
+            if len(batch) > 1:
+                for waiting in batch:
+                    await self._commit([waiting])
+                return
+            self.failed = error.reason
+            if not batch[0].done.done():
+                batch[0].done.set_exception(error)
+            return
+        self.failed = ""
+        epoch = committed.epoch - sum(len(waiting.changes) for waiting in batch)
+        index = committed.first_index
+        everything: list[Sequenced] = []
+        for waiting in batch:
+            made: list[Sequenced] = []
+            for change in waiting.changes:
+                epoch += 1
+                sequenced = Sequenced(change=change, epoch=epoch, log_index=index + len(made))
+                self._apply(sequenced)
+                made.append(sequenced)
+            index += len(waiting.entries)
+            everything += made
+            if not waiting.done.done():
+                waiting.done.set_result(tuple(made))
+        if everything:
+            self._tell(everything)
+
+
+def _steps(waiting: _Waiting) -> list[Step]:
+    steps: list[Step] = list(waiting.steps)
+    for change in waiting.changes:
+        kind, key = record_of(change)
+        indexes = {"principal": change.principal} if isinstance(change, CredentialIssued) else {}
+        steps += [PutRecord(kind=kind, key=key, value=wire.encode(change), indexes=indexes), BumpEpoch(reason=kind)]
+    steps += [Append(entry=entry) for entry in waiting.entries]
+    return steps

@@ -1,0 +1,66 @@
+"""What the process tree consists of: settings in, processes to start out.
+
+Rules
+1. The rank says who ends first: the gateway, then the model servers, then what records and decides, then the signer.
+2. A command line holds paths, numbers and public keys; never a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vouchgate.vocabulary.layout import Layout, Users
+from vouchgate.vocabulary.processes import Spec
+from vouchgate.vocabulary.settings import EndpointSettings, Settings
+
+RANKS = {"signer": 0, "witness": 1, "control": 2, "pdp": 3, "tailer": 4, "server": 5, "gateway": 6}
+"""Ending order, highest first."""
+GATEWAY_FILES = 65_536
+"""Descriptors of the gateway: two for each connection."""
+
+PythonCommand = Callable[..., tuple[str, ...]]
+"""`ports.processes.python`."""
+
+
+def log_origin(trust_domain: str) -> str:
+    """Origin line of the log's checkpoints (C2SP tlog-checkpoint)."""
+    return f"vouchgate.log/{trust_domain}"
+
+
+def core_specs(settings: Settings, layout: Layout, users: Users, python: PythonCommand, *, log_key: str, gateway: tuple[str, ...]) -> list[Spec]:
+    """The processes of every installation, in starting order. `gateway` is Envoy's command line."""
+
+    def spec(name: str, argv: tuple[str, ...], **more: object) -> Spec:
+        return Spec(name=name, argv=argv, uid=users.drop_to(name), **more)  # type: ignore[arg-type]
+
+    def module(name: str, *arguments: str) -> tuple[str, ...]:
+        return python(f"vouchgate.edges.processes.{name}", *arguments)
+
+    control = str(users.of("control"))
+    witness = ("--dir", str(layout.witness), "--control-uid", control, "--log-key", log_key, "--origin", log_origin(settings.trust_domain))
+    return [
+        spec("signer", module("signer", "--dir", str(layout.signer), "--control-uid", control, "--trust-domain", settings.trust_domain)),
+        spec("witness", module("witness", *witness)),
+        spec("control", module("control", "--data-dir", str(layout.data_dir))),
+        spec("pdp", module("pdp", "--data-dir", str(layout.data_dir))),
+        spec("gateway", gateway, files=GATEWAY_FILES, umask=0o027),
+        spec("tailer", module("tailer", "--data-dir", str(layout.data_dir))),
+    ]
+
+
+def server_spec(
+    endpoint: EndpointSettings, users: Users, number: int, *, interpreter: str, listen_fd: int, model_fd: int | None, folder: str
+) -> Spec:
+    """A model server: its listening socket and, where it serves a file, the very bytes that were hashed are handed down as descriptors."""
+    words = {"python": interpreter, "fd": str(listen_fd), "model": "" if model_fd is None else f"/dev/fd/{model_fd}"}
+    words["gateway_uid"] = str(users.of("gateway"))
+    argv = tuple(_fill(argument, words) for argument in endpoint.command)
+    uid = users.server(endpoint.uid_offset - 10 if endpoint.uid_offset else number) if users.isolated else None
+    descriptors = (listen_fd,) if model_fd is None else (listen_fd, model_fd)
+    return Spec(name=endpoint.name, argv=argv, uid=uid, pass_fds=descriptors, env=dict(endpoint.environment), cwd=endpoint.folder or folder)
+
+
+def _fill(argument: str, words: dict[str, str]) -> str:
+    for name, value in words.items():
+        argument = argument.replace("{" + name + "}", value)
+    return argument
