@@ -19,7 +19,8 @@ from typing import Protocol
 from vouchgate.flows.changes import Change, CredentialIssued, Revoked, record_of
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.errors import LimitExceeded, VouchgateError
-from vouchgate.vocabulary.records import Append, BumpEpoch, Committed, PutRecord, SetOffset, Step
+from vouchgate.vocabulary.records import Append, BumpEpoch, Committed, PutRecord, SetOffset
+from vouchgate.vocabulary.records import Change as Step
 
 BATCH = 256
 """Changes in one commit: enough to share an fsync, few enough that a revocation waits for one batch at most."""
@@ -49,7 +50,7 @@ class _Waiting:
 
     __slots__ = ("changes", "done", "entries", "steps")
 
-    def __init__(self, changes: Sequence[Change], entries: Sequence[bytes], steps: Sequence[Step]) -> None:
+    def __init__(self, changes: Sequence[Change], entries: Sequence[Append], steps: Sequence[Step]) -> None:
         self.changes, self.entries, self.steps = tuple(changes), tuple(entries), tuple(steps)
         self.done: asyncio.Future[tuple[Sequenced, ...]] = asyncio.get_running_loop().create_future()
 
@@ -73,7 +74,7 @@ class Sequencer:
         """Why the last commit failed; empty while the store works."""
 
     async def submit(
-        self, requester: str, changes: Sequence[Change], entries: Sequence[bytes], *, steps: Sequence[Step] = ()
+        self, requester: str, changes: Sequence[Change], entries: Sequence[Append], *, steps: Sequence[Step] = ()
     ) -> tuple[Sequenced, ...]:
         """Commit `changes` with one log entry each (`entries` may hold more, for lines that change nothing), in one transaction.
 
@@ -174,5 +175,5 @@ def _steps(waiting: _Waiting) -> list[Step]:
         kind, key = record_of(change)
         indexes = {"principal": change.principal} if isinstance(change, CredentialIssued) else {}
         steps += [PutRecord(kind=kind, key=key, value=wire.encode(change), indexes=indexes), BumpEpoch(reason=kind)]
-    steps += [Append(entry=entry) for entry in waiting.entries]
+    steps += waiting.entries
     return steps

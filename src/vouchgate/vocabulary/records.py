@@ -1,68 +1,91 @@
 """A transaction as data: what one commit of the store holds, so that state, epoch and log entries stand or fall together.
 
-Made by flows, carried out by storage; neither imports the other.
+Made by flows, carried out by storage; neither imports the other. Plain structs, not nouns: they never travel.
 """
 
 from __future__ import annotations
 
-from vouchgate.vocabulary.wire import Noun
+import msgspec
 
 
-class PutRecord(Noun, frozen=True, kw_only=True):
-    """Write one record, replacing the one of the same kind and key."""
+class PutRecord(msgspec.Struct, frozen=True):
+    """Write a record, replacing one of the same kind and key."""
 
     kind: str
     key: str
     value: bytes
     indexes: dict[str, str] = {}
     """Names and values by which `scan` finds it."""
+    must_be_new: bool = False
+    """`Conflict` where the key is taken (a nonce, a registration)."""
 
 
-class DeleteRecord(Noun, frozen=True, kw_only=True):
-    """Remove one record; absent is fine."""
+class DeleteRecord(msgspec.Struct, frozen=True):
+    """Remove a record."""
 
     kind: str
     key: str
+    must_exist: bool = False
+    """`Conflict` where it is not there (a token that is used once)."""
 
 
-class Append(Noun, frozen=True, kw_only=True):
-    """Append one entry to the transparency log."""
+class Append(msgspec.Struct, frozen=True):
+    """Add an entry to the log."""
 
     entry: bytes
+    label: str = ""
+    """Name under which `find_entries` finds its index, for example a decision's id; empty for none."""
 
 
-class SetOffset(Noun, frozen=True, kw_only=True):
-    """Advance what was read of a source; refused with `Conflict` unless the stored (inode, offset) is the expected one."""
+class SetOffset(msgspec.Struct, frozen=True):
+    """Move a source's read position, `Conflict` unless it stands at `expected_offset` (0 for a source never read).
+
+    In one commit with the entries read up to there it makes them exactly once.
+    """
 
     source: str
     inode: int
     offset: int
-    expected_inode: int
     expected_offset: int
+    expected_inode: int = 0
+    """0 where it does not matter; a rotated file has another one at a lower offset."""
 
 
-class BumpEpoch(Noun, frozen=True, kw_only=True):
-    """Give the next epoch to a change."""
+class BumpEpoch(msgspec.Struct, frozen=True):
+    """Raise the epoch by one."""
 
     reason: str
 
 
-Step = PutRecord | DeleteRecord | Append | SetOffset | BumpEpoch
+class PutCheckpoint(msgspec.Struct, frozen=True):
+    """Keep a signed (and perhaps cosigned) checkpoint; it must agree with the log and may not be smaller than the newest."""
+
+    note: bytes
 
 
-class Committed(Noun, frozen=True, kw_only=True):
-    """What a durable commit got."""
+Change = PutRecord | DeleteRecord | Append | SetOffset | BumpEpoch | PutCheckpoint
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """A commit that is on disk."""
 
     first_index: int
     """Log index of its first entry; the log's size where it has none."""
     entry_count: int
     epoch: int
-    """Epoch after it."""
 
 
-class Record(Noun, frozen=True, kw_only=True):
-    """One record as it is stored."""
+class Record(msgspec.Struct, frozen=True):
+    """A stored record."""
 
     kind: str
     key: str
     value: bytes
+    indexes: dict[str, str] = {}
+
+
+class Position(msgspec.Struct, frozen=True):
+    """How far a source has been read."""
+
+    inode: int
+    offset: int
