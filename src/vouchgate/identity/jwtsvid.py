@@ -1,0 +1,205 @@
+"""JWT-SVIDs: issue them, and read them strictly (JWT-SVID, sections 2 to 4; RFC 8725).
+
+A token
+1. is a compact JWS of exactly three parts, each canonical base64url, within `MAX_TOKEN_BYTES`;
+2. has a header of exactly `alg`, `kid`, `typ`; so nothing in the token names a key, a URL, a critical extension or a nested token;
+3. has `alg` ES256 and `typ` JWT; the verifying key comes from the bundle by `kid`, and is a P-256 key whatever the header says;
+4. has claims of exactly `sub aud exp iat jti iss`, and optionally `nbf` and `cnf`; `aud` is one string, equal to the audience asked for;
+5. names a principal of the bundle's trust domain as `sub`, and that trust domain as `iss`;
+6. lives at most `MAX_LIFE_SECONDS`, was not issued in the future beyond `SKEW_SECONDS`, and has not expired (no skew there).
+Left to others: whether it is revoked or replayed, and making the `VerifiedPrincipal` (verify.py).
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+
+from vouchgate.identity.bundle import TrustBundle
+from vouchgate.identity.strictjson import parse_object
+from vouchgate.vocabulary.errors import InvalidInput
+from vouchgate.vocabulary.names import PrincipalId, principal_parts
+from vouchgate.vocabulary.outcomes import Denied
+from vouchgate.vocabulary.vouches import UnixMillis
+from vouchgate.vocabulary.wire import encode
+
+MAX_LIFE_SECONDS = 300
+"""Seconds a token may live (contracts, "Gateway rules"): a stolen one is short-lived even before it is revoked."""
+SKEW_SECONDS = 1
+"""Seconds by which `iat` and `nbf` may lie in the future: issuer and verifier share one machine or a synchronised clock."""
+MAX_TOKEN_BYTES = 4_096
+"""Characters of a token; ours have about 550."""
+MAX_AUDIENCE = 512
+"""Characters of an audience: the longest resource id."""
+_REQUIRED = frozenset({"sub", "aud", "exp", "iat", "jti", "iss"})
+_OPTIONAL = frozenset({"nbf", "cnf"})
+_PART = re.compile(r"[A-Za-z0-9_-]+\Z")
+_JTI = re.compile(r"[A-Za-z0-9._-]{8,64}\Z")
+_THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}\Z")
+
+
+@dataclass(frozen=True)
+class IssuedJwt:
+    """A new JWT-SVID."""
+
+    token: str
+    jti: str
+    expires_at: UnixMillis
+
+
+@dataclass(frozen=True)
+class JwtFacts:
+    """What a token that holds says."""
+
+    principal: PrincipalId
+    jti: str
+    not_after: UnixMillis
+    cnf_x5t: str
+    """Hexadecimal SHA-256 of the certificate it is bound to (RFC 8705, section 3.1), or nothing."""
+
+
+def issue_jwt(
+    principal: str,
+    audience: str,
+    *,
+    key: ec.EllipticCurvePrivateKey,
+    kid: str,
+    trust_domain: str,
+    now: UnixMillis,
+    ttl_seconds: int,
+    jti: str,
+    cnf_x5t: str = "",
+) -> IssuedJwt:
+    """Issue a token; `cnf_x5t` (hexadecimal) binds it to a certificate. Raises `InvalidInput`."""
+    if principal_parts(principal).trust_domain != trust_domain:
+        raise InvalidInput(f"`{principal[:160]}` is not of trust domain `{trust_domain}`", remedy="ask the signer of that trust domain")
+    if not 1 <= ttl_seconds <= MAX_LIFE_SECONDS:
+        raise InvalidInput(f"a life of {ttl_seconds} s is out of bounds", remedy=f"ask for 1 to {MAX_LIFE_SECONDS} s")
+    if not 1 <= len(audience) <= MAX_AUDIENCE or not audience.isascii() or not audience.isprintable() or not _JTI.match(jti):
+        raise InvalidInput("the audience or the token id is malformed", remedy="the audience is exactly the endpoint's id")
+    issued = now // 1000
+    claims: dict[str, Any] = {
+        "aud": audience, "exp": issued + ttl_seconds, "iat": issued, "iss": f"spiffe://{trust_domain}", "jti": jti, "sub": principal,
+    }  # fmt: skip
+    if cnf_x5t:
+        if not re.match(r"[0-9a-f]{64}\Z", cnf_x5t):
+            raise InvalidInput("the thumbprint is not 64 hexadecimal digits", remedy="send the SHA-256 of the certificate's DER")
+        claims["cnf"] = {"x5t#S256": _b64(bytes.fromhex(cnf_x5t))}
+    signed = f"{_b64(encode({'alg': 'ES256', 'kid': kid, 'typ': 'JWT'}))}.{_b64(encode(claims))}"
+    r, s = decode_dss_signature(key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
+    signature = r.to_bytes(32, "big") + s.to_bytes(32, "big")
+    return IssuedJwt(f"{signed}.{_b64(signature)}", jti, UnixMillis((issued + ttl_seconds) * 1000))
+
+
+def read_jwt(token: str, bundle: TrustBundle, audience: str, now: UnixMillis) -> JwtFacts | Denied:
+    """Check a token for `audience` against the trust domain's own keys. The numbers are those of the module's rules."""
+    parts = _parts(token)  # 1
+    if parts is None:
+        return _no("jwt-malformed", "the token is not three canonical base64url parts within the bound")
+    head, body, signature = parts
+    try:
+        header = parse_object(head, limit=MAX_TOKEN_BYTES, what="token header")
+        claims = parse_object(body, limit=MAX_TOKEN_BYTES, what="token")
+    except InvalidInput as error:
+        return _no("jwt-malformed", error.reason)
+    if set(header) != {"alg", "kid", "typ"}:  # 2
+        return _no("jwt-header", "the token's header does not have exactly `alg`, `kid` and `typ`")
+    if header["alg"] != "ES256" or header["typ"] != "JWT":  # 3
+        return _no("jwt-algorithm", "the token is not an ES256 JWT")
+    spki = bundle.jwt_authorities.get(header["kid"]) if isinstance(header["kid"], str) else None
+    if spki is None:
+        return _no("jwt-unknown-key", f"no key of `{bundle.trust_domain}` has the token's key id")
+    if not _signed(spki, token.rpartition(".")[0].encode(), signature):
+        return _no("jwt-signature", "the token's signature does not hold")
+    return _claims(claims, bundle.trust_domain, audience, now)
+
+
+def _claims(claims: dict[str, Any], trust_domain: str, audience: str, now: UnixMillis) -> JwtFacts | Denied:
+    if not _REQUIRED <= set(claims) <= _REQUIRED | _OPTIONAL:  # 4
+        return _no("jwt-claims", "the token lacks a claim or has an unknown one")
+    if not isinstance(claims["aud"], str) or claims["aud"] != audience:
+        return _no("jwt-audience", "the token is not for this audience", f"ask for a token with the audience `{audience}`")
+    if not all(isinstance(claims[name], str) for name in ("sub", "jti", "iss")) or not _JTI.match(claims["jti"]):
+        return _no("jwt-claims", "a claim of the token is malformed")
+    try:
+        parts = principal_parts(claims["sub"])  # 5
+    except InvalidInput:
+        return _no("jwt-subject", "the token's subject is not a principal")
+    if parts.trust_domain != trust_domain or claims["iss"] != f"spiffe://{trust_domain}":
+        return _no("jwt-subject", f"the token's subject or issuer is not of trust domain `{trust_domain}`")
+    late = _time_fault(claims, now / 1000)  # 6
+    if late is not None:
+        return late
+    bound = _confirmation(claims.get("cnf"))
+    if bound is None:
+        return _no("jwt-claims", "the token's `cnf` is not one certificate thumbprint")
+    return JwtFacts(PrincipalId(claims["sub"]), claims["jti"], UnixMillis(claims["exp"] * 1000), bound)
+
+
+def _time_fault(claims: dict[str, Any], now: float) -> Denied | None:
+    times = [claims["exp"], claims["iat"], claims.get("nbf", claims["iat"])]
+    if not all(isinstance(at, int) and not isinstance(at, bool) and 0 <= at < 2**40 for at in times):
+        return _no("jwt-claims", "a time of the token is not a whole number of seconds")
+    expires, issued, begins = times
+    if now >= expires:
+        return _no("jwt-expired", "the token has expired", "ask for a new token; it lives five minutes at most")
+    if issued > now + SKEW_SECONDS or begins > now + SKEW_SECONDS:
+        return _no("jwt-not-yet", "the token is not valid yet", "set the issuer's clock right")
+    if not 0 < expires - issued <= MAX_LIFE_SECONDS:
+        return _no("jwt-life", f"the token lives longer than {MAX_LIFE_SECONDS} s")
+    return None
+
+
+def _confirmation(cnf: Any) -> str | None:
+    if cnf is None:
+        return ""
+    if not isinstance(cnf, dict) or set(cnf) != {"x5t#S256"} or not isinstance(cnf["x5t#S256"], str):
+        return None
+    text = cnf["x5t#S256"]
+    raw = _unb64(text) if _THUMBPRINT.match(text) else None
+    return raw.hex() if raw is not None and len(raw) == 32 else None
+
+
+def _signed(spki: bytes, message: bytes, signature: bytes) -> bool:
+    key = serialization.load_der_public_key(spki)
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1) or len(signature) != 64:
+        return False
+    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+    try:
+        key.verify(encode_dss_signature(r, s), message, ec.ECDSA(hashes.SHA256()))
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def _parts(token: str) -> tuple[bytes, bytes, bytes] | None:
+    if len(token) > MAX_TOKEN_BYTES:
+        return None
+    texts = token.split(".")
+    raws = [_unb64(text) for text in texts]
+    if len(raws) != 3 or any(raw is None for raw in raws):
+        return None
+    return raws[0], raws[1], raws[2]  # type: ignore[return-value]
+
+
+def _unb64(text: str) -> bytes | None:
+    """Decode canonical base64url (RFC 7515, section 2): no padding, no stray bits, so that one token has one spelling."""
+    if not _PART.match(text) or len(text) % 4 == 1:
+        return None
+    raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    return raw if _b64(raw) == text else None
+
+
+def _b64(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _no(code: str, reason: str, remedy: str = "present a JWT-SVID that this trust domain issued: `vouchgate identity issue`") -> Denied:
+    return Denied(code=code, reason=reason, remedy=remedy)

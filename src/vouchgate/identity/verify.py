@@ -1,0 +1,211 @@
+"""Who is acting: the only module that constructs a `VerifiedPrincipal`. A test walks the source tree and holds that.
+
+Each function is one way to know a principal
+- `verify_x509`   the peer presented a certificate chain                                    credential_kind `x509`
+- `verify_jwt`    the caller presented a bearer token                                       `jwt`
+- `who_is_calling` certificate, token, or both, by the gateway's rules                      `x509`, `jwt`, `both`
+- `forwarded`     the gateway verified; the kernel says that the gateway speaks             `x509`, `jwt`, `both`
+- `registered`    the control plane pre-decides for a registration (its standing cells)     `registered`
+- `peer_uid`      the kernel names the uid at the other end of a unix socket (SO_PEERCRED)  `uid`
+- `session`       the console's cookie, already looked up                                   `cookie`
+- `declared`      a caller that only claims; `authenticated` is False; observe alone        `declared`
+
+Groups are never in a credential: `groups_of` looks them up among the registrations, and an unknown principal has none.
+Left to others: revocation, replay, and deciding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from vouchgate.identity.bundle import TrustBundle
+from vouchgate.identity.jwtsvid import JwtFacts, read_jwt
+from vouchgate.identity.x509svid import X509Facts, read_x509
+from vouchgate.vocabulary.errors import InvalidInput
+from vouchgate.vocabulary.names import PrincipalId, principal_parts
+from vouchgate.vocabulary.outcomes import Denied
+from vouchgate.vocabulary.principals import CredentialKind, Principal, Registration, VerifiedPrincipal
+from vouchgate.vocabulary.vouches import UnixMillis
+
+GroupsOf = Callable[[PrincipalId], tuple[str, ...]]
+PEER_LIFE_MS = 60_000
+"""Milliseconds the kernel's word on a peer is used before it is asked again."""
+DECLARED_LIFE_MS = 3_600_000
+"""Milliseconds a declared identity lasts after it was last seen."""
+
+
+def _no_groups(_: PrincipalId) -> tuple[str, ...]:
+    return ()
+
+
+def verify_x509(
+    chain: Sequence[bytes], bundle: TrustBundle, now: UnixMillis, *, groups_of: GroupsOf = _no_groups
+) -> VerifiedPrincipal | Denied:
+    """Check a certificate chain (DER, leaf first). `credential_id` is the leaf's SHA-256."""
+    facts = read_x509(chain, bundle, now)
+    if isinstance(facts, Denied):
+        return facts
+    return _mint(facts.principal, "x509", facts.thumbprint, now=now, not_after=facts.not_after, groups_of=groups_of)
+
+
+def verify_jwt(
+    token: str, bundle: TrustBundle, audience: str, now: UnixMillis, *, groups_of: GroupsOf = _no_groups
+) -> VerifiedPrincipal | Denied:
+    """Check a bearer token that is bound to no certificate. `credential_id` is its `jti`."""
+    facts = read_jwt(token, bundle, audience, now)
+    if isinstance(facts, Denied):
+        return facts
+    if facts.cnf_x5t:
+        return Denied(code="jwt-unbound", reason="the token is bound to a certificate that was not presented", remedy="use mTLS with it")
+    return _mint(facts.principal, "jwt", facts.jti, now=now, not_after=facts.not_after, groups_of=groups_of)
+
+
+def who_is_calling(
+    chain: Sequence[bytes],
+    token: str,
+    bundle: TrustBundle,
+    now: UnixMillis,
+    *,
+    audience: str,
+    bearer: bool,
+    groups_of: GroupsOf = _no_groups,
+) -> VerifiedPrincipal | Denied:
+    """Certificate (empty for none), token (empty for none), or both (contracts, "Gateway rules").
+
+    1. Certificate alone: its id. 2. Token alone: its subject, where the endpoint lists bearer. 3. Both: the same subject, or a token
+    bound to this certificate; then the subject is who acts. 4. Neither: denied. A part that does not hold denies the whole.
+    """
+    certificate = read_x509(chain, bundle, now) if chain else None
+    if isinstance(certificate, Denied):
+        return certificate
+    said = read_jwt(token, bundle, audience, now) if token else None
+    if isinstance(said, Denied):
+        return said
+    return _combine(certificate, said, now, bearer=bearer, groups_of=groups_of)
+
+
+def forwarded(
+    *,
+    san: str,
+    thumbprint: str,
+    certificate_not_after: UnixMillis,
+    sub: str,
+    jti: str,
+    token_not_after: UnixMillis,
+    cnf_x5t: str,
+    trust_domain: str,
+    now: UnixMillis,
+    bearer: bool,
+    groups_of: GroupsOf = _no_groups,
+) -> VerifiedPrincipal | Denied:
+    """What the gateway verified natively and forwarded; the caller of this function has checked that the peer is the gateway's uid.
+    Empty strings stand for what was not presented. The rules of `who_is_calling` hold here too."""
+    for name in (san, sub):
+        if name and _trust_domain(name) != trust_domain:
+            return Denied(
+                code="not-ours", reason=f"the caller is not of trust domain `{trust_domain}`", remedy="use this domain's identity"
+            )
+    certificate = X509Facts(PrincipalId(san), thumbprint, certificate_not_after) if san else None
+    said = JwtFacts(PrincipalId(sub), jti, token_not_after, cnf_x5t) if sub else None
+    return _combine(certificate, said, now, bearer=bearer, groups_of=groups_of)
+
+
+def _combine(
+    certificate: X509Facts | None, said: JwtFacts | None, now: UnixMillis, *, bearer: bool, groups_of: GroupsOf
+) -> VerifiedPrincipal | Denied:
+    if min(fact.not_after for fact in (certificate, said) if fact) <= now if certificate or said else False:
+        return Denied(code="expired", reason="the credential has expired", remedy="fetch a new one")
+    if certificate is None and said is None:
+        return Denied(code="anonymous", reason="the caller presented no identity", remedy="use an SVID: `vouchgate identity issue`")
+    if said is None:
+        assert certificate is not None
+        return _mint(certificate.principal, "x509", certificate.thumbprint, now=now, not_after=certificate.not_after, groups_of=groups_of)
+    if certificate is None:
+        if not bearer:
+            return Denied(code="bearer-not-listed", reason="a token alone is not enough here", remedy="call with mTLS and an X.509-SVID")
+        if said.cnf_x5t:
+            return Denied(
+                code="jwt-unbound", reason="the token is bound to a certificate that was not presented", remedy="use mTLS with it"
+            )
+        return _mint(said.principal, "jwt", said.jti, now=now, not_after=said.not_after, groups_of=groups_of)
+    if said.cnf_x5t and said.cnf_x5t != certificate.thumbprint:
+        return Denied(code="jwt-bound-elsewhere", reason="the token is bound to another certificate", remedy="ask for a token of your own")
+    if said.principal != certificate.principal and not said.cnf_x5t:
+        return Denied(code="two-identities", reason="certificate and token name different callers", remedy="use one identity for a call")
+    return _mint(
+        said.principal, "both", said.jti, now=now, not_after=UnixMillis(min(said.not_after, certificate.not_after)), groups_of=groups_of
+    )
+
+
+def registered(registration: Registration, now: UnixMillis) -> VerifiedPrincipal:
+    """The principal of a registration, as the control plane pre-decides for it: a cell, not a caller."""
+    not_after = UnixMillis(now + registration.svid_ttl_seconds * 1000)
+    principal = Principal(id=registration.principal, groups=registration.groups)
+    return VerifiedPrincipal(
+        principal=principal,
+        credential_kind="registered",
+        credential_id="registered",
+        authenticated=True,
+        verified_at=now,
+        not_after=not_after,
+    )
+
+
+def peer_uid(uid: int, principal: Principal, now: UnixMillis) -> VerifiedPrincipal:
+    """The person or process that the installation maps to `uid`. Raises `InvalidInput` for a uid the kernel did not name."""
+    if uid < 0:
+        raise InvalidInput("the peer has no uid", remedy="connect over the unix socket")
+    principal_parts(principal.id)
+    return VerifiedPrincipal(
+        principal=principal,
+        credential_kind="uid",
+        credential_id=f"uid:{uid}",
+        authenticated=True,
+        verified_at=now,
+        not_after=UnixMillis(now + PEER_LIFE_MS),
+    )
+
+
+def session(principal: Principal, session_id: str, not_after: UnixMillis, now: UnixMillis) -> VerifiedPrincipal | Denied:
+    """Whoever a console session stands for; `session_id` is a digest of the cookie, never the cookie."""
+    if now >= not_after:
+        return Denied(code="session-expired", reason="the session has expired", remedy="ask for a new code: `vouchgate admin login`")
+    principal_parts(principal.id)
+    return VerifiedPrincipal(
+        principal=principal, credential_kind="cookie", credential_id=session_id, authenticated=True, verified_at=now, not_after=not_after
+    )
+
+
+def declared(principal_id: str, basis: str, now: UnixMillis) -> VerifiedPrincipal:
+    """A caller that only claims who it is (`basis` says by what, for example `address:10.0.0.7`). It has no groups.
+    Raises `InvalidInput` unless the id is of kind `declared`, so that no claim can name a real principal."""
+    if principal_parts(principal_id).kind != "declared":
+        raise InvalidInput(f"`{principal_id[:160]}` is not a declared principal", remedy="use spiffe://<td>/declared/<zone>/<name>")
+    return VerifiedPrincipal(
+        principal=Principal(id=PrincipalId(principal_id)),
+        credential_kind="declared",
+        credential_id=basis,
+        authenticated=False,
+        verified_at=now,
+        not_after=UnixMillis(now + DECLARED_LIFE_MS),
+    )
+
+
+def _mint(
+    principal: PrincipalId, kind: CredentialKind, credential_id: str, *, now: UnixMillis, not_after: UnixMillis, groups_of: GroupsOf
+) -> VerifiedPrincipal:
+    return VerifiedPrincipal(
+        principal=Principal(id=principal, groups=groups_of(principal)),
+        credential_kind=kind,
+        credential_id=credential_id,
+        authenticated=True,
+        verified_at=now,
+        not_after=not_after,
+    )
+
+
+def _trust_domain(name: str) -> str:
+    try:
+        return principal_parts(name).trust_domain
+    except InvalidInput:
+        return ""

@@ -1,0 +1,208 @@
+"""X.509-SVIDs: issue them, and read them strictly.
+
+A leaf (X509-SVID, sections 2 to 5)
+1. has exactly one URI SAN, a principal of its trust domain, with a path; DNS SANs may stand beside it, other kinds may not;
+2. has an empty subject, hence a critical SAN (RFC 5280, section 4.2.1.6);
+3. has cA false, and a critical KeyUsage with digitalSignature, without keyCertSign and cRLSign;
+4. has an EKU with both serverAuth and clientAuth;
+5. holds a P-256 key in its one canonical encoding, and lives no longer than the CA above it.
+Reading checks the signature, path and validity with the bundle's CAs alone, and then the five rules again.
+Left to others: whether it is revoked (the caller's revocations), and making the `VerifiedPrincipal` (verify.py).
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509 import verification
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from vouchgate.identity.bundle import TrustBundle
+from vouchgate.identity.ca import BACKDATE_MS, instant, spki_of
+from vouchgate.vocabulary.errors import InvalidInput
+from vouchgate.vocabulary.names import PrincipalId, principal_parts
+from vouchgate.vocabulary.outcomes import Denied
+from vouchgate.vocabulary.vouches import UnixMillis
+
+MAX_TTL_SECONDS = 24 * 3600
+"""Seconds an X.509-SVID may live; revocation does not wait for it."""
+MIN_TTL_SECONDS = 10
+"""Seconds below which a credential would lapse before it is used."""
+MAX_DNS_NAMES = 8
+"""DNS SANs of one server."""
+MAX_CHAIN = 3
+"""Certificates a peer may present."""
+MAX_CERTIFICATE_BYTES = 16_384
+"""Bytes of one certificate; ours have about 600."""
+_DNS = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*\Z")
+_USAGE = x509.KeyUsage(
+    digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False, key_agreement=False,
+    key_cert_sign=False, crl_sign=False, encipher_only=False, decipher_only=False,
+)  # fmt: skip
+_EKU = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+_LEAF = x509.BasicConstraints(ca=False, path_length=None)
+
+
+@dataclass(frozen=True)
+class IssuedX509:
+    """A new X.509-SVID."""
+
+    chain: tuple[bytes, ...]
+    """DER, leaf first, without the CA."""
+    serial: str
+    """Lower-case hexadecimal."""
+    thumbprint: str
+    """Lower-case hexadecimal SHA-256 of the leaf's DER."""
+    not_before: UnixMillis
+    not_after: UnixMillis
+
+
+@dataclass(frozen=True)
+class X509Facts:
+    """What a chain that holds says."""
+
+    principal: PrincipalId
+    thumbprint: str
+    not_after: UnixMillis
+
+
+def issue_x509(
+    spki: bytes,
+    principal: str,
+    *,
+    ca: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+    trust_domain: str,
+    now: UnixMillis,
+    ttl_seconds: int,
+    dns: Sequence[str] = (),
+) -> IssuedX509:
+    """Issue a leaf. Raises `InvalidInput`."""
+    public = _public_key(spki)
+    _check_request(principal, trust_domain, ttl_seconds, dns)
+    begin, end = instant(UnixMillis(max(0, now - BACKDATE_MS))), instant(UnixMillis(now + ttl_seconds * 1000))
+    if instant(now) >= ca.not_valid_after_utc:
+        raise InvalidInput("the CA has expired", remedy="renew it: start the signer once with `--renew-ca`")
+    end = min(end, ca.not_valid_after_utc)
+    names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(principal), *(x509.DNSName(name) for name in dns)]
+    authority = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    serial = x509.random_serial_number()
+    leaf = (
+        x509.CertificateBuilder(issuer_name=ca.subject, subject_name=x509.Name([]), public_key=public, serial_number=serial)
+        .not_valid_before(max(begin, ca.not_valid_before_utc))
+        .not_valid_after(end)
+        .add_extension(x509.SubjectAlternativeName(names), critical=True)
+        .add_extension(_LEAF, critical=True)
+        .add_extension(_USAGE, critical=True)
+        .add_extension(_EKU, critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(authority), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    return IssuedX509(
+        chain=(leaf.public_bytes(serialization.Encoding.DER),),
+        serial=f"{serial:x}",
+        thumbprint=leaf.fingerprint(hashes.SHA256()).hex(),
+        not_before=_millis(leaf.not_valid_before_utc),
+        not_after=_millis(end),
+    )
+
+
+def _check_request(principal: str, trust_domain: str, ttl_seconds: int, dns: Sequence[str]) -> None:
+    if principal_parts(principal).trust_domain != trust_domain:
+        raise InvalidInput(f"`{principal[:160]}` is not of trust domain `{trust_domain}`", remedy="ask the signer of that trust domain")
+    if not MIN_TTL_SECONDS <= ttl_seconds <= MAX_TTL_SECONDS:
+        raise InvalidInput(f"a life of {ttl_seconds} s is out of bounds", remedy=f"ask for {MIN_TTL_SECONDS} to {MAX_TTL_SECONDS} s")
+    if len(dns) > MAX_DNS_NAMES or not all(_DNS.match(name) for name in dns):
+        raise InvalidInput("a DNS name is malformed, or there are too many", remedy=f"give at most {MAX_DNS_NAMES} lower-case host names")
+
+
+def _public_key(spki: bytes) -> ec.EllipticCurvePublicKey:
+    remedy = "send the DER SubjectPublicKeyInfo of a P-256 key (RFC 5480, section 2)"
+    if len(spki) > 512:
+        raise InvalidInput("the public key is over the bound", remedy=remedy)
+    try:
+        key = serialization.load_der_public_key(spki)
+    except Exception:
+        raise InvalidInput("the public key cannot be read", remedy=remedy) from None
+    # One key has one encoding here: key ids and `cnf` compare bytes.
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1) or spki_of(key) != spki:
+        raise InvalidInput("the public key is not a P-256 key in its canonical encoding", remedy=remedy)
+    return key
+
+
+def read_x509(chain: Sequence[bytes], bundle: TrustBundle, now: UnixMillis) -> X509Facts | Denied:
+    """Check a presented chain, leaf first, against the trust domain's own CAs."""
+    if not 1 <= len(chain) <= MAX_CHAIN or any(len(der) > MAX_CERTIFICATE_BYTES for der in chain):
+        return _no("x509-bounds", "the certificate chain is empty or over the bound")
+    try:
+        leaf, *others = (x509.load_der_x509_certificate(der) for der in chain)
+        why = _leaf_fault(leaf, bundle.trust_domain)
+    except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        return _no("x509-malformed", "the certificate cannot be read")
+    if why:
+        return _no("x509-not-an-svid", why)
+    if instant(now) >= leaf.not_valid_after_utc:
+        return _no("x509-expired", "the certificate has expired", "fetch a new one: `vouchgate identity issue`, or the Workload API")
+    if not bundle.x509_authorities:
+        return _no("x509-untrusted", "the trust bundle holds no CA")
+    store = verification.Store([x509.load_der_x509_certificate(der) for der in bundle.x509_authorities])
+    verifier = verification.PolicyBuilder().store(store).time(instant(now)).max_chain_depth(1).build_client_verifier()
+    try:
+        verifier.verify(leaf, others)
+    except verification.VerificationError:
+        return _no("x509-untrusted", f"no CA of `{bundle.trust_domain}` signed the certificate, or it is not valid now")
+    uri = _uris(leaf)[0]
+    return X509Facts(PrincipalId(uri), leaf.fingerprint(hashes.SHA256()).hex(), _millis(leaf.not_valid_after_utc))
+
+
+def _leaf_fault(leaf: x509.Certificate, trust_domain: str) -> str:
+    """Why the leaf is not an SVID of ours, or nothing. The numbers are those of the module's rules."""
+    extensions = leaf.extensions
+    try:
+        san = extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        usage = extensions.get_extension_for_class(x509.KeyUsage)
+    except x509.ExtensionNotFound:
+        return "the certificate has no subject alternative name or no key usage"
+    kinds = [type(name) for name in san.value]
+    if kinds.count(x509.UniformResourceIdentifier) != 1:  # 1
+        return "the certificate does not have exactly one URI name"
+    if set(kinds) - {x509.UniformResourceIdentifier, x509.DNSName}:
+        return "the certificate has a name that is neither URI nor DNS"
+    try:
+        parts = principal_parts(san.value.get_values_for_type(x509.UniformResourceIdentifier)[0])
+    except InvalidInput:
+        return "the certificate's URI name is not a principal"
+    if parts.trust_domain != trust_domain:
+        return f"the certificate is not of trust domain `{trust_domain}`"
+    if not leaf.subject.rdns and not san.critical:  # 2
+        return "the certificate has an empty subject and a name that is not critical"
+    if any(isinstance(ext.value, x509.BasicConstraints) and ext.value.ca for ext in extensions):  # 3
+        return "the certificate is a CA"
+    if not usage.critical or not usage.value.digital_signature or usage.value.key_cert_sign or usage.value.crl_sign:
+        return "the certificate's key usage is not that of a leaf"
+    for ext in extensions:  # 4
+        wanted = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
+        if isinstance(ext.value, x509.ExtendedKeyUsage) and not wanted <= set(ext.value):
+            return "the certificate may not be used by both client and server"
+    key = leaf.public_key()  # 5
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        return "the certificate's key is not a P-256 key"
+    return ""
+
+
+def _uris(leaf: x509.Certificate) -> list[str]:
+    return leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.UniformResourceIdentifier)
+
+
+def _millis(at: datetime.datetime) -> UnixMillis:
+    return UnixMillis(int(at.timestamp()) * 1000)
+
+
+def _no(code: str, reason: str, remedy: str = "present an X.509-SVID that this trust domain issued: `vouchgate identity issue`") -> Denied:
+    return Denied(code=code, reason=reason, remedy=remedy)
