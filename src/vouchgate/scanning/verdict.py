@@ -1,0 +1,82 @@
+"""Verdict: what a scan of some bytes says, and why.
+
+Rules
+1. `clean` needs no reason against and every byte explained by the format's structure; anything less is not clean.
+2. A reason names where, which rule, why it matters and what to do; it is written for the person who owns the artifact.
+3. A verdict binds to content, not to a name: `name` is for display and never decides.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from vouchgate.vocabulary.wire import Noun
+
+Outcome = Literal["clean", "refused", "review", "incomplete"]
+"""`review`: nothing acts by itself, a person must look. `incomplete`: the scan did not get to the end, so nothing is known."""
+Weight = Literal["refused", "review", "incomplete"]
+
+SCANNER_VERSION = "1"
+"""Rises whenever a rule changes, so that claims made by a weaker rule can be found."""
+MAX_REASONS = 20
+"""Reasons kept in one verdict; one is enough to refuse, twenty are enough to repair."""
+
+
+class Reason(Noun, frozen=True, kw_only=True):
+    """One thing that speaks against the artifact."""
+
+    rule: str
+    """Stable name, `<format>:<rule>`."""
+    where: str
+    """`offset <n>`, a member's name, or a node."""
+    why: str
+    remedy: str
+    weight: Weight = "refused"
+
+
+class Reading(Noun, frozen=True, kw_only=True):
+    """What one format's plug-in made of the bytes."""
+
+    covered: int = 0
+    """Bytes that the structure explains."""
+    reasons: tuple[Reason, ...] = ()
+    facts: dict[str, Any] = {}
+    """Plain values for the `structure` vouch: counts, sizes, versions."""
+
+
+class Verdict(Noun, frozen=True, kw_only=True):
+    """The answer of `scan`."""
+
+    outcome: Outcome
+    format: str
+    """`safetensors`, `onnx`, a pickle-family container, `polyglot` or `unknown`."""
+    name: str = ""
+    size: int
+    covered: int = 0
+    reasons: tuple[Reason, ...] = ()
+    facts: dict[str, Any] = {}
+    scanner_version: str = SCANNER_VERSION
+    settings_digest: str = ""
+
+
+class Refuse(Exception):
+    """Raised inside a format's plug-in to end its reading; `scan` turns it into a verdict."""
+
+    def __init__(self, rule: str, where: str, why: str, remedy: str, weight: Weight = "refused") -> None:
+        super().__init__(why)
+        self.reason = Reason(rule=rule, where=where, why=why, remedy=remedy, weight=weight)
+
+
+def at(offset: int) -> str:
+    """A place in the bytes, for `Reason.where`."""
+    return f"offset {offset}"
+
+
+def outcome_of(reading: Reading, size: int) -> Outcome:
+    """Rule 1: the heaviest reason, and never clean on incomplete coverage."""
+    weights = {reason.weight for reason in reading.reasons}
+    if "refused" in weights:
+        return "refused"
+    if "incomplete" in weights or reading.covered != size:
+        return "incomplete"
+    return "review" if weights else "clean"
