@@ -1,11 +1,215 @@
-"""The only place that reads settings and plugs storage and ports into flows."""
+"""The only place that reads settings and plugs storage and ports into flows.
+
+What stands here: reading vouchgate.toml, deciding who runs as which uid, opening the store, and handing ports to edges as plain values. What
+does not: any story (flows), any protocol (edges).
+"""
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
+import os
+import shutil
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from vouchgate.ports import files, isolate, processes, sealed
 from vouchgate.ports.clock import Clock
+from vouchgate.ports.rpc import AsyncRpcClient, RpcClient
+from vouchgate.vocabulary.digests import Digest
+from vouchgate.vocabulary.errors import Conflict, InvalidSettings, Unavailable, Unsupported
+from vouchgate.vocabulary.layout import Layout, Users
+from vouchgate.vocabulary.processes import Folder
+from vouchgate.vocabulary.settings import MAX_SETTINGS_BYTES, Settings, host_port
+from vouchgate.vocabulary.settings_file import parse_settings
 from vouchgate.vocabulary.vouches import UnixMillis
+from vouchgate.vocabulary.wire import Noun, decode, encode
 
 
 def clock(floor: int = 0) -> Clock:
     """The process's clock, never below `floor` (Unix milliseconds of the last cosigned log time)."""
     return Clock(UnixMillis(floor))
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------------------
+
+
+def read_settings(path: Path) -> Settings:
+    """vouchgate.toml with every path made absolute, relative ones counted from the file. Raises `InvalidSettings`."""
+    if not path.exists():
+        raise InvalidSettings(f"there is no settings file `{path}`", remedy="write one with `vouchgate init`, or name it with --config")
+    text = files.read_small(path, "settings file", bound=MAX_SETTINGS_BYTES).decode("utf-8", "replace")
+    settings = parse_settings(text, path)
+    base = path.resolve().parent
+
+    def absolute(text: str) -> str:
+        return str((base / text).resolve()) if text else ""
+
+    return msgspec.structs.replace(
+        settings,
+        data_dir=absolute(settings.data_dir),
+        root_dir=absolute(settings.root_dir),
+        policies=tuple(msgspec.structs.replace(one, path=absolute(one.path)) for one in settings.policies),
+        endpoints=tuple(
+            msgspec.structs.replace(one, model=absolute(one.model), folder=absolute(one.folder) if one.folder else str(base))
+            for one in settings.endpoints
+        ),
+    )
+
+
+class Installation(Noun, frozen=True, kw_only=True):
+    """What the supervisor tells the processes of its tree: the settings as resolved, and what only it knows."""
+
+    settings: Settings
+    fingerprint: str
+    """Pinned fingerprint of the root keys."""
+    isolated: bool
+    users: Users
+    gateway: str
+    """Address on which the gateway listens now."""
+    plain: str = ""
+    console: str = ""
+    witness_key: str = ""
+    """Witness's public key, hexadecimal."""
+    policies: tuple[tuple[str, str], ...] = ()
+    """(name, text) of the policy files, read by the supervisor."""
+
+
+def save_installation(layout: Layout, installation: Installation, users: Users) -> None:
+    """Hand the installation to the processes: readable by all of them, writable by none."""
+    files.write_atomic(layout.marker, encode(installation), mode=0o644)
+
+
+def load_installation(data_dir: Path) -> Installation:
+    """What the supervisor wrote. Raises `InvalidInput`."""
+    data = files.read_small(Layout(data_dir).marker, "installation file", bound=16 * 1024 * 1024)
+    return decode(Installation, data, what="installation file")
+
+
+# --- the machine, for the supervisor ----------------------------------------------------------------------------------------------
+
+
+def decide_users(settings: Settings) -> tuple[Users, str]:
+    """(who runs as whom, why processes are not isolated, or nothing). Raises `Unsupported` where isolation is required and impossible."""
+    own, wish = os.geteuid(), settings.processes.isolate
+    why = "" if own == 0 else "this is not root"
+    if wish == "off":
+        return Users(base=None, own=own), "[processes] isolate is off"
+    if why and wish == "require":
+        raise Unsupported("[processes] isolate = `require`, but only root may start processes as other users", remedy="run as root")
+    return Users(base=None if why else settings.uid_base, own=own), why
+
+
+def reachable(settings: Settings, package: Path, interpreter_roots: Iterable[Path]) -> list[Path]:
+    """Let other uids reach the interpreter, this package and the data directory; returns the folders that had to be covered."""
+    wanted = [Path(settings.data_dir), package, *interpreter_roots]
+    wanted += [Path(one.folder) for one in settings.endpoints if one.command]
+    return isolate.make_reachable([path for path in wanted if path.exists()])
+
+
+make_folders = files.make_folders
+write_atomic = files.write_atomic
+read_small = files.read_small
+free_bytes = files.free_bytes
+python = processes.python
+start_process = processes.start
+sealed_copy = sealed.sealed_copy
+
+
+def rpc(path: Path, who: str, *, timeout: float = 5.0) -> RpcClient:
+    """A blocking client of one of our processes."""
+    return RpcClient(path, who, timeout=timeout)
+
+
+def async_rpc(path: Path, who: str, *, timeout: float = 5.0) -> AsyncRpcClient:
+    """An event-loop client of one of our processes."""
+    return AsyncRpcClient(path, who, timeout=timeout)
+
+
+def lock_data_dir(layout: Layout) -> int:
+    """Hold the data directory for this process tree. Raises `Conflict` where another one runs on it."""
+    descriptor = os.open(layout.supervisor / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise Conflict(
+            f"vouchgate already runs on `{layout.data_dir}`", remedy="end the other one, or set another data_dir and other ports"
+        ) from None
+    return descriptor
+
+
+def take_address(address: str, key: str) -> str:
+    """`host:port` with a free port in the place of 0. Raises `Unavailable` naming the settings key where the port is taken."""
+    if not address:
+        return ""
+    host, port = host_port(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise Unavailable(
+                f"{host}:{port} cannot be listened on: {error.strerror}", remedy=f"set `{key}` to a free address, or end what listens there"
+            ) from None
+        taken = probe.getsockname()[1]
+    return f"[{host}]:{taken}" if ":" in host else f"{host}:{taken}"
+
+
+def listening_socket(path: Path, *, owner: int) -> int:
+    """A unix socket that listens on `path`, in a 0700 folder of `owner`; only `owner` (and root) can reach it."""
+    files.make_folders([Folder(path=str(path.parent), mode=0o700, uid=owner, gid=owner)])
+    path.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    listening.bind(str(path))
+    if os.geteuid() == 0:
+        os.chown(path, owner, owner)
+    path.chmod(0o600)
+    listening.listen(1024)
+    return listening.detach()
+
+
+@dataclass(frozen=True)
+class StagedCopy:
+    """A private copy of a file in the control plane's staging folder."""
+
+    name: str
+    digest: Digest
+
+
+def stage_file(layout: Layout, source: Path, users: Users) -> StagedCopy:
+    """Copy a file into the staging folder for the control plane to take in."""
+    descriptor, digest = sealed.sealed_copy(source)
+    name = os.urandom(16).hex()
+    target = layout.staging / name
+    try:
+        with os.fdopen(descriptor, "rb") as stream, target.open("xb") as out:
+            stream.seek(0)
+            shutil.copyfileobj(stream, out, sealed.CHUNK_BYTES)
+            os.fchmod(out.fileno(), 0o600)
+            if os.geteuid() == 0:
+                os.fchown(out.fileno(), users.of("control"), users.of("control"))
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    return StagedCopy(name, digest)
+
+
+async def until(check: Any, *, seconds: float, what: str) -> Any:
+    """Ask again every 20 ms until `check` answers something true. Raises `Unavailable` after `seconds`."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while True:
+        answer = await check()
+        if answer:
+            return answer
+        if loop.time() > end:
+            raise Unavailable(f"{what} within {seconds:.0f} s", remedy="see the logs in the data directory")
+        await asyncio.sleep(0.02)
+

@@ -1,0 +1,287 @@
+"""Publish: what a change makes of the grants that enforcement points hold.
+
+A change is told here right after it is durable.
+
+1. Revocations go to every point at once, before anything is decided again.
+2. Endpoints whose own evidence a revocation takes away get an empty map in the same moment.
+3. The cells (endpoint x caller) that the changes touch become dirty; the PDP worker decides them again.
+4. A decision that differs from the last one of its cell is recorded; the grants that it makes are pushed, each with the epoch at which it was
+   decided.
+5. A cell that a newer revocation touches is dropped and decided again: an answer from before a revocation never overtakes it.
+6. A cell that lapses by itself (a vouch expires, a credential ends, observe ends) becomes dirty at that time.
+7. While dirty cells stay undecided for longer than `MAX_UNDECIDED_SECONDS`, leases are not renewed: stale grants end by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from vouchgate.flows.changes import EndpointPut, EndpointRemoved, KeysPublished, Revoked, ZonePut
+from vouchgate.flows.facts import Facts
+from vouchgate.flows.sequence import Sequenced
+from vouchgate.vocabulary.decisions import Decision, Grant
+from vouchgate.vocabulary.errors import VouchgateError
+from vouchgate.vocabulary.places import Endpoint, Zone
+from vouchgate.vocabulary.vouches import Revocation, UnixMillis
+
+MAX_UNDECIDED_SECONDS = 5.0
+"""A change that has not been decided by then stops the renewal of leases."""
+CELLS_AT_ONCE = 512
+"""Cells of one question to the PDP worker: about 20 ms of its time, so that a revocation's cells never wait longer."""
+RETRY_SECONDS = 0.1
+"""Pause before asking a PDP worker again that did not answer."""
+GATEWAY = "gateway"
+"""Name of the enforcement point in grants."""
+
+Cell = tuple[str, str]
+"""(endpoint id, principal id)."""
+
+
+class Points(Protocol):
+    """The enforcement points, as edges/envoy/publisher.py offers them."""
+
+    def set_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
+        """All endpoints."""
+
+    def set_zones(self, zones: Iterable[Zone]) -> None:
+        """All zones."""
+
+    def set_grants(self, endpoint_id: str, grants: Iterable[Grant]) -> None:
+        """All grants of one endpoint."""
+
+    def set_revocations(self, revocations: Iterable[Revocation], *, epoch: int) -> None:
+        """All standing revocations; pushed at once."""
+
+    def pause(self, why: str) -> None:
+        """Renew no lease."""
+
+    def resume(self) -> None:
+        """Renew leases again."""
+
+
+class Decider(Protocol):
+    """The PDP worker."""
+
+    async def decide_cells(self, cells: Sequence[Cell]) -> tuple[int, list[Decision]]:
+        """(epoch of the facts it used, one decision for each action of each cell)."""
+
+
+class Publisher:
+    """Keeps every enforcement point at what the facts say."""
+
+    def __init__(
+        self,
+        facts: Facts,
+        points: Points,
+        decider: Decider,
+        *,
+        clock: Callable[[], UnixMillis],
+        record: Callable[[Sequence[Decision]], None],
+        publish_keys: Callable[[], None],
+    ) -> None:
+        self._facts, self._points, self._decider = facts, points, decider
+        self._clock, self._record, self._publish_keys = clock, record, publish_keys
+        self._dirty: dict[Cell, float] = {}
+        self._cells: dict[Cell, tuple[Decision, ...]] = {}
+        self._by_endpoint: dict[str, set[Cell]] = {}
+        self._revoked_at: dict[str, int] = {}
+        self._wake = asyncio.Event()
+        self._holds: dict[str, str] = {}
+        self.allowed_cells = 0
+
+    # -- told by the sequencer
+
+    def tell(self, batch: Sequence[Sequenced]) -> None:
+        """Steps 1 to 3 for a batch of changes that is durable and applied."""
+        revoked = [one for one in batch if isinstance(one.change, Revoked)]
+        if revoked:
+            self._points.set_revocations(self._facts.standing_revocations(), epoch=revoked[-1].epoch)
+        if any(isinstance(one.change, ZonePut) for one in batch):
+            self._points.set_zones(self._facts.zones.values())
+        if any(isinstance(one.change, EndpointPut | EndpointRemoved) for one in batch):
+            self._points.set_endpoints(self._facts.endpoints.values())
+        if any(isinstance(one.change, KeysPublished) for one in batch):
+            self._publish_keys()
+        now = self._clock()
+        for one in batch:
+            touched = self._facts.touched(one.change)
+            if isinstance(one.change, Revoked):
+                for name in (*touched.endpoints, *touched.principals):
+                    self._revoked_at[name] = one.epoch
+            for endpoint_id in touched.endpoints:
+                if endpoint_id in self._facts.endpoints and not self._facts.may_be_served(endpoint_id, now):
+                    self._points.set_grants(endpoint_id, ())
+            self._soil(self._facts.cells(touched))
+        self._wake.set()
+
+    def start(self) -> None:
+        """After a start: everything is told anew, and every cell is dirty."""
+        self._points.set_zones(self._facts.zones.values())
+        self._points.set_revocations(self._facts.standing_revocations(), epoch=self._facts.epoch)
+        self._points.set_endpoints(self._facts.endpoints.values())
+        self._publish_keys()
+        self._soil(self._facts.all_cells())
+        self._wake.set()
+
+    def redecide(self, cells: Iterable[Cell]) -> None:
+        """Facts outside the sequence (time, the PDP worker's own) made these cells stale."""
+        self._soil(cells)
+        self._wake.set()
+
+    def _soil(self, cells: Iterable[Cell]) -> None:
+        at = time.monotonic()
+        for cell in cells:
+            self._dirty.setdefault(cell, at)
+
+    # -- the loop
+
+    async def run(self) -> None:
+        """Steps 4 to 7 until cancelled."""
+        while True:
+            self._soil(self._lapsed())
+            self.hold("undecided", self._undecided())
+            if not self._dirty:
+                await self._sleep()
+                continue
+            cells = list(self._dirty)[:CELLS_AT_ONCE]
+            started = {cell: self._dirty.pop(cell) for cell in cells}
+            try:
+                epoch, decisions = await self._decider.decide_cells(cells)
+            except VouchgateError:
+                self._dirty = started | self._dirty
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            self._take(cells, epoch, decisions)
+
+    async def _sleep(self) -> None:
+        self._wake.clear()
+        lapse = min((one.not_after for cell in self._cells.values() for one in cell), default=None)
+        seconds = 1.0 if lapse is None else max(0.01, min(1.0, (lapse - self._clock()) / 1000))
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    def _lapsed(self) -> list[Cell]:
+        now = self._clock()
+        changed = self._facts.advance(now)
+        return [cell for cell, made in self._cells.items() if any(one.not_after <= now for one in made)] + changed
+
+    def _undecided(self) -> str:
+        if not self._dirty:
+            return ""
+        age = time.monotonic() - min(self._dirty.values())
+        return f"{len(self._dirty)} cells have been undecided for {age:.0f} s" if age > MAX_UNDECIDED_SECONDS else ""
+
+    def hold(self, cause: str, why: str) -> None:
+        """Stop (or with an empty `why`, no longer stop) the renewal of leases for one cause; any standing cause stops it."""
+        before = bool(self._holds)
+        if why:
+            self._holds[cause] = why
+        else:
+            self._holds.pop(cause, None)
+        if self._holds:
+            self._points.pause("; ".join(self._holds.values()))
+        elif before:
+            self._points.resume()
+
+    @property
+    def holding(self) -> tuple[str, ...]:
+        """Why leases are not renewed; empty while they are."""
+        return tuple(self._holds.values())
+
+    # -- steps 4 and 5
+
+    def _take(self, cells: Sequence[Cell], epoch: int, decisions: Sequence[Decision]) -> None:
+        made: dict[Cell, list[Decision]] = {cell: [] for cell in cells}
+        for decision in decisions:
+            cell = self._facts.cell_of(decision)
+            if cell in made:
+                made[cell].append(decision)
+        endpoints: set[str] = set()
+        fresh: list[Decision] = []
+        for cell, news in made.items():
+            if max(self._revoked_at.get(cell[0], 0), self._revoked_at.get(cell[1], 0)) > epoch:
+                self._soil([cell])
+                continue
+            if _same(self._cells.get(cell, ()), news):
+                news = [_carried(old, new) for old, new in zip(self._cells.get(cell, ()), news, strict=True)]
+            else:
+                fresh += news
+            self._keep(cell, news)
+            endpoints.add(cell[0])
+        if fresh:
+            self._record(fresh)
+        for endpoint_id in endpoints & set(self._facts.endpoints):
+            self._points.set_grants(endpoint_id, self.grants(endpoint_id))
+        self.allowed_cells = sum(any(one.effect == "allow" for one in kept) for kept in self._cells.values())
+
+    def _keep(self, cell: Cell, news: Sequence[Decision]) -> None:
+        if cell[0] in self._facts.endpoints and cell[1] in self._facts.registrations:
+            self._cells[cell] = tuple(news)
+            self._by_endpoint.setdefault(cell[0], set()).add(cell)
+        else:
+            self._cells.pop(cell, None)
+            self._by_endpoint.get(cell[0], set()).discard(cell)
+
+    def grants(self, endpoint_id: str) -> list[Grant]:
+        """The grants that the kept decisions of one endpoint make."""
+        endpoint = self._facts.endpoints[endpoint_id]
+        return [
+            grant
+            for cell in sorted(self._by_endpoint.get(endpoint_id, ()))
+            for decision in self._cells[cell]
+            if decision.would_be == "allow" and not decision.residual
+            for grant in grants_of(decision, endpoint)
+        ]
+
+    def decisions(self) -> Iterable[Decision]:
+        """The newest decision of every cell."""
+        return (decision for made in self._cells.values() for decision in made)
+
+
+def grants_of(decision: Decision, endpoint: Endpoint) -> list[Grant]:
+    """One grant for each kind of credential that the endpoint accepts."""
+    kinds = ("x509", "jwt", "both") if endpoint.bearer else ("x509",)
+    return [
+        Grant(
+            id=f"{decision.id.removeprefix('dec-')}.{kind[0]}",
+            decision_id=decision.id,
+            principal=decision.principal,
+            credential_kind=kind,  # type: ignore[arg-type]
+            action=decision.action,
+            resource=decision.resource,
+            model_digest=endpoint.model_digest,
+            pep=GATEWAY,
+            epoch=decision.evidence_epoch,
+            not_after=decision.not_after,
+            obligations=decision.obligations,
+        )
+        for kind in kinds
+    ]
+
+
+def cell_digest(decision: Decision) -> str:
+    """What makes two decisions of a cell the same for whoever reads the log."""
+    parts = (decision.effect, decision.residual, decision.would_be, decision.mode, decision.policy_digest, decision.determining)
+    text = repr((*parts, decision.vouches_used, decision.missing, decision.errors, decision.obligations, decision.risk))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _same(old: Sequence[Decision], new: Sequence[Decision]) -> bool:
+    return len(old) == len(new) and all(
+        (one.action, one.resource, cell_digest(one)) == (two.action, two.resource, cell_digest(two))
+        for one, two in zip(old, new, strict=True)
+    )
+
+
+def _carried(old: Decision, new: Decision) -> Decision:
+    """The recorded decision, with the new end of its life."""
+    return msgspec.structs.replace(old, not_after=new.not_after)
