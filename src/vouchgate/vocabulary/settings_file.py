@@ -235,13 +235,17 @@ def _check_endpoints(settings: Settings, no: Any, named: Any) -> None:
         for route_number, route in enumerate(endpoint.routes):
             if not _is_template(route.path):
                 raise no((*here, "routes", route_number, "path"), f"`{route.path}` is not a path template", "write /v2/models/{name}/infer")
-        if endpoint.models and not endpoint.model_in_body:
-            raise no((*here, "models"), "only with `model_in_body = true`", "set it, or remove `models`")
-        if endpoint.model_in_body and not endpoint.models:
-            raise no((*here, "model_in_body"), "`models` is missing", "list the names that may be asked for, each with its endpoint")
-        for model, target in endpoint.models.items():
-            if target not in names:
-                raise no((*here, "models"), f"`{model[:64]}` stands for `{target[:64]}`, which is no endpoint", _nearest(target, names))
+        _check_models(endpoint, here, names, no)
+
+
+def _check_models(endpoint: EndpointSettings, here: Keys, names: dict[str, EndpointSettings], no: Any) -> None:
+    if endpoint.models and not endpoint.model_in_body:
+        raise no((*here, "models"), "only with `model_in_body = true`", "set it, or remove `models`")
+    if endpoint.model_in_body and not endpoint.models:
+        raise no((*here, "model_in_body"), "`models` is missing", "list the names that may be asked for, each with its endpoint")
+    for model, target in endpoint.models.items():
+        if target not in names:
+            raise no((*here, "models"), f"`{model[:64]}` stands for `{target[:64]}`, which is no endpoint", _nearest(target, names))
 
 
 def _is_template(path: str) -> bool:

@@ -1,13 +1,13 @@
 """`Surface`: everything the control plane offers to an administrator, as one protocol.
 
 Rules
-1. Every method but `identify_*`, `ready` and `metrics` takes the `Caller` first, and passes `decide` with action `administer:<verb>`
+1. Every method but `identify_*` and `ready` takes the `Caller` first, and passes `decide` with action `administer:<verb>`
    before it does anything: a refusal is `NotPermitted`.
 2. Answers are nouns of `vocabulary/answers.py`; an expected "no" (an artifact that is refused, a policy that does not check) is an answer,
    a broken world is a typed error.
 3. A method that changes something returns when the change is durable and every enforcement point has acknowledged it or its lease end is
    known.
-Left to others: the implementation (wiring joins flows into it), HTTP (edges/api/app.py). `tests/edges/api/memory.py` is its twin.
+Left to others: the implementation (wiring joins flows into it), HTTP (edges/api/app.py). `tests/edges/api/surface_memory.py` is its twin.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Surface(Protocol):
 
     # Reading
     async def ready(self) -> Readiness: ...
-    async def metrics(self) -> tuple[Metric, ...]: ...
+    async def metrics(self, caller: Caller) -> tuple[Metric, ...]: ...
     async def status(self, caller: Caller) -> Status: ...
     async def endpoints(self, caller: Caller) -> tuple[EndpointState, ...]: ...
     async def callers(self, caller: Caller) -> tuple[CallerState, ...]: ...

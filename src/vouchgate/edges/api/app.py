@@ -1,0 +1,342 @@
+"""The control plane over HTTP: `/api/v1/...`, `/healthz`, `/readyz`, `/metrics` and the console's files.
+
+Rules
+1. A resource is one line of the tables below: method, path, what may be asked, which method of the surface answers.
+2. A body is JSON, bounded before it is parsed, and every field is named; so is every query parameter.
+3. An answer is the noun's own JSON. A typed error becomes a problem document in one place (edges/api/guard.py).
+4. Files come and go through `spool`, a folder that only the control plane reads; a client never names a path on this side.
+Left to others: deciding and doing (the surface), who asks (guard, server), drawing (edges/console).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from starlette.background import BackgroundTask
+from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import ASGIApp
+
+from vouchgate.edges.api import bodies, metrics, stream
+from vouchgate.edges.api.guard import PEER, SESSION, Guard, NotLoggedIn
+from vouchgate.edges.api.problems import problem
+from vouchgate.edges.api.rates import Rates
+from vouchgate.edges.api.sessions import COOKIE, Session, Sessions
+from vouchgate.edges.api.surface import Surface
+from vouchgate.edges.console.assets import console_routes
+from vouchgate.vocabulary.answers import (
+    AdoptRequest,
+    Caller,
+    DecisionFilter,
+    IdentityRequest,
+    ImportRequest,
+    RevokeRequest,
+    WrapRequest,
+)
+from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded, NotFound, NotPermitted, VouchgateError
+from vouchgate.vocabulary.wire import decode, encode
+
+MAX_BODY_BYTES = 1024 * 1024
+"""Bytes of a JSON body: the largest is a policy text."""
+BODY_SECONDS = 10.0
+"""A JSON body must be whole within this."""
+CHUNK_SECONDS = 30.0
+"""An upload that sends nothing for this long is cut off."""
+WRITE_BYTES = 1024 * 1024
+"""An upload is written in pieces of about this size, off the event loop."""
+LOGINS_PER_SECOND, LOGIN_BURST = 1 / 6, 10.0
+"""Ten tries a minute over all browsers: a code has 128 bits and lives minutes."""
+
+Ask = Callable[[Surface, Caller, Any], Awaitable[Any]]
+
+
+async def _why(surface: Surface, caller: Caller, q: bodies.WhyQuery) -> Any:
+    if q.decision and not (q.principal or q.action or q.resource):
+        return await surface.why_decision(caller, q.decision)
+    if q.principal and q.resource and not q.decision:
+        return await surface.why(caller, q.principal, q.action or "infer", q.resource)
+    raise InvalidInput(
+        "ask for a decision, or for a principal and a resource", remedy="pass `decision`, or `principal`, `action` and `resource`"
+    )
+
+
+async def _bootstrap(surface: Surface, caller: Caller, body: bodies.TokenBody) -> Any:
+    if caller.how != "uid":
+        raise NotPermitted(
+            "the bootstrap token is used on the unix socket only", remedy="run `vouchgate admin claim TOKEN` on this machine"
+        )
+    return await surface.claim_bootstrap(caller, body.token)
+
+
+READS: tuple[tuple[str, type, Ask], ...] = (
+    ("/api/v1/status", bodies.NoQuery, lambda surface, caller, q: surface.status(caller)),
+    ("/api/v1/endpoints", bodies.NoQuery, lambda surface, caller, q: surface.endpoints(caller)),
+    ("/api/v1/callers", bodies.NoQuery, lambda surface, caller, q: surface.callers(caller)),
+    ("/api/v1/zones", bodies.NoQuery, lambda surface, caller, q: surface.zones(caller)),
+    ("/api/v1/registrations", bodies.NoQuery, lambda surface, caller, q: surface.registrations(caller)),
+    (
+        "/api/v1/decisions",
+        bodies.DecisionsQuery,
+        lambda surface, caller, q: surface.decisions(
+            caller, q.limit, q.before, DecisionFilter(effect=q.effect, principal=q.principal, resource=q.resource)
+        ),
+    ),
+    ("/api/v1/why", bodies.WhyQuery, _why),
+    ("/api/v1/audit/entries", bodies.EntriesQuery, lambda surface, caller, q: surface.audit_entries(caller, q.start, q.count)),
+    ("/api/v1/audit/checkpoint", bodies.NoQuery, lambda surface, caller, q: surface.audit_checkpoint(caller)),
+    ("/api/v1/audit/proof", bodies.ProofQuery, lambda surface, caller, q: surface.audit_proof(caller, q.of)),
+    ("/api/v1/policy", bodies.NoQuery, lambda surface, caller, q: surface.policy_current(caller)),
+)
+ACTS: tuple[tuple[str, type, Ask], ...] = (
+    ("/api/v1/revoke", RevokeRequest, lambda surface, caller, body: surface.revoke(caller, body)),
+    ("/api/v1/unrevoke", bodies.UnrevokeBody, lambda surface, caller, body: surface.unrevoke(caller, body.id, body.reason)),
+    ("/api/v1/adopt", AdoptRequest, lambda surface, caller, body: surface.adopt(caller, body)),
+    ("/api/v1/wrap", WrapRequest, lambda surface, caller, body: surface.wrap(caller, body)),
+    ("/api/v1/identities", IdentityRequest, lambda surface, caller, body: surface.issue_identity(caller, body)),
+    ("/api/v1/login-code", bodies.EmptyBody, lambda surface, caller, body: surface.login_code(caller)),
+    ("/api/v1/bootstrap", bodies.TokenBody, _bootstrap),
+    ("/api/v1/clock/accept", bodies.ReasonBody, lambda surface, caller, body: surface.accept_clock(caller, body.reason)),
+    ("/api/v1/audit/verify", bodies.VerifyBody, lambda surface, caller, body: surface.audit_verify(caller, body.against)),
+    ("/api/v1/policy/check", bodies.PolicyBody, lambda surface, caller, body: surface.policy_check(caller, body.text)),
+    ("/api/v1/policy/apply", bodies.PolicyBody, lambda surface, caller, body: surface.policy_apply(caller, body.text, body.reason)),
+)
+
+
+class Api:
+    """The handlers; `now` gives milliseconds since 1970, `monotonic` seconds."""
+
+    def __init__(self, surface: Surface, sessions: Sessions, spool: Path, max_import_bytes: int, monotonic: Callable[[], float]) -> None:
+        self._surface, self._sessions, self._spool, self._max_import = surface, sessions, spool, max_import_bytes
+        self._streams = stream.Streams()
+        self._logins = Rates(LOGINS_PER_SECOND, monotonic, burst=LOGIN_BURST)
+
+    def routes(self) -> list[BaseRoute]:
+        """Everything that exists."""
+        reads = [Route(path, self._read(kind, ask), methods=["GET"]) for path, kind, ask in READS]
+        acts = [Route(path, self._act(kind, ask), methods=["POST"]) for path, kind, ask in ACTS]
+        return [
+            *reads,
+            *acts,
+            Route("/api/v1/decisions/live", self._live, methods=["GET"]),
+            Route("/api/v1/artifacts", self._import, methods=["PUT"]),
+            Route("/api/v1/backup", self._backup, methods=["POST"]),
+            Route("/api/v1/session", self._log_in, methods=["POST"]),
+            Route("/api/v1/session", self._who, methods=["GET"]),
+            Route("/api/v1/session", self._log_out, methods=["DELETE"]),
+            Route("/healthz", self._healthz, methods=["GET"]),
+            Route("/readyz", self._readyz, methods=["GET"]),
+            Route("/metrics", self._metrics, methods=["GET"]),
+            *console_routes(),
+        ]
+
+    async def _caller(self, request: Request) -> Caller:
+        peer = request.scope.get(PEER)
+        if peer is not None:
+            return await self._surface.identify_peer(peer.uid, peer.pid)
+        return _session(request).caller
+
+    def _read(self, kind: type, ask: Ask) -> Callable[[Request], Awaitable[Response]]:
+        async def handler(request: Request) -> Response:
+            query = _query(kind, request)
+            return _json(await ask(self._surface, await self._caller(request), query))
+
+        return handler
+
+    def _act(self, kind: type, ask: Ask) -> Callable[[Request], Awaitable[Response]]:
+        async def handler(request: Request) -> Response:
+            _query(bodies.NoQuery, request)
+            body = await _body(kind, request)
+            return _json(await ask(self._surface, await self._caller(request), body))
+
+        return handler
+
+    async def _live(self, request: Request) -> Response:
+        caller = await self._caller(request)
+        who = caller.principal.principal.id
+        self._streams.admit(who)
+
+        async def body() -> AsyncIterator[bytes]:
+            try:
+                async for part in stream.events(self._surface.subscribe_decisions(caller)):
+                    yield part
+            finally:
+                self._streams.leave(who)
+
+        return StreamingResponse(body(), media_type="text/event-stream")
+
+    async def _import(self, request: Request) -> Response:
+        caller = await self._caller(request)
+        asked = _query(bodies.ArtifactQuery, request)
+        path = self._spool / f"import-{secrets.token_hex(16)}"
+        try:
+            await _receive_file(request, path, self._max_import)
+            declared = tuple(part for part in asked.declare.split(",") if part)
+            wanted = ImportRequest(path=str(path), name=Path(asked.name).name, zone=asked.zone, allow_declared=declared)
+            return _json(await self._surface.import_artifact(caller, wanted))
+        finally:
+            path.unlink(missing_ok=True)
+
+    async def _backup(self, request: Request) -> Response:
+        caller = await self._caller(request)
+        if caller.how != "uid":
+            raise NotPermitted("a backup is taken on the unix socket only", remedy="run `vouchgate backup FILE`")
+        await _body(bodies.EmptyBody, request)
+        path = self._spool / f"backup-{secrets.token_hex(16)}"
+        try:
+            outcome = await self._surface.backup(caller, path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        headers = {"vouchgate-outcome": encode(outcome).decode("ascii")}
+        return FileResponse(path, headers=headers, background=BackgroundTask(path.unlink, missing_ok=True))
+
+    async def _log_in(self, request: Request) -> Response:
+        if request.scope.get(PEER) is not None:
+            raise InvalidInput("the unix socket needs no session", remedy="call the API directly")
+        self._logins.take("login")
+        body = await _body(bodies.CodeBody, request)
+        peer = request.client.host if request.client else ""
+        token, session = self._sessions.open(await self._surface.identify_code(body.code.strip(), peer))
+        answer = _json(_told(session))
+        answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", path="/")
+        return answer
+
+    async def _who(self, request: Request) -> Response:
+        return _json(_told(_session(request)))
+
+    async def _log_out(self, request: Request) -> Response:
+        self._sessions.close(request.cookies.get(COOKIE, ""))
+        answer = _json({})
+        answer.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
+        return answer
+
+    async def _healthz(self, request: Request) -> Response:
+        return Response("ok\n", media_type="text/plain")
+
+    async def _readyz(self, request: Request) -> Response:
+        readiness = await self._surface.ready()
+        return _json(readiness, 200 if readiness.ready else 503)
+
+    async def _metrics(self, request: Request) -> Response:
+        text = metrics.prometheus_text(await self._surface.metrics(await self._caller(request)))
+        return Response(text, media_type=metrics.MEDIA_TYPE)
+
+
+def build_app(
+    surface: Surface,
+    *,
+    spool: Path,
+    now: Callable[[], int],
+    monotonic: Callable[[], float],
+    console_hosts: Callable[[], frozenset[str]],
+    session_minutes: int = 480,
+    requests_per_second: float = 50.0,
+    max_import_bytes: int = 16 * 1024**3,
+) -> ASGIApp:
+    """The whole app, guarded. `spool` exists and is private to this process; `console_hosts` is `ApiServer.console_hosts`."""
+    sessions = Sessions(now, session_minutes)
+    api = Api(surface, sessions, spool, max_import_bytes, monotonic)
+    app = ExceptionMiddleware(Router(api.routes(), redirect_slashes=False), {HTTPException: _not_routed, VouchgateError: _typed})
+    return Guard(app, sessions, console_hosts, requests_per_second, monotonic)
+
+
+async def _typed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, VouchgateError)
+    return problem(error, request.url.path[:200])
+
+
+async def _not_routed(request: Request, error: Exception) -> Response:
+    """Starlette's own 404 and 405."""
+    assert isinstance(error, HTTPException)
+    missing = NotFound(f"there is no `{request.method[:16]} {request.url.path[:100]}` here", remedy="see docs/api.md")
+    answer = problem(missing, request.url.path[:200])
+    answer.status_code = error.status_code
+    return answer
+
+
+def _session(request: Request) -> Session:
+    session: Session | None = request.scope.get(SESSION)
+    if session is None:
+        raise NotLoggedIn("this needs a console session", remedy="run `vouchgate admin login` and open the printed address")
+    return session
+
+
+def _told(session: Session) -> dict[str, object]:
+    principal = session.caller.principal.principal
+    return {"principal": principal.id, "groups": list(principal.groups), "csrf": session.csrf, "ends_at": session.ends_at}
+
+
+def _json(answer: Any, status: int = 200) -> Response:
+    return Response(encode(answer), status, media_type="application/json")
+
+
+def _query(kind: type, request: Request) -> Any:
+    """Rule 2; a parameter that is given twice has no meaning."""
+    pairs = request.query_params.multi_items()
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise InvalidInput("a query parameter is given twice", remedy="give it once")
+    try:
+        return msgspec.convert(dict(pairs), kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"the query cannot be read: {error}", remedy="correct the query and send it again") from None
+
+
+async def _body(kind: type, request: Request) -> Any:
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+        raise InvalidInput("the body is not declared as JSON", remedy="send `content-type: application/json`")
+    data = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                data += chunk
+                if len(data) > MAX_BODY_BYTES:
+                    raise LimitExceeded(f"the body is over the bound of {MAX_BODY_BYTES} bytes", remedy="send less")
+    except (TimeoutError, ClientDisconnect):
+        raise InvalidInput(f"the body was not whole within {BODY_SECONDS:.0f} s", remedy="send it again") from None
+    return decode(kind, bytes(data), what="body")
+
+
+async def _receive_file(request: Request, path: Path, bound: int) -> None:
+    """Write the body to `path`, new and 0600. Raises `LimitExceeded`, or `InvalidInput` where it breaks off."""
+    length = request.headers.get("content-length", "")
+    if not (length.isascii() and length.isdigit()):
+        raise InvalidInput("the length of the file is not given", remedy="send `content-length`")
+    if len(length) > 18 or int(length) > bound:
+        raise LimitExceeded(f"the file is over the bound of {bound} bytes", remedy="raise [limits] import_mib")
+    path.touch(0o600, exist_ok=False)
+    pending = bytearray()
+    with path.open("wb") as file, contextlib.closing(_Chunks(request)) as chunks:
+        while (chunk := await chunks.next()) is not None:
+            pending += chunk
+            if len(pending) >= WRITE_BYTES:
+                await asyncio.to_thread(file.write, bytes(pending))
+                pending.clear()
+        await asyncio.to_thread(file.write, bytes(pending))
+
+
+class _Chunks:
+    """A request's body piece by piece, each within `CHUNK_SECONDS`."""
+
+    def __init__(self, request: Request) -> None:
+        self._stream = request.stream()
+
+    async def next(self) -> bytes | None:
+        try:
+            async with asyncio.timeout(CHUNK_SECONDS):
+                return await anext(self._stream)
+        except StopAsyncIteration:
+            return None
+        except (TimeoutError, ClientDisconnect):
+            raise InvalidInput("the file broke off", remedy="send it again") from None
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,100 @@
+"""What a request to the API may say besides the nouns of vocabulary/answers.py: every field named, unknown ones refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from vouchgate.vocabulary.wire import Noun
+
+Short = Annotated[str, Meta(max_length=1024)]
+MAX_PAGE = 500
+"""Entries of one page; a longer list is read page by page."""
+
+
+class NoQuery(Noun, frozen=True, kw_only=True):
+    """Nothing may be asked."""
+
+
+class DecisionsQuery(Noun, frozen=True, kw_only=True):
+    """GET /api/v1/decisions"""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = 100
+    before: Annotated[int, Meta(ge=0)] = 0
+    effect: Literal["", "allow", "deny", "would-deny"] = ""
+    principal: Short = ""
+    resource: Short = ""
+
+
+class WhyQuery(Noun, frozen=True, kw_only=True):
+    """GET /api/v1/why: either `decision`, or the other three."""
+
+    decision: Short = ""
+    principal: Short = ""
+    action: Short = ""
+    resource: Short = ""
+
+
+class EntriesQuery(Noun, frozen=True, kw_only=True):
+    """GET /api/v1/audit/entries"""
+
+    start: int = -50
+    count: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = 50
+
+
+class ProofQuery(Noun, frozen=True, kw_only=True):
+    """GET /api/v1/audit/proof"""
+
+    of: Annotated[str, Meta(min_length=1, max_length=1024)]
+
+
+class ArtifactQuery(Noun, frozen=True, kw_only=True):
+    """PUT /api/v1/artifacts: the body is the file."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=255)]
+    zone: Annotated[str, Meta(min_length=1, max_length=64)]
+    declare: Short = ""
+    """`predicate=value,predicate=value`"""
+
+
+class UnrevokeBody(Noun, frozen=True, kw_only=True):
+    """POST /api/v1/unrevoke"""
+
+    id: Short
+    reason: Short
+
+
+class ReasonBody(Noun, frozen=True, kw_only=True):
+    """POST /api/v1/clock/accept"""
+
+    reason: Short
+
+
+class TokenBody(Noun, frozen=True, kw_only=True):
+    """POST /api/v1/bootstrap"""
+
+    token: Short
+
+
+class CodeBody(Noun, frozen=True, kw_only=True):
+    """POST /api/v1/session"""
+
+    code: Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class VerifyBody(Noun, frozen=True, kw_only=True):
+    """POST /api/v1/audit/verify"""
+
+    against: Annotated[str, Meta(max_length=65_536)] = ""
+
+
+class PolicyBody(Noun, frozen=True, kw_only=True):
+    """POST /api/v1/policy/check and /api/v1/policy/apply"""
+
+    text: Annotated[str, Meta(max_length=900_000)]
+    reason: Short = ""
+
+
+class EmptyBody(Noun, frozen=True, kw_only=True):
+    """An act without parameters."""

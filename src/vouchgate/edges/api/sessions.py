@@ -1,0 +1,74 @@
+"""Console sessions: a one-time code becomes a cookie and a CSRF token, kept in memory only.
+
+Rules
+1. The cookie's value is 256 random bits and kept here as its SHA-256; a copy of this process's memory opens no session.
+2. A session ends after its time, at logout, and with the process. It carries who the caller is, never what the caller may do: every act
+   is decided again, so revoking the person takes effect at once.
+3. At most `MAX_SESSIONS`; a further one ends the oldest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from hmac import compare_digest
+
+import msgspec
+
+from vouchgate.vocabulary.answers import Caller
+
+COOKIE = "vg_session"
+CSRF_HEADER = "x-csrf-token"
+MAX_SESSIONS = 256
+"""Sessions at once; a team's administrators have about ten."""
+TOKEN_BYTES = 32
+
+
+class Session(msgspec.Struct, frozen=True):
+    """One browser that was let in."""
+
+    caller: Caller
+    csrf: str
+    ends_at: int
+    """Milliseconds since 1970."""
+
+
+class Sessions:
+    """All sessions of this process; `now` gives milliseconds since 1970."""
+
+    def __init__(self, now: Callable[[], int], minutes: int) -> None:
+        self._now, self._life = now, minutes * 60_000
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+
+    def open(self, caller: Caller) -> tuple[str, Session]:
+        """A new session and the value of its cookie."""
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        session = Session(caller, secrets.token_urlsafe(TOKEN_BYTES), self._now() + self._life)
+        self._sessions[_digest(token)] = session
+        while len(self._sessions) > MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+        return token, session
+
+    def find(self, token: str) -> Session | None:
+        """The session of a cookie's value, or None."""
+        key = _digest(token)
+        session = self._sessions.get(key)
+        if session is not None and session.ends_at <= self._now():
+            del self._sessions[key]
+            return None
+        return session
+
+    def close(self, token: str) -> None:
+        """End a session; unknown ones are passed over."""
+        self._sessions.pop(_digest(token), None)
+
+
+def csrf_holds(session: Session, header: str) -> bool:
+    """Whether the request carries the session's CSRF token; compared in constant time."""
+    return compare_digest(session.csrf.encode(), header.encode("utf-8", "replace"))
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()

@@ -1,0 +1,670 @@
+"""The in-memory twin of `Surface`: a small world of two endpoints and four callers that obeys the protocol's rules.
+
+It decides by a rule as simple as it can be: uid `ADMIN_UID` and console sessions may do everything, `NOBODY_UID` nothing. What is asked is
+kept in `asked`, so that a test sees what reached the surface.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from vouchgate.vocabulary.answers import (
+    AdoptOutcome,
+    AdoptRequest,
+    Approved,
+    AuditCheckpoint,
+    AuditEntry,
+    AuditPage,
+    AuditProof,
+    AuditReport,
+    BackupOutcome,
+    Caller,
+    CallerState,
+    ClockState,
+    CodeIssued,
+    DecisionFilter,
+    DecisionLine,
+    DecisionPage,
+    EndpointState,
+    Explanation,
+    Fix,
+    IdentityRequest,
+    ImportOutcome,
+    ImportRequest,
+    IssuedIdentity,
+    Metric,
+    Need,
+    PathStep,
+    PointOutcome,
+    PointState,
+    PolicyFinding,
+    PolicyReport,
+    PolicyUse,
+    PolicyVersion,
+    ProcessState,
+    Readiness,
+    ReadyPart,
+    RevokeOutcome,
+    RevokeRequest,
+    Sample,
+    Status,
+    VouchState,
+    WitnessState,
+    WouldRefuse,
+    WrapOutcome,
+    WrapRequest,
+    ZoneState,
+)
+from vouchgate.vocabulary.decisions import Decision, Missing
+from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound, NotPermitted, Unverified
+from vouchgate.vocabulary.places import Endpoint, Route, Zone
+from vouchgate.vocabulary.principals import Principal, Registration, VerifiedPrincipal
+from vouchgate.vocabulary.vouches import Revocation
+
+TD = "test.local"
+NOBODY_UID = 65534
+START = 1_795_000_000_000
+DIGEST = "sha256:" + "4e" * 32
+OTHER_DIGEST = "sha256:" + "b7" * 32
+HOUR = 3_600_000
+
+
+def person(name: str) -> str:
+    return f"spiffe://{TD}/person/office/{name}"
+
+
+def vouch(predicate: str, **changes: Any) -> VouchState:
+    made = {
+        "id": secrets.token_hex(32),
+        "predicate": predicate,
+        "subject": f"vg://{TD}/artifact/{DIGEST}",
+        "state": "holds",
+        "outcome": "pass",
+        "tier": "verified",
+        "issuer_role": "scanner",
+        "issuer_key": "9c" * 32,
+        "tool": "vouchgate-scan 0.1.0",
+        "issued_at": START - 2 * HOUR,
+        "expires_at": START + 22 * HOUR,
+    }
+    return VouchState(**{**made, **changes})
+
+
+class MemorySurface:
+    """One world; `now` is set by the test."""
+
+    def __init__(self, now: int = START) -> None:
+        self.now = now
+        self.asked: list[tuple[str, Any]] = []
+        self.codes: dict[str, int] = {}
+        self.bootstrap = "bootstrap-token"
+        self.revoked: dict[str, Revocation] = {}
+        self.not_ready = ""
+        self.fail_with: Exception | None = None
+        self.lines: list[DecisionLine] = []
+        self.listeners: set[asyncio.Queue[DecisionLine]] = set()
+        self.modes = {"serve": "enforce", "lab": "observe"}
+        self.extra_endpoints: list[EndpointState] = []
+        self.extra_callers: list[CallerState] = []
+        self.needs: list[Need] = [
+            Need(
+                kind="endpoint-refused",
+                severity="act",
+                subject="chat",
+                title="chat is refused for everyone",
+                detail="its model has no scan vouch that holds: the last one expired 12 minutes ago",
+                remedy="scan the model again",
+                command="vouchgate scan models/chat.safetensors",
+            ),
+            Need(
+                kind="would-deny",
+                severity="soon",
+                subject="lab",
+                title="enforcing lab would refuse 37 calls of 2 callers",
+                detail="both are declared callers without identity; observe ends in 12 days",
+                remedy="give them identities, or let the zone enforce",
+                command="vouchgate adopt lab --plan",
+                count=37,
+            ),
+            Need(
+                kind="witness",
+                severity="note",
+                subject="log",
+                title="no witness outside this machine",
+                detail="the log is tamper-evident against everyone but this machine's administrator",
+                remedy="configure an outside witness",
+            ),
+        ]
+
+    # --- who
+
+    def caller(self, name: str, how: str, peer: str) -> Caller:
+        return Caller(
+            principal=VerifiedPrincipal(
+                principal=Principal(id=person(name), groups=("role:responder", "role:auditor")),
+                credential_kind="uid" if how == "uid" else "cookie",
+                credential_id=peer,
+                authenticated=True,
+                verified_at=self.now,
+                not_after=self.now + HOUR,
+            ),
+            how=how,
+            peer=peer,
+        )
+
+    async def identify_peer(self, uid: int, pid: int) -> Caller:
+        return self.caller("nobody" if uid == NOBODY_UID else "admin", "uid", f"uid:{uid} pid:{pid}")
+
+    async def identify_code(self, code: str, peer: str) -> Caller:
+        until = self.codes.pop(code, 0)
+        if until <= self.now:
+            raise Unverified("this code is not known, used or expired", remedy="run `vouchgate admin login` for a new one")
+        return self.caller("admin", "cookie", peer)
+
+    def _decide(self, caller: Caller, verb: str, asked: Any = None) -> None:
+        if self.fail_with:
+            raise self.fail_with
+        if caller.principal.principal.id == person("nobody"):
+            raise NotPermitted(f"you may not `{verb}`", remedy="ask a registrar for a role")
+        self.asked.append((verb, asked))
+
+    # --- reading
+
+    async def ready(self) -> Readiness:
+        names = ("store", "log", "signer", "gateway epoch 41")
+        parts = tuple(ReadyPart(name=name, ok=name != self.not_ready) for name in names)
+        return Readiness(ready=all(part.ok for part in parts), parts=parts)
+
+    async def metrics(self, caller: Caller) -> tuple[Metric, ...]:
+        self._decide(caller, "read")
+        return (
+            Metric(
+                name="vouchgate_decisions_total",
+                kind="counter",
+                help="Calls by verdict.",
+                samples=(Sample(value=3, labels={"effect": "allow", "endpoint": 'a"b\\c\nd'}), Sample(value=1.5)),
+            ),
+        )
+
+    async def status(self, caller: Caller) -> Status:
+        self._decide(caller, "read")
+        return Status(
+            trust_domain=TD,
+            version="0.1.0",
+            now=self.now,
+            started_at=START - 3 * HOUR,
+            epoch=41,
+            policy_version=7,
+            policy_digest="sha256:" + "aa" * 32,
+            solo=False,
+            isolated=True,
+            gateway="https://127.0.0.1:8443",
+            plain="http://127.0.0.1:8080",
+            console="http://127.0.0.1:8470",
+            clock=ClockState(state="sound"),
+            witness=WitnessState(
+                kind="own",
+                name="witness.test.local",
+                size=18_204,
+                cosigned_at=self.now - 900,
+                statement="tamper-evident against everyone but this machine's administrator",
+            ),
+            log_size=18_211,
+            log_root="c0" * 32,
+            allowed=18_044,
+            denied=167,
+            would_deny=37,
+            needs=tuple(self.needs),
+            points=(
+                PointState(
+                    id="gateway",
+                    kind="gateway",
+                    state="current",
+                    epoch=41,
+                    acknowledged_at=self.now - 400,
+                    lease_until=self.now + 9_600,
+                    entries=12,
+                ),
+                PointState(id="ext_authz", kind="ext_authz", state="current", epoch=41, acknowledged_at=self.now - 400),
+            ),
+            processes=tuple(
+                ProcessState(name=name, state="running", pid=4000 + number, uid=58001 + number, since=START - 3 * HOUR)
+                for number, name in enumerate(("signer", "control", "pdp", "gateway", "tailer", "scanner", "witness"))
+            ),
+            zones=await self.zones(caller),
+        )
+
+    async def zones(self, caller: Caller) -> tuple[ZoneState, ...]:
+        self._decide(caller, "read")
+        return (
+            ZoneState(zone=Zone(name="serve", trust_domain=TD, mode=self.modes["serve"]), endpoints=2),
+            ZoneState(
+                zone=Zone(name="lab", trust_domain=TD, mode=self.modes["lab"], observe_until=START + 12 * 24 * HOUR),
+                endpoints=1,
+                would_deny=2,
+            ),
+        )
+
+    async def endpoints(self, caller: Caller) -> tuple[EndpointState, ...]:
+        self._decide(caller, "read")
+        serves = vouch("serves", subject=f"vg://{TD}/endpoint/digits", issuer_role="supervisor", expires_at=self.now + 4 * 60_000)
+        scan = vouch("scan", rests_on=(secrets.token_hex(32),))
+        imported = vouch("import", issuer_role="importer", expires_at=self.now + 90 * 24 * HOUR)
+        old = vouch(
+            "scan", state="expired", subject=f"vg://{TD}/artifact/{OTHER_DIGEST}", expires_at=self.now - 12 * 60_000, detail="it expired"
+        )
+        routes = (Route(method="POST", path="/v2/models/digits/infer", action="infer"),)
+        return (
+            EndpointState(
+                endpoint=Endpoint(
+                    id=f"vg://{TD}/endpoint/digits",
+                    trust_domain=TD,
+                    zone="serve",
+                    upstream="unix:/run/digits.sock",
+                    routes=routes,
+                    bearer=True,
+                    model_digest=DIGEST,
+                    digest_tier="verified",
+                ),
+                mode="enforce",
+                verdict="served",
+                vouches=(serves, scan, imported),
+                callers=3,
+                allowed=17_950,
+                denied=120,
+                last_call_at=self.now - 800,
+            ),
+            EndpointState(
+                endpoint=Endpoint(
+                    id=f"vg://{TD}/endpoint/chat",
+                    trust_domain=TD,
+                    zone="serve",
+                    upstream="unix:/run/chat.sock",
+                    routes=routes,
+                    model_in_body=True,
+                    models={"tiny": f"vg://{TD}/endpoint/chat"},
+                    model_digest=OTHER_DIGEST,
+                    digest_tier="rederived",
+                ),
+                mode="enforce",
+                verdict="refused",
+                reason="its model has no scan vouch that holds",
+                missing=(
+                    Missing(
+                        predicate="scan",
+                        subject=f"vg://{TD}/artifact/{OTHER_DIGEST}",
+                        why="expired",
+                        remedy="vouchgate scan models/chat.safetensors",
+                    ),
+                ),
+                vouches=(old, vouch("serves", tier="rederived", subject=f"vg://{TD}/endpoint/chat")),
+                callers=0,
+                allowed=94,
+                denied=47,
+                last_call_at=self.now - 42_000,
+            ),
+            EndpointState(
+                endpoint=Endpoint(
+                    id=f"vg://{TD}/endpoint/legacy",
+                    trust_domain=TD,
+                    zone="lab",
+                    upstream="tcp:127.0.0.1:9000",
+                    routes=(),
+                    wrapped=True,
+                    model_digest="",
+                    digest_tier="",
+                ),
+                mode="observe",
+                verdict="served",
+                callers=2,
+                allowed=37,
+                would_deny=37,
+                last_call_at=self.now - 5_000,
+                missing=(Missing(predicate="serves", subject=f"vg://{TD}/endpoint/legacy", why="absent", remedy="declare its model"),),
+            ),
+            *self.extra_endpoints,
+        )
+
+    async def callers(self, caller: Caller) -> tuple[CallerState, ...]:
+        self._decide(caller, "read")
+        return (
+            CallerState(
+                principal=f"spiffe://{TD}/service/serve/shop",
+                groups=("callers",),
+                credential_kind="x509",
+                authenticated=True,
+                credential_until=self.now + 41 * 60_000,
+                last_seen=self.now - 800,
+                allowed=17_210,
+                denied=3,
+            ),
+            CallerState(
+                principal=person("alice"),
+                groups=("callers", "analysts"),
+                credential_kind="jwt",
+                authenticated=True,
+                credential_until=self.now + 3 * 60_000,
+                last_seen=self.now - 20_000,
+                allowed=834,
+                denied=0,
+            ),
+            CallerState(
+                principal=person("bob"),
+                groups=("guests",),
+                credential_kind="x509",
+                authenticated=True,
+                last_seen=self.now - HOUR,
+                denied=164,
+                revoked="5f" * 32,
+            ),
+            CallerState(
+                principal=f"spiffe://{TD}/declared/lab/addr-10.0.0.7",
+                credential_kind="declared",
+                authenticated=False,
+                last_seen=self.now - 5_000,
+                would_deny=21,
+                allowed=21,
+            ),
+            *self.extra_callers,
+        )
+
+    async def registrations(self, caller: Caller) -> tuple[Registration, ...]:
+        self._decide(caller, "read")
+        return (Registration(principal=person("alice"), trust_domain=TD, groups=("callers",), created_at=START),)
+
+    def add(self, **changes: Any) -> DecisionLine:
+        """A call happens."""
+        made = {
+            "seq": len(self.lines) + 1,
+            "at": self.now,
+            "effect": "allow",
+            "would_be": "allow",
+            "mode": "enforce",
+            "principal": f"spiffe://{TD}/service/serve/shop",
+            "authenticated": True,
+            "action": "infer",
+            "resource": f"vg://{TD}/endpoint/digits",
+            "method": "POST",
+            "path": "/v2/models/digits/infer",
+            "status": 200,
+            "grant_id": secrets.token_hex(8),
+            "request_id": secrets.token_hex(16),
+            "enforced_by": "gateway",
+            "duration_ms": 5.3,
+            "peer": "127.0.0.1",
+        }
+        line = DecisionLine(**{**made, **changes})
+        self.lines.append(line)
+        for listener in self.listeners:
+            listener.put_nowait(line)
+        return line
+
+    async def decisions(self, caller: Caller, limit: int, before: int, where: DecisionFilter) -> DecisionPage:
+        self._decide(caller, "read", where)
+        lines = [line for line in reversed(self.lines) if (not before or line.seq < before) and _matches(line, where)]
+        rest = len(lines) > limit
+        return DecisionPage(decisions=tuple(lines[:limit]), before=lines[limit - 1].seq if rest else 0)
+
+    async def subscribe_decisions(self, caller: Caller) -> AsyncIterator[DecisionLine]:
+        self._decide(caller, "read")
+        queue: asyncio.Queue[DecisionLine] = asyncio.Queue()
+        self.listeners.add(queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self.listeners.discard(queue)
+
+    async def why(self, caller: Caller, principal: str, action: str, resource: str) -> Explanation:
+        self._decide(caller, "explain", (principal, action, resource))
+        if "nothing" in resource:
+            raise NotFound(f"there is no endpoint `{resource}`", remedy="see `vouchgate status`")
+        return self._explain("deny" if "bob" in principal else "allow", principal, action, resource, live=True)
+
+    async def why_decision(self, caller: Caller, id: str) -> Explanation:
+        self._decide(caller, "explain", id)
+        for line in self.lines:
+            if id in (line.decision_id, line.grant_id, line.request_id, str(line.seq)):
+                explained = self._explain(line.effect, line.principal, line.action, line.resource, live=False)
+                return msgspec.structs.replace(explained, log_index=line.seq)
+        raise NotFound(f"there is no decision `{id}`", remedy="give a decision id, grant id, request id or log index")
+
+    def _explain(self, effect: str, principal: str, action: str, resource: str, *, live: bool) -> Explanation:
+        denied = effect == "deny"
+        gone = Missing(predicate="scan", subject=f"vg://{TD}/artifact/{DIGEST}", why="expired", remedy="scan the model again")
+        return Explanation(
+            decision=Decision(
+                id="d1" * 16,
+                trust_domain=TD,
+                effect=effect,
+                would_be=effect,
+                principal=principal,
+                action=action,
+                resource=resource,
+                policy_digest="sha256:" + "aa" * 32,
+                policy_version=7,
+                evidence_epoch=41,
+                determining=("digits.callers",),
+                missing=(gone,) if denied else (),
+                reason="the model has no scan vouch that holds" if denied else "callers may infer on a model that was scanned",
+                remedy="scan the model again" if denied else "",
+                not_after=self.now + HOUR,
+                evaluated_at=self.now,
+            ),
+            live=live,
+            groups=("callers",),
+            credential="X.509-SVID, checked by the gateway",
+            endpoint=resource,
+            model_digest=DIGEST,
+            digest_tier="verified",
+            policies=(
+                PolicyUse(
+                    id="digits.callers", effect="permit", summary="callers may infer on a model that was scanned", source="digits.cedar:4"
+                ),
+            ),
+            vouches=(
+                vouch("scan", state="expired", expires_at=self.now - 12 * 60_000, detail="it expired") if denied else vouch("scan"),
+                vouch("serves", issuer_role="supervisor"),
+            ),
+            path=(
+                PathStep(where="gateway", what="mTLS, certificate verified", result="passed"),
+                PathStep(where="revocations", what="nothing about this caller", result="passed"),
+                PathStep(where="allow-map", what="no grant" if denied else "grant found", result="stopped" if denied else "passed"),
+                PathStep(where="model server", what="digits", result="not-reached" if denied else "passed"),
+            ),
+            fixes=(Fix(text="scan the model again", command="vouchgate scan models/digits.onnx"),) if denied else (),
+        )
+
+    # --- acts
+
+    def _points(self, plan: bool) -> tuple[PointOutcome, ...]:
+        if plan:
+            return (PointOutcome(point="gateway", outcome="planned"),)
+        return (
+            PointOutcome(point="gateway", outcome="enforced", at=self.now + 6, after_ms=5.8),
+            PointOutcome(point="edge-2", outcome="expires-by-lease", at=self.now + 10_000),
+        )
+
+    async def revoke(self, caller: Caller, request: RevokeRequest) -> RevokeOutcome:
+        self._decide(caller, "revoke", request)
+        if not request.reason:
+            raise InvalidInput("a revocation needs a reason", remedy="add --reason")
+        kind = request.kind or ("digest" if request.target.startswith("sha256") else "principal")
+        made = None
+        if not request.plan:
+            if request.target in self.revoked:
+                raise Conflict(f"`{request.target}` is revoked already", remedy="see `vouchgate why`")
+            made = Revocation(
+                id=secrets.token_hex(32),
+                trust_domain=TD,
+                target_kind=kind,
+                target=request.target,
+                reason=request.reason,
+                requested_by=caller.principal.principal.id,
+                made_at=self.now,
+            )
+            self.revoked[request.target] = made
+        return RevokeOutcome(
+            planned=request.plan,
+            revocation=made,
+            target_kind=kind,
+            target=request.target,
+            vouches=(vouch("scan"), vouch("serves")),
+            endpoints=(f"vg://{TD}/endpoint/digits",),
+            callers=(person("alice"),),
+            grants=3,
+            points=self._points(request.plan),
+            epoch=42,
+            undo=f"vouchgate revoke --undo {made.id}" if made else "",
+        )
+
+    async def unrevoke(self, caller: Caller, id: str, reason: str) -> Approved:
+        self._decide(caller, "unrevoke", (id, reason))
+        return Approved(id=id, done=False, detail="another person must approve it")
+
+    async def adopt(self, caller: Caller, request: AdoptRequest) -> AdoptOutcome:
+        self._decide(caller, "adopt", request)
+        if request.zone not in self.modes:
+            raise NotFound(f"there is no zone `{request.zone}`", remedy=f"zones: {', '.join(self.modes)}")
+        was = self.modes[request.zone]
+        if request.to != "plan":
+            self.modes[request.zone] = request.to
+        refused = WouldRefuse(
+            principal=f"spiffe://{TD}/declared/lab/addr-10.0.0.7",
+            authenticated=False,
+            action="infer",
+            resource=f"vg://{TD}/endpoint/legacy",
+            count=21,
+            last_at=self.now - 5_000,
+            reason="it has no identity",
+            remedy="vouchgate identity issue service lab batch",
+        )
+        return AdoptOutcome(
+            zone=request.zone,
+            was=was,
+            now=self.modes[request.zone],
+            planned=request.to == "plan",
+            would_refuse=(refused,),
+            calls_seen=37,
+            points=self._points(request.to == "plan"),
+        )
+
+    async def wrap(self, caller: Caller, request: WrapRequest) -> WrapOutcome:
+        self._decide(caller, "wrap", request)
+        endpoint = Endpoint(
+            id=f"vg://{TD}/endpoint/{request.name}", trust_domain=TD, zone=request.zone, upstream=request.upstream, routes=(), wrapped=True
+        )
+        return WrapOutcome(
+            endpoint=endpoint, mode="observe", address=f"http://127.0.0.1:8080/{request.name}", observe_until=self.now + 30 * 24 * HOUR
+        )
+
+    async def import_artifact(self, caller: Caller, request: ImportRequest) -> ImportOutcome:
+        data = Path(request.path).read_bytes()
+        self._decide(caller, "import", (request, data))
+        admitted = not request.name.endswith(".pkl")
+        return ImportOutcome(
+            admitted=admitted,
+            digest=DIGEST,
+            size=len(data),
+            format="onnx" if admitted else "pickle",
+            resource=f"vg://{TD}/artifact/{DIGEST}",
+            zone=request.zone,
+            reason="it passed" if admitted else "a pickle runs code when it is opened",
+            remedy="" if admitted else "save the weights as safetensors",
+            vouches=(vouch("scan"),) if admitted else (),
+        )
+
+    async def issue_identity(self, caller: Caller, request: IdentityRequest) -> IssuedIdentity:
+        self._decide(caller, "issue-identity", request)
+        jwt = request.form == "jwt"
+        pem = base64.b64encode(request.spki).decode()
+        return IssuedIdentity(
+            principal=f"spiffe://{TD}/{request.kind}/{request.zone}/{request.name}",
+            form=request.form,
+            certificates="" if jwt else f"-----BEGIN CERTIFICATE-----\n{pem}\n-----END CERTIFICATE-----\n",
+            bundle="" if jwt else "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            token="aaa.bbb.ccc" if jwt else "",
+            credential_id="c1" * 32,
+            not_after=self.now + HOUR,
+            groups=request.groups or (),
+        )
+
+    async def login_code(self, caller: Caller) -> CodeIssued:
+        self._decide(caller, "login")
+        code = secrets.token_urlsafe(16)
+        self.codes[code] = self.now + 120_000
+        return CodeIssued(code=code, url=f"http://127.0.0.1:8470/login#{code}", expires_at=self.now + 120_000)
+
+    async def claim_bootstrap(self, caller: Caller, token: str) -> Registration:
+        if not secrets.compare_digest(token, self.bootstrap) or not self.bootstrap:
+            raise Unverified("this bootstrap token is not known, used or expired", remedy="run `vouchgate init` again in an empty folder")
+        self.bootstrap = ""
+        return Registration(principal=caller.principal.principal.id, trust_domain=TD, groups=("role:registrar",), created_at=self.now)
+
+    async def accept_clock(self, caller: Caller, reason: str) -> Status:
+        self._decide(caller, "accept-clock", reason)
+        return await self.status(caller)
+
+    # --- audit, policy, backup
+
+    async def audit_entries(self, caller: Caller, start: int, count: int) -> AuditPage:
+        self._decide(caller, "audit", (start, count))
+        entry = AuditEntry(
+            index=18_210, at=self.now, kind="decision", actor=person("alice"), summary="allowed infer on digits", body={"class_uid": 6003}
+        )
+        return AuditPage(entries=(entry,), size=18_211)
+
+    async def audit_checkpoint(self, caller: Caller) -> AuditCheckpoint:
+        self._decide(caller, "audit")
+        note = f"{TD}/log\n18211\nwMDA\n\n— {TD}/log abcd\n"
+        return AuditCheckpoint(note=note, size=18_211, root="c0" * 32, at=self.now, signers=(f"{TD}/log",))
+
+    async def audit_proof(self, caller: Caller, of: str) -> AuditProof:
+        self._decide(caller, "audit", of)
+        return AuditProof(index=7, text="c2sp.org/tlog-proof@v1\nindex 7\n")
+
+    async def audit_verify(self, caller: Caller, against: str) -> AuditReport:
+        self._decide(caller, "audit", against)
+        bad = "forged" in against
+        return AuditReport(
+            ok=not bad,
+            size=18_211,
+            root="c0" * 32,
+            checked=18_211,
+            problems=("the log does not extend this checkpoint",) if bad else (),
+            statement="tamper-evident against everyone but this machine's administrator",
+            duration_ms=41.0,
+        )
+
+    async def policy_current(self, caller: Caller) -> PolicyVersion:
+        self._decide(caller, "policy-check")
+        return PolicyVersion(version=7, digest="sha256:" + "aa" * 32, text="permit (principal, action, resource);", applied_at=START)
+
+    async def policy_check(self, caller: Caller, text: str) -> PolicyReport:
+        self._decide(caller, "policy-check", text)
+        if "permit" in text:
+            return PolicyReport(ok=True, policies=1, digest="sha256:" + "ab" * 32)
+        finding = PolicyFinding(severity="error", line=1, text="expected a policy", remedy="write permit or forbid")
+        return PolicyReport(ok=False, policies=0, digest="", findings=(finding,))
+
+    async def policy_apply(self, caller: Caller, text: str, reason: str) -> PolicyVersion:
+        self._decide(caller, "policy-apply", (text, reason))
+        return PolicyVersion(version=8, digest="sha256:" + "ab" * 32, text=text, waits_for="another policy-approver")
+
+    async def backup(self, caller: Caller, path: Path) -> BackupOutcome:
+        self._decide(caller, "backup", path)
+        path.write_bytes(b"backup " * 1000)
+        return BackupOutcome(path=str(path), size=7000, digest=DIGEST, log_size=18_211, epoch=41)
+
+
+def _matches(line: DecisionLine, where: DecisionFilter) -> bool:
+    would = line.effect == "allow" and line.would_be == "deny"
+    effect = where.effect in ("", line.effect) or (where.effect == "would-deny" and would)
+    return effect and where.principal in line.principal and where.resource in line.resource
