@@ -1,0 +1,59 @@
+"""The predicates that this build knows.
+
+Rules
+1. The folder is the list: a file in `predicates/` with a `PREDICATE` is in; two of one name are refused.
+2. A vouch of an unknown predicate or version, with claims that its schema does not take, or from a role that may not sign it, is refused
+   both when it is signed and when it is read.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable
+from functools import cache
+
+from vouchgate.evidence import predicates as folder
+from vouchgate.evidence.predicates import Predicate
+from vouchgate.vocabulary.errors import Conflict, InvalidInput
+from vouchgate.vocabulary.vouches import Vouch
+
+MAX_WAIVER_MS = 90 * 24 * 3600 * 1000
+"""Milliseconds a waiver may live (contracts, "Nouns"): ninety days."""
+
+
+def collect(found: Iterable[Predicate]) -> dict[str, Predicate]:
+    """Predicates by name. Raises `Conflict` on a duplicate."""
+    known: dict[str, Predicate] = {}
+    for predicate in found:
+        if predicate.name in known:
+            raise Conflict(f"two predicates are named `{predicate.name}`", remedy="rename one of them")
+        known[predicate.name] = predicate
+    return known
+
+
+@cache
+def predicates() -> dict[str, Predicate]:
+    """All predicates of this build, by name."""
+    modules = sorted(module.name for module in pkgutil.iter_modules(folder.__path__))
+    return collect(importlib.import_module(f"{folder.__name__}.{name}").PREDICATE for name in modules)
+
+
+def check_fits(vouch: Vouch) -> None:
+    """Raise `InvalidInput` unless the vouch is one that its predicate allows its role to make."""
+    predicate = predicates().get(vouch.predicate_type)
+    if predicate is None or predicate.version != vouch.predicate_version:
+        raise InvalidInput(
+            f"`{vouch.predicate_type}` version {vouch.predicate_version} is not a known predicate",
+            remedy=f"use one of {', '.join(sorted(predicates()))}",
+        )
+    if vouch.issuer_role not in predicate.roles:
+        raise InvalidInput(
+            f"the role `{vouch.issuer_role[:80]}` may not sign `{predicate.name}`",
+            remedy=f"let {' or '.join(sorted(predicate.roles))} sign it",
+        )
+    if predicate.needs_digest and any(subject.digest is None for subject in vouch.subjects):
+        raise InvalidInput(f"a `{predicate.name}` vouch is about content, a subject has no digest", remedy="give each subject its digest")
+    predicate.claims.check(vouch.claims, what=f"`{predicate.name}` vouch")
+    if predicate.name == "waiver" and vouch.expires_at - vouch.not_before > MAX_WAIVER_MS:
+        raise InvalidInput("the waiver lives longer than 90 days", remedy="choose an earlier expiry")

@@ -1,0 +1,296 @@
+"""Lineage: which vouches hold, what falls with a revocation, and what its undo restores.
+
+Nodes are vouches and pieces of content. Rules
+1. A revocation hits directly: the vouch; all vouches of the key from its log index on; all vouches that have the run, the principal or the
+   registration as a subject, or the run in their claims; all vouches that have the digest as a subject or as an input. What a person once
+   asked for does not fall with the person.
+2. With `cascade = downstream` it spreads along three edges, and along nothing else: from a vouch to those that rest on it; from a vouch
+   with `inputs` (a derivation: `train`, `import`) to the content it made; from content to every vouch that is about it or made from it.
+   With `cascade = self` only the direct hits fall.
+3. What a revocation hits depends on the graph alone, never on other revocations. So each fallen vouch keeps the set of revocations it falls
+   under, and withdrawing one gives exactly the state in which it had never been made. A vouch that is added later falls at once.
+4. Expiry does not spread: a vouch that was made on fresh evidence stays until its own time; policy asks for the evidence itself.
+5. A fail beats every pass of the same predicate that is not newer, and a newer one of a weaker tier; it goes on doing so after it expired.
+   An inconclusive one neither holds nor beats.
+Left to others: verification (only a `VerifiedVouch` is taken), storage, and `credential` and `policy` targets, which no vouch falls under.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from vouchgate.vocabulary.errors import Conflict, NotFound
+from vouchgate.vocabulary.vouches import TIERS, Outcome, Revocation, Tier, UnixMillis, VerifiedVouch, Vouch
+
+_RANK = {tier: rank for rank, tier in enumerate(TIERS)}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One vouch that counts for a subject now."""
+
+    predicate: str
+    tier: Tier
+    outcome: Outcome
+    vouch_id: str
+    not_after: UnixMillis
+    issuer_role: str
+
+
+@dataclass(frozen=True)
+class Affected:
+    """What falls with a revocation."""
+
+    vouches: frozenset[str]
+    digests: frozenset[str]
+    """Digest texts of content that the fallen vouches are about, or that is tainted."""
+    subjects: frozenset[str]
+    """Names (endpoints, runs, principals, artifacts) that the fallen vouches are about."""
+
+
+class Lineage:
+    """The graph of one trust domain. Not shared between threads; `copy` is cheap enough to plan with."""
+
+    def __init__(self) -> None:
+        self._vouches: dict[str, Vouch] = {}
+        self._index_of: dict[str, int] = {}
+        self._resting: dict[str, list[str]] = {}
+        """Vouch id -> vouches that rest on it."""
+        self._about: dict[str, list[str]] = {}
+        """Digest text or name -> vouches with it as a subject."""
+        self._from: dict[str, list[str]] = {}
+        """Digest text -> vouches with it as an input."""
+        self._named: dict[str, list[str]] = {}
+        """Run in the claims -> vouches."""
+        self._by_key: dict[str, list[str]] = {}
+        self._revocations: dict[str, Revocation] = {}
+        self._withdrawn: set[str] = set()
+        self._falls: dict[str, set[str]] = {}
+        """Vouch id -> standing revocations under which it falls; no entry for none."""
+        self._tainted: dict[str, set[str]] = {}
+        """Digest text -> standing revocations that name or reach it."""
+
+    @property
+    def vouches(self) -> Mapping[str, Vouch]:
+        """Every vouch that was added, by id, fallen ones included."""
+        return MappingProxyType(self._vouches)
+
+    @property
+    def revocations(self) -> Mapping[str, Revocation]:
+        """The revocations that stand, by id."""
+        return MappingProxyType(self._revocations)
+
+    def add(self, verified: VerifiedVouch, log_index: int) -> None:
+        """Take a vouch in; adding it again changes nothing. Raises `NotFound` if what it rests on is not there."""
+        vouch = verified.vouch
+        if vouch.id in self._vouches:
+            return
+        for identity in vouch.rests_on:
+            if identity not in self._vouches:
+                raise NotFound(f"`{identity[:16]}` is not known, and `{vouch.id[:16]}` rests on it", remedy="add the vouches in log order")
+        self._link(vouch, log_index)
+        for revocation in self._revocations.values():
+            if self._newly_hit(vouch, revocation):
+                self._spread(revocation, [vouch.id], [])
+
+    def revoke(self, revocation: Revocation) -> Affected:
+        """Let a revocation stand. Raises `Conflict` if one of that id was seen before."""
+        if revocation.id in self._revocations or revocation.id in self._withdrawn:
+            raise Conflict(f"the revocation `{revocation.id[:64]}` was made before", remedy="make a new one")
+        self._revocations[revocation.id] = revocation
+        self._spread(revocation, self._direct(revocation), _digests_of(revocation))
+        return self._affected_by(revocation)
+
+    def withdraw(self, revocation_id: str) -> Affected:
+        """Undo a revocation; gives what fell under it (some of it may still fall under others). Raises `NotFound`."""
+        revocation = self._revocations.get(revocation_id)
+        if revocation is None:
+            raise NotFound(f"no standing revocation has the id `{revocation_id[:64]}`", remedy="list them: `vouchgate revoke --list`")
+        affected = self._affected_by(revocation)
+        del self._revocations[revocation_id]
+        self._withdrawn.add(revocation_id)
+        for marks in (self._falls, self._tainted):
+            for node in [node for node, reasons in marks.items() if revocation_id in reasons]:
+                marks[node].discard(revocation_id)
+                if not marks[node]:
+                    del marks[node]
+        return affected
+
+    def affected(self, revocation: Revocation) -> Affected:
+        """What would fall with it, without letting it stand."""
+        vouches, digests = self._reach(revocation, self._direct(revocation), _digests_of(revocation))
+        return self._summary(vouches, digests)
+
+    def revoked(self, vouch: Vouch) -> str:
+        """Id of a standing revocation under which the vouch falls or, if it is not added yet, would fall as the next entry; or nothing."""
+        if vouch.id in self._vouches:
+            return min(self._falls.get(vouch.id, ()), default="")
+        return min((identity for identity, one in self._revocations.items() if self._newly_hit(vouch, one)), default="")
+
+    def fallen(self) -> Mapping[str, frozenset[str]]:
+        """Every fallen vouch with the revocations it falls under."""
+        return {identity: frozenset(reasons) for identity, reasons in self._falls.items()}
+
+    def tainted(self, digest: str) -> str:
+        """Id of a standing revocation that reaches this content, or nothing."""
+        return min(self._tainted.get(digest, ()), default="")
+
+    def holding(self, subject: str, now: UnixMillis) -> frozenset[Standing]:
+        """What counts for a subject (a name, or a digest's text) at `now`: passes that no fail beats, and fails that no pass cleared."""
+        by_predicate: dict[str, list[Vouch]] = {}
+        for vouch in self._unrevoked(subject):
+            if vouch.not_before <= now:
+                by_predicate.setdefault(vouch.predicate_type, []).append(vouch)
+        return frozenset(
+            Standing(vouch.predicate_type, vouch.tier, vouch.outcome, vouch.id, vouch.expires_at, vouch.issuer_role)
+            for vouches in by_predicate.values()
+            for vouch in _unbeaten(vouches, now)
+        )
+
+    def copy(self) -> Lineage:
+        """An independent lineage with the same content."""
+        other = Lineage()
+        for name in ("_vouches", "_index_of", "_revocations"):
+            setattr(other, name, dict(getattr(self, name)))
+        for name in ("_resting", "_about", "_from", "_named", "_by_key"):
+            setattr(other, name, {key: list(value) for key, value in getattr(self, name).items()})
+        for name in ("_falls", "_tainted"):
+            setattr(other, name, {key: set(value) for key, value in getattr(self, name).items()})
+        other._withdrawn = set(self._withdrawn)
+        return other
+
+    def _unrevoked(self, subject: str) -> Iterator[Vouch]:
+        for identity in self._about.get(subject, ()):
+            if identity not in self._falls:
+                yield self._vouches[identity]
+
+    def _link(self, vouch: Vouch, log_index: int) -> None:
+        self._vouches[vouch.id] = vouch
+        self._index_of[vouch.id] = log_index
+        self._by_key.setdefault(vouch.issuer_key, []).append(vouch.id)
+        for table, names in (
+            (self._resting, vouch.rests_on),
+            (self._about, _subjects(vouch)),
+            (self._from, _inputs(vouch)),
+            (self._named, _named(vouch)),
+        ):
+            for name in dict.fromkeys(names):
+                table.setdefault(name, []).append(vouch.id)
+
+    def _direct(self, revocation: Revocation) -> list[str]:
+        target = revocation.target
+        match revocation.target_kind:
+            case "vouch":
+                return [target] if target in self._vouches else []
+            case "key":
+                return [one for one in self._by_key.get(target, ()) if self._index_of[one] >= revocation.as_of_index]
+            case "digest":
+                return [*self._about.get(target, ()), *self._from.get(target, ())]
+            case "run":
+                return [*self._about.get(target, ()), *self._named.get(target, ())]
+            case "principal" | "registration":
+                return list(self._about.get(target, ()))
+            case _:
+                return []
+
+    def _newly_hit(self, vouch: Vouch, revocation: Revocation) -> bool:
+        """Whether a vouch that comes after everything else falls under a standing revocation: directly, or by what it is linked to."""
+        target = revocation.target
+        match revocation.target_kind:
+            case "vouch":
+                direct = vouch.id == target
+            case "key":
+                direct = vouch.issuer_key == target and self._index_of.get(vouch.id, revocation.as_of_index) >= revocation.as_of_index
+            case "digest":
+                direct = target in _subjects(vouch) or target in _inputs(vouch)
+            case "run":
+                direct = target in _subjects(vouch) or target in _named(vouch)
+            case "principal" | "registration":
+                direct = target in _subjects(vouch)
+            case _:
+                direct = False
+        if direct or revocation.cascade == "self":
+            return direct
+        rests = any(revocation.id in self._falls.get(one, ()) for one in vouch.rests_on)
+        return rests or any(revocation.id in self._tainted.get(one, ()) for one in (*_digests(vouch), *_inputs(vouch)))
+
+    def _spread(self, revocation: Revocation, vouches: Iterable[str], digests: Iterable[str]) -> None:
+        fallen, tainted = self._reach(revocation, vouches, digests)
+        for identity in fallen:
+            self._falls.setdefault(identity, set()).add(revocation.id)
+        for digest in tainted:
+            self._tainted.setdefault(digest, set()).add(revocation.id)
+
+    def _reach(self, revocation: Revocation, vouches: Iterable[str], digests: Iterable[str]) -> tuple[set[str], set[str]]:
+        """Breadth-first over the three edges of rule 2; each node is entered once."""
+        fallen, tainted = set(vouches), set(digests)
+        if revocation.cascade == "self":
+            return fallen, tainted
+        queue: list[str] = list(fallen)
+        fresh: list[str] = list(tainted)
+        while queue or fresh:
+            reached: list[str] = []
+            for digest in fresh:
+                reached += self._about.get(digest, ())
+                reached += self._from.get(digest, ())
+            fresh = []
+            for identity in queue:
+                reached += self._resting.get(identity, ())
+                vouch = self._vouches[identity]
+                if "inputs" in vouch.claims:
+                    fresh += [digest for digest in _digests(vouch) if digest not in tainted]
+            tainted.update(fresh)
+            queue = [identity for identity in dict.fromkeys(reached) if identity not in fallen]
+            fallen.update(queue)
+        return fallen, tainted
+
+    def _affected_by(self, revocation: Revocation) -> Affected:
+        vouches = {identity for identity, reasons in self._falls.items() if revocation.id in reasons}
+        return self._summary(vouches, {digest for digest, reasons in self._tainted.items() if revocation.id in reasons})
+
+    def _summary(self, vouches: set[str], digests: set[str]) -> Affected:
+        about = [self._vouches[identity] for identity in vouches]
+        return Affected(
+            vouches=frozenset(vouches),
+            digests=frozenset(digests.union(*(_digests(vouch) for vouch in about))),
+            subjects=frozenset(subject.name for vouch in about for subject in vouch.subjects),
+        )
+
+
+def _unbeaten(vouches: list[Vouch], now: UnixMillis) -> list[Vouch]:
+    """Rule 5, for vouches of one predicate."""
+    fails = [one for one in vouches if one.outcome == "fail"]
+    passes = [one for one in vouches if one.outcome == "pass"]
+    uncleared = [
+        fail for fail in fails if not any(one.issued_at > fail.issued_at and _RANK[one.tier] <= _RANK[fail.tier] for one in passes)
+    ]
+    holding = [
+        one
+        for one in passes
+        if not any(fail.issued_at >= one.issued_at for fail in fails) and not any(_RANK[fail.tier] < _RANK[one.tier] for fail in uncleared)
+    ]
+    return [one for one in (*holding, *uncleared) if now < one.expires_at]
+
+
+def _digests(vouch: Vouch) -> list[str]:
+    return [subject.digest.text for subject in vouch.subjects if subject.digest is not None]
+
+
+def _subjects(vouch: Vouch) -> list[str]:
+    return [subject.name for subject in vouch.subjects] + _digests(vouch)
+
+
+def _inputs(vouch: Vouch) -> list[str]:
+    inputs = vouch.claims.get("inputs", ())
+    return [text for text in inputs if isinstance(text, str)] if isinstance(inputs, list | tuple) else []
+
+
+def _named(vouch: Vouch) -> list[str]:
+    run = vouch.claims.get("run")
+    return [run] if isinstance(run, str) else []
+
+
+def _digests_of(revocation: Revocation) -> list[str]:
+    return [revocation.target] if revocation.target_kind == "digest" else []
