@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from vouchgate.vocabulary.digests import Digest
 from vouchgate.vocabulary.wire import Noun
 
 Outcome = Literal["clean", "refused", "review", "incomplete"]
@@ -80,3 +81,28 @@ def outcome_of(reading: Reading, size: int) -> Outcome:
     if "incomplete" in weights or reading.covered != size:
         return "incomplete"
     return "review" if weights else "clean"
+
+
+class ScanReport(Noun, frozen=True, kw_only=True):
+    """What the scanner process says about one file: its verdict, and the digest of the very bytes it read."""
+
+    verdict: Verdict
+    digest: Digest
+    confinement: tuple[str, ...] = ()
+    """What held the process while it read: `seccomp`, `no-network`, `own-uid`."""
+
+    @property
+    def size(self) -> int:
+        """Bytes read."""
+        return self.digest.size
+
+    @property
+    def format(self) -> str:
+        """The format that the content is."""
+        return self.verdict.format
+
+
+def unfinished(name: str, size: int, why: str, remedy: str) -> Verdict:
+    """The verdict where the scan itself did not end: nothing is known, so nothing is clean."""
+    reason = Reason(rule="scan:unfinished", where="whole artifact", why=why, remedy=remedy, weight="incomplete")
+    return Verdict(outcome="incomplete", format="unknown", name=name, size=size, reasons=(reason,))
