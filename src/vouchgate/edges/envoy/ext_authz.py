@@ -1,0 +1,191 @@
+"""Where Envoy asks: a lean HTTP/1.1 server on a unix socket that turns a check into a `Request` value and hands it to `decide`.
+
+Rules
+1. The peer's uid is read from the kernel when the connection is made; another uid's connection is cut before its first byte is read.
+2. The facts come from the `x-vg-` headers that Envoy sets itself (it removes a client's own first); a required one that is missing, or
+   any that is there twice, makes the check 403. `-` is absent.
+3. At most `MAX_AT_ONCE` checks are decided at once; a check that is not decided within `DECIDE_SECONDS`, or whose decision fails, is 503.
+   Nothing here ever turns a failure into an allow.
+
+The verdict, its words and its log entry are `decide`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import httptools
+
+from vouchgate.edges.envoy.problems import CONTENT_TYPE, PROBLEM_TYPE
+from vouchgate.edges.processes.rpc_server import Peer, peer_of
+from vouchgate.vocabulary import wire
+from vouchgate.vocabulary.requests import Request
+
+DECIDE_SECONDS = 0.8
+"""Below Envoy's own timeout, so that the caller hears our words."""
+MAX_AT_ONCE = 128
+MAX_CONNECTIONS = 512
+MAX_HEAD_BYTES = 64 * 1024
+"""Bytes of one check's head; Envoy itself bounds a request's headers to 32 KiB."""
+_REQUIRED = ("endpoint", "action", "zone", "peer", "request-id")
+_OPTIONAL = ("model", "san", "fingerprint", "sub", "aud", "jti", "cnf", "act")
+"""Envoy leaves out a header whose value is absent."""
+
+log = logging.getLogger("vouchgate.ext_authz")
+
+
+Answer = tuple[int, Mapping[str, str], bytes]
+"""Status, headers, body. 200 lets the request through; its headers that start with `x-vg-` go to the access log."""
+Decide = Callable[[Request], Awaitable[Answer]]
+
+
+async def serve(path: str, decide: Decide, *, allowed_uids: Collection[int]) -> asyncio.Server:
+    """Listen on a unix socket."""
+    Path(path).unlink(missing_ok=True)
+    desk = _Desk(decide, frozenset(allowed_uids))
+    server = await asyncio.get_running_loop().create_unix_server(lambda: _Connection(desk), path)
+    Path(path).chmod(0o666)
+    return server
+
+
+class _Desk:
+    """What all connections share."""
+
+    def __init__(self, decide: Decide, uids: frozenset[int]) -> None:
+        self._decide, self._uids = decide, uids
+        self.open_now = 0
+        self._at_once = 0
+
+    def admits(self, peer: Peer) -> bool:
+        if peer.uid in self._uids and self.open_now < MAX_CONNECTIONS:
+            return True
+        log.warning("refused uid %d pid %d on the ext_authz socket", peer.uid, peer.pid)
+        return False
+
+    async def answer(self, method: str, target: str, headers: list[tuple[str, str]]) -> Answer:
+        request = read_check(method, target, headers)
+        if request is None:
+            return _problem(403, "malformed-check", "the gateway's question is not complete", "", "")
+        if self._at_once >= MAX_AT_ONCE:
+            return _problem(503, "pdp-busy", "too many questions at once", "try again shortly", request.request_id)
+        self._at_once += 1
+        try:
+            async with asyncio.timeout(DECIDE_SECONDS):
+                return await self._decide(request)
+        except TimeoutError:
+            return _problem(503, "pdp-late", "the decision took too long", "try again shortly", request.request_id)
+        except Exception as error:
+            # a text could hold a secret: the class alone is logged
+            log.error("a decision failed: %s", type(error).__name__)
+            return _problem(503, "pdp-failed", "the decision failed inside", "see the pdp's log", request.request_id)
+        finally:
+            self._at_once -= 1
+
+
+def read_check(method: str, target: str, headers: list[tuple[str, str]]) -> Request | None:
+    """The check's facts, or None where one is missing or there twice."""
+    facts: dict[str, str] = {}
+    for name, value in headers:
+        if name in facts and name.startswith("x-vg-"):
+            return None
+        facts[name] = value
+    if any(f"x-vg-{name}" not in facts for name in _REQUIRED):
+        return None
+    given = {name: facts.get(f"x-vg-{name}", "") for name in _REQUIRED + _OPTIONAL}
+    known = {name: "" if value == "-" else value for name, value in given.items()}
+    return Request(
+        request_id=known["request-id"],
+        method=method,
+        path=target,
+        host=facts.get("host", ""),
+        endpoint=known["endpoint"],
+        action=known["action"],
+        zone=known["zone"],
+        model=known["model"],
+        san=known["san"],
+        fingerprint=known["fingerprint"],
+        subject=known["sub"],
+        audience=known["aud"],
+        token_id=known["jti"],
+        confirmation=known["cnf"],
+        actor=known["act"],
+        authorization=facts.get("authorization", ""),
+        user_agent=facts.get("user-agent", ""),
+        peer=known["peer"],
+    )
+
+
+class _Connection(asyncio.Protocol):
+    """One of Envoy's connections; it asks one thing at a time on each."""
+
+    def __init__(self, desk: _Desk) -> None:
+        self._desk = desk
+        self._transport: Any = None
+        self._admitted = False
+        self._task: asyncio.Task[None] | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._parser = httptools.HttpRequestParser(self)
+        self._target = b""
+        self._headers: list[tuple[str, str]] = []
+        self._size = 0
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self._admitted = self._desk.admits(peer_of(transport.get_extra_info("socket")))
+        if self._admitted:
+            self._desk.open_now += 1
+        else:
+            transport.abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._admitted:
+            self._desk.open_now -= 1
+        if self._task is not None:
+            self._task.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._admitted:
+            return
+        self._size += len(data)
+        if self._size > MAX_HEAD_BYTES or (self._task is not None and not self._task.done()):
+            self._transport.abort()
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._transport.abort()
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+
+    def on_message_complete(self) -> None:
+        method = self._parser.get_method().decode("latin-1")
+        self._task = asyncio.get_running_loop().create_task(self._reply(method, self._target.decode("latin-1"), self._headers))
+
+    async def _reply(self, method: str, target: str, headers: list[tuple[str, str]]) -> None:
+        status, more, body = await self._desk.answer(method, target, headers)
+        self._begin()
+        lines = [f"HTTP/1.1 {status} x", f"content-length: {len(body)}", *(f"{name}: {value}" for name, value in more.items()), "", ""]
+        self._transport.write("\r\n".join(lines).encode("latin-1", "replace") + body)
+
+
+def _problem(status: int, code: str, reason: str, remedy: str, request_id: str) -> Answer:
+    document = {
+        "type": PROBLEM_TYPE + code,
+        "title": code.replace("-", " "),
+        "status": status,
+        "detail": reason,
+        "remedy": remedy,
+        "request_id": request_id,
+        "decision_id": "",
+    }
+    return status, {"content-type": CONTENT_TYPE}, wire.encode(document)

@@ -1,0 +1,143 @@
+"""The HTTP filter chain, in the order of docs/architecture.md, "Request path".
+
+Rules
+1. A filter that is missing, late or out of lease never allows: `lease`, `revocations` and the maps deny by default, and ext_authz runs
+   unless a map itself said `grant:` or `observe:`.
+2. Facts about the caller go into filter state, written once, after everything that a client could have sent under our names was
+   removed.
+3. The upstream never sees Authorization (but a legacy server's own, where it is wrapped), x-forwarded-client-cert or `x-vg-` headers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from envoy.extensions.filters.common.set_filter_state.v3 import value_pb2
+from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
+from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
+from envoy.extensions.filters.http.lua.v3 import lua_pb2
+from envoy.extensions.filters.http.router.v3 import router_pb2
+from envoy.extensions.filters.http.set_filter_state.v3 import set_filter_state_pb2
+from envoy.extensions.filters.http.set_metadata.v3 import set_metadata_pb2
+from envoy.type.matcher.v3 import string_pb2
+
+from vouchgate.edges.envoy.log_format import start_log
+from vouchgate.edges.envoy.maps import LEASE, REVOCATIONS, deny_all, map_name
+from vouchgate.edges.envoy.messages import Message, fetched_filter, fixed_filter, seconds, struct
+from vouchgate.edges.envoy.routes import ASK, MODEL_NAME, STREAM_MARK, STRIP_AUTHORIZATION
+from vouchgate.edges.envoy.settings import ASK_CLUSTER, GatewaySettings
+from vouchgate.edges.envoy.tokens import JWT, deny_tokens
+
+_CLAIM = "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:payload:{})%"
+_ROUTE = "%METADATA(ROUTE:vg:{})%"
+_SAN = "%DOWNSTREAM_PEER_URI_SAN%"
+_MODEL = "%DYNAMIC_METADATA(vg:model)%"
+STATE = {
+    "vg.caller": "|".join(
+        [
+            _ROUTE.format("endpoint"),
+            _ROUTE.format("action"),
+            _MODEL,
+            _SAN,
+            *(_CLAIM.format(name) for name in ("sub", "aud", "cnf:x5t#S256")),
+            _CLAIM.format("act:sub"),
+        ]
+    ),
+    "vg.who": _SAN + "|" + _CLAIM.format("sub"),
+    "vg.san": _SAN,
+    "vg.sub": _CLAIM.format("sub"),
+    "vg.jti": _CLAIM.format("jti"),
+    "vg.fpr": "%DOWNSTREAM_PEER_FINGERPRINT_256%",
+}
+CHECK_HEADERS = {
+    "x-vg-endpoint": _ROUTE.format("endpoint"),
+    "x-vg-action": _ROUTE.format("action"),
+    "x-vg-zone": _ROUTE.format("zone"),
+    "x-vg-model": _MODEL,
+    "x-vg-san": _SAN,
+    "x-vg-fingerprint": "%DOWNSTREAM_PEER_FINGERPRINT_256%",
+    "x-vg-sub": _CLAIM.format("sub"),
+    "x-vg-aud": _CLAIM.format("aud"),
+    "x-vg-jti": _CLAIM.format("jti"),
+    "x-vg-cnf": _CLAIM.format("cnf:x5t#S256"),
+    "x-vg-act": _CLAIM.format("act:sub"),
+    "x-vg-peer": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%",
+    "x-vg-request-id": "%REQ(X-REQUEST-ID)%",
+}
+"""What the PDP is told of a request, by header; `-` for what is absent."""
+
+
+def chain(settings: GatewaySettings, slots: int) -> list[Message]:
+    """All filters of a listener with so many map slots."""
+    return [
+        fetched_filter(LEASE, deny_all("lease_")),
+        fetched_filter(JWT, deny_tokens()),
+        fixed_filter(STREAM_MARK, _stream_mark(), disabled=True),
+        fixed_filter(MODEL_NAME, _tokenizer(), disabled=True),
+        fixed_filter("caller", _caller()),
+        fetched_filter(REVOCATIONS, deny_all("revoked_")),
+        *(fetched_filter(map_name(slot), deny_all("map_"), disabled=True) for slot in range(slots)),
+        fixed_filter(ASK, _ask(settings)),
+        fixed_filter("strip", _strip("x-forwarded-client-cert", "x-vg-", "x-envoy-")),
+        fixed_filter(STRIP_AUTHORIZATION, _strip("authorization")),
+        fixed_filter("envoy.filters.http.router", _router(settings)),
+    ]
+
+
+def _stream_mark() -> Message:
+    config = set_metadata_pb2.Config()
+    config.metadata.add(metadata_namespace="vg.stream", value=struct(streams=True))
+    return config
+
+
+def _tokenizer() -> Message:
+    source = Path(__file__).with_name("model_name.lua").read_text(encoding="utf-8")
+    return lua_pb2.Lua(default_source_code={"inline_string": source})
+
+
+def _caller() -> Message:
+    config = set_filter_state_pb2.Config()
+    for key, text in STATE.items():
+        value = value_pb2.FilterStateValue(object_key=key, factory_key="envoy.string")
+        value.format_string.text_format_source.inline_string = text
+        config.on_request_headers.append(value)
+    return config
+
+
+def _ask(settings: GatewaySettings) -> Message:
+    config = ext_authz_pb2.ExtAuthz(failure_mode_allow=False, stat_prefix="ask", transport_api_version=2)
+    config.status_on_error.code = 503
+    only = config.filter_enabled_metadata
+    only.filter = "envoy.filters.http.rbac"
+    only.path.add(key="map_enforced_effective_policy_id")
+    only.value.string_match.safe_regex.regex = "(grant|observe):.+"
+    only.invert = True
+    config.allowed_headers.patterns.add(exact="authorization")
+    config.allowed_headers.patterns.add(exact="content-type")
+    config.allowed_headers.patterns.add(exact="user-agent")
+    service = config.http_service
+    service.server_uri.uri = "http://pdp"
+    service.server_uri.cluster = ASK_CLUSTER
+    service.server_uri.timeout.CopyFrom(seconds(settings.ext_authz_timeout_seconds))
+    for name, text in CHECK_HEADERS.items():
+        service.authorization_request.headers_to_add.add(key=name, value=text)
+    service.authorization_response.dynamic_metadata_from_headers.patterns.add(prefix="x-vg-")
+    # nothing of an allowing answer reaches the upstream or the client
+    service.authorization_response.allowed_upstream_headers.patterns.add(exact="x-vg-none")
+    service.authorization_response.allowed_client_headers_on_success.patterns.add(exact="x-vg-none")
+    return config
+
+
+def _strip(name: str, *prefixes: str) -> Message:
+    config = header_mutation_pb2.HeaderMutation()
+    config.mutations.request_mutations.add(remove=name)
+    for prefix in prefixes:
+        config.mutations.request_mutations.add().remove_on_match.key_matcher.CopyFrom(string_pb2.StringMatcher(prefix=prefix))
+    return config
+
+
+def _router(settings: GatewaySettings) -> Message:
+    config = router_pb2.Router(suppress_envoy_headers=True)
+    config.upstream_log.append(start_log(settings.access_log))
+    config.upstream_log_options.flush_upstream_log_on_upstream_stream = True
+    return config

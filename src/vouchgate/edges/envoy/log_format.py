@@ -1,0 +1,81 @@
+"""What Envoy writes of each request: one JSON line at its end, and one when a streaming route's upstream has taken it.
+
+A line is an audit entry's source, so it names who, under which credential, what, by whose word, and how it ended. There is no sequence
+number: a reader dedupes by the file's inode and the line's offset, and finds gaps by the counters (`access_log.py`).
+"""
+
+from __future__ import annotations
+
+from envoy.config.accesslog.v3 import accesslog_pb2
+from envoy.data.accesslog.v3 import accesslog_pb2 as accesslog_data_pb2
+from envoy.extensions.access_loggers.file.v3 import file_pb2
+from google.protobuf import struct_pb2
+
+from vouchgate.edges.envoy.messages import Message, packed
+
+_JWT = "envoy.filters.http.jwt_authn:payload"
+_RBAC = "envoy.filters.http.rbac"
+FIELDS = {
+    "id": "%REQ(X-REQUEST-ID)%",
+    "kind": "%ACCESS_LOG_TYPE%",
+    "start": "%START_TIME(%s.%6f)%",
+    "method": "%REQ(:METHOD)%",
+    "path": "%PATH(NQ:ORIG_OR_PATH):512%",
+    "host": "%REQ(:AUTHORITY):256%",
+    "protocol": "%PROTOCOL%",
+    "route": "%ROUTE_NAME%",
+    "endpoint": "%METADATA(ROUTE:vg:endpoint)%",
+    "action": "%METADATA(ROUTE:vg:action)%",
+    "zone": "%METADATA(ROUTE:vg:zone)%",
+    "slot": "%METADATA(ROUTE:vg:slot)%",
+    "san": "%DOWNSTREAM_PEER_URI_SAN%",
+    "fingerprint": "%DOWNSTREAM_PEER_FINGERPRINT_256%",
+    "sub": f"%DYNAMIC_METADATA({_JWT}:sub)%",
+    "jti": f"%DYNAMIC_METADATA({_JWT}:jti)%",
+    "model": "%DYNAMIC_METADATA(vg:model)%",
+    "caller": "%FILTER_STATE(vg.caller:PLAIN)%",
+    "lease": f"%DYNAMIC_METADATA({_RBAC}:lease_enforced_engine_result)%",
+    "revoked": f"%DYNAMIC_METADATA({_RBAC}:revoked_enforced_effective_policy_id)%",
+    "map": f"%DYNAMIC_METADATA({_RBAC}:map_enforced_effective_policy_id)%",
+    "map_result": f"%DYNAMIC_METADATA({_RBAC}:map_enforced_engine_result)%",
+    "asked_decision": "%DYNAMIC_METADATA(envoy.filters.http.ext_authz:x-vg-decision-id)%",
+    "denied_decision": "%RESP(X-VG-DECISION-ID)%",
+    "status": "%RESPONSE_CODE%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "flags": "%RESPONSE_FLAGS%",
+    "bytes_in": "%BYTES_RECEIVED%",
+    "bytes_out": "%BYTES_SENT%",
+    "duration_us": "%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%",
+    "duration_ms": "%DURATION%",
+    "upstream": "%UPSTREAM_HOST%",
+    "peer": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%",
+    "connection": "%CONNECTION_ID%",
+    "trace": "%REQ(TRACEPARENT):64%",
+}
+
+
+def _file(path: str) -> Message:
+    config = file_pb2.FileAccessLog(path=path)
+    fields = struct_pb2.Struct()
+    fields.update(FIELDS)
+    config.log_format.json_format.CopyFrom(fields)
+    config.log_format.omit_empty_values = False
+    return packed(config)
+
+
+def end_log(path: str) -> Message:
+    """Every request, at its end."""
+    return accesslog_pb2.AccessLog(name="vg.log", typed_config=_file(path))
+
+
+def start_log(path: str) -> Message:
+    """A streaming route's request when the upstream has it: who and by whose word are known by then."""
+    made = accesslog_pb2.AccessLog(name="vg.log", typed_config=_file(path))
+    both = made.filter.and_filter.filters
+    both.add().log_type_filter.types.append(accesslog_data_pb2.UpstreamPoolReady)
+    marked = both.add().metadata_filter
+    marked.matcher.filter = "vg.stream"
+    marked.matcher.path.add(key="streams")
+    marked.matcher.value.bool_match = True
+    marked.match_if_key_not_found.value = False
+    return made

@@ -1,0 +1,124 @@
+"""Native denials as RFC 9457 problem documents.
+
+Rules
+1. Mappers are read in order; the first that matches speaks. What the PDP or the tokenizer answered is already a problem and passes.
+2. Which filter denied is known from Envoy's own response code details. Local replies alone come here, never an upstream's answer.
+3. A reason is in plain words, a remedy says what to do; neither holds a secret or another caller's name.
+"""
+
+from __future__ import annotations
+
+from envoy.config.accesslog.v3 import accesslog_pb2
+from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
+from google.protobuf import struct_pb2
+
+from vouchgate.edges.envoy.messages import Message, packed
+
+PROBLEM_TYPE = "https://vouchgate.dev/problem/"
+CONTENT_TYPE = "application/problem+json"
+
+
+def local_replies() -> Message:
+    """The mappers."""
+    made = hcm_pb2.LocalReplyConfig()
+    made.mappers.extend(hcm_pb2.ResponseMapper(filter=_details(details)) for details in ("ext_authz_denied", "lua_response"))
+    made.mappers.extend(_problem(_details(row[0]), *row[1:]) for row in _DETAILS)
+    made.mappers.extend(_problem(_status(row[0]), *row[1:]) for row in _STATUSES)
+    return made
+
+
+_DETAILS: tuple[tuple[str, int, str, str, str], ...] = (
+    (
+        "ext_authz_error",
+        503,
+        "pdp-unavailable",
+        "the policy decision point does not answer",
+        "try again shortly; run `vouchgate status` on the gateway's machine",
+    ),
+    (
+        "rbac_access_denied_matched_policy[revoked:",
+        403,
+        "revoked",
+        "this identity or credential was withdrawn: %RESPONSE_CODE_DETAILS%",
+        "`vouchgate why` with this request id shows who withdrew it and why; ask a responder",
+    ),
+    (
+        "rbac_access_denied_matched_policy[bad-name]",
+        401,
+        "bad-name",
+        "the certificate does not name exactly one identity of this trust domain",
+        "present an X.509-SVID with exactly one URI name",
+    ),
+    (
+        "rbac_access_denied_matched_policy[anonymous]",
+        401,
+        "anonymous",
+        "the request carries no identity that counts here",
+        "present an X.509-SVID, or a JWT-SVID whose audience is the endpoint's id; `vouchgate identity issue` makes one",
+    ),
+    (
+        "rbac_access_denied",
+        503,
+        "lease-expired",
+        "the gateway's lease has run out: the control plane has not confirmed its grants",
+        "start the control plane, or see `vouchgate status`",
+    ),
+    (
+        "jwt_authn_access_denied",
+        401,
+        "bad-token",
+        "the token was not accepted: %LOCAL_REPLY_BODY%",
+        "ask for a new JWT-SVID for exactly this endpoint",
+    ),
+)
+_STATUSES: tuple[tuple[int, int, str, str, str], ...] = (
+    (404, 404, "no-route", "no endpoint lists this host, method and path", "see `vouchgate status` for the listed endpoints"),
+    (413, 413, "too-large", "the body is larger than the bound", "send a smaller body"),
+    (403, 403, "denied", "the request was not accepted: %RESPONSE_CODE_DETAILS%", "see `vouchgate status`"),
+    (400, 400, "malformed", "the request is malformed: %RESPONSE_CODE_DETAILS%", "send a plain HTTP request"),
+    (408, 408, "too-slow", "the request took too long to arrive, or its time was up", "send it faster"),
+    (431, 431, "headers-too-large", "the request's headers are larger than the bound", "send fewer or smaller headers"),
+    (426, 426, "upgrade-required", "this protocol version is not spoken here", "use HTTP/1.1 or HTTP/2"),
+    (429, 429, "too-many", "too many requests", "try again later"),
+    (502, 502, "upstream-failed", "the model server gave a broken answer", "see the model server's log"),
+    (503, 503, "upstream-unavailable", "the model server does not answer: %RESPONSE_CODE_DETAILS%", "see `vouchgate status`"),
+    (504, 504, "upstream-timeout", "the model server did not answer in time", "try again, or raise `max_stream_seconds`"),
+    (500, 500, "error", "the gateway failed inside: %RESPONSE_CODE_DETAILS%", "see the gateway's log"),
+)
+
+
+def _problem(filter_: Message, status: int, code: str, reason: str, remedy: str) -> Message:
+    made = hcm_pb2.ResponseMapper(filter=filter_)
+    made.status_code.value = status
+    document = struct_pb2.Struct()
+    document.update(
+        {
+            "type": PROBLEM_TYPE + code,
+            "title": code.replace("-", " "),
+            "status": "%RESPONSE_CODE%",
+            "detail": reason,
+            "remedy": remedy,
+            "request_id": "%REQ(X-REQUEST-ID)%",
+            "decision_id": "",
+        }
+    )
+    made.body_format_override.json_format.CopyFrom(document)
+    made.body_format_override.content_type = CONTENT_TYPE
+    return made
+
+
+def _details(start: str) -> Message:
+    made = accesslog_pb2.AccessLogFilter()
+    made.extension_filter.name = "vg.details"
+    expression = f'response.code_details.startsWith("{start}")'
+    made.extension_filter.typed_config.CopyFrom(packed(cel_pb2.ExpressionFilter(expression=expression)))
+    return made
+
+
+def _status(status: int) -> Message:
+    made = accesslog_pb2.AccessLogFilter()
+    made.status_code_filter.comparison.op = accesslog_pb2.ComparisonFilter.EQ
+    made.status_code_filter.comparison.value.default_value = status
+    made.status_code_filter.comparison.value.runtime_key = "vouchgate.never"
+    return made

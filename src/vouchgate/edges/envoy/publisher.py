@@ -1,0 +1,303 @@
+"""GatewayView: what the control plane wants its gateways to enforce, rendered, cached and pushed as it changes; and the lease loop.
+
+Rules
+1. Feed values, in any order and as often as you like; only what renders differently is pushed. Revocations go first and alone (ads.py).
+2. A map's TTL is min(the zone's lease, the earliest `not_after` in it, the end of observe); a grant is left out from its `not_after` on,
+   and the earliest of these times wakes the loop.
+3. Every lease/3 the lease gets a new end and the maps and revocations a heartbeat, while the loop runs, is not paused, and the node has
+   acknowledged the newest revocations.
+4. A slot belongs to one endpoint while it lives; a freed slot is used again last. The listener changes only when slots double.
+
+    view = GatewayView(settings, server, clock=clock.now, issuer="...")
+    view.set_endpoints([...]); view.set_zones([...]); view.set_identity(jwks=..., bundle=pem, svid=(chain_pem, key_pem))
+    view.set_revocations([...], epoch=7)                 # pushes at once
+    view.set_grants("vg://td/endpoint/digits", [...])    # pushes at once
+    await view.wait_enforced(timeout=1.0)                # {"gateway-1": True}: newest revocations acknowledged
+    task = asyncio.create_task(view.run())               # the lease loop
+    view.pause(); view.resume(); view.status()
+
+Which grants hold, and when, is the caller's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from vouchgate.edges.envoy.ads import GATE, AdsServer, Resource
+from vouchgate.edges.envoy.clusters import cluster
+from vouchgate.edges.envoy.listener import listeners
+from vouchgate.edges.envoy.maps import LEASE, MAX_REVOCATIONS, REVOCATIONS, allow_map, lease, map_name, revocation_map
+from vouchgate.edges.envoy.messages import (
+    CLUSTER_TYPE,
+    EXTENSION_TYPE,
+    LISTENER_TYPE,
+    ROUTE_TYPE,
+    SECRET_TYPE,
+    Message,
+    extension,
+    packed,
+)
+from vouchgate.edges.envoy.routes import route_tables
+from vouchgate.edges.envoy.secrets import bundle_secret, svid_secret
+from vouchgate.edges.envoy.settings import BUNDLE_SECRET, MAX_SLOTS, SVID_SECRET, GatewaySettings, slot_count
+from vouchgate.edges.envoy.tokens import JWT, token_filter
+from vouchgate.vocabulary.decisions import Grant
+from vouchgate.vocabulary.errors import LimitExceeded
+from vouchgate.vocabulary.places import DEFAULT_LEASE_SECONDS, Endpoint, Zone
+from vouchgate.vocabulary.vouches import Revocation, UnixMillis
+from vouchgate.vocabulary.wire import Noun
+
+MIN_TTL_SECONDS = 0.05
+"""Shortest TTL sent; what is nearer to its end is left out instead."""
+RENEWALS_PER_LEASE = 3
+"""Two renewals may be lost before a lease runs out."""
+
+
+class PointStatus(Noun, frozen=True, kw_only=True):
+    """One enforcement point, as the control plane sees it."""
+
+    node_id: str
+    epoch: int
+    """Newest revocation epoch that it acknowledged; -1 for none."""
+    current: bool
+    """Whether that is the newest there is; only then are its leases renewed."""
+    last_ack_seconds: float
+    """Age of its last acknowledgement; -1 before the first."""
+    maps_behind: int
+    """Maps of which it has not acknowledged the newest version."""
+    rejected: dict[str, str]
+    """Resource -> Envoy's words."""
+
+
+class GatewayStatus(Noun, frozen=True, kw_only=True):
+    """All enforcement points."""
+
+    epoch: int
+    paused: str
+    """Why leases are not renewed; empty while they are."""
+    points: tuple[PointStatus, ...]
+    overflow: dict[str, int]
+    """Endpoint -> grants beyond a map's bound, which are asked for."""
+
+
+class GatewayView:
+    """See the module's text. Belongs to the event loop of its `AdsServer`."""
+
+    def __init__(self, settings: GatewaySettings, server: AdsServer, *, clock: Callable[[], UnixMillis], issuer: str) -> None:
+        self._settings, self._server, self._clock, self._issuer = settings, server, clock, issuer
+        self._endpoints: dict[str, Endpoint] = {}
+        self._zones: dict[str, Zone] = {}
+        self._grants: dict[str, tuple[Grant, ...]] = {}
+        self._slots: dict[str, int] = {}
+        self._freed: list[int] = []
+        self._width = 0
+        self._jwks = ""
+        self._epochs: dict[str, int] = {}
+        self._epoch = -1
+        self._revocations: tuple[Revocation, ...] = ()
+        self._map_lapses: dict[str, UnixMillis] = {}
+        self._overflow: dict[str, int] = {}
+        self._paused = ""
+        self._wake = asyncio.Event()
+
+    # -- what to enforce
+
+    def set_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
+        """All endpoints there are; one that is no longer named is withdrawn. Raises `LimitExceeded`, `InvalidInput`."""
+        wanted: dict[str, Endpoint] = {endpoint.id: endpoint for endpoint in endpoints}
+        if len(wanted) > MAX_SLOTS:
+            raise LimitExceeded(f"{len(wanted)} endpoints are over the bound of {MAX_SLOTS}", remedy="run a second gateway")
+        slots, freed = self._assign(wanted)
+        tables = route_tables(wanted.values(), slots, hosts=self._settings.hosts)
+        clusters = {name: cluster(endpoint) for name, endpoint in wanted.items()}
+        gone = [name for name in self._endpoints if name not in wanted]
+        vacated = [map_name(self._slots[name]) for name in gone]
+        self._endpoints, self._slots, self._freed = wanted, slots, freed
+        self._set(CLUSTER_TYPE, clusters)
+        self._push_tokens()
+        self._server.remove(EXTENSION_TYPE, vacated)
+        self._push_lease()
+        self._push_maps(wanted)
+        self._set(ROUTE_TYPE, tables)
+        self._widen(slot_count(len(wanted)))
+        self._server.remove(CLUSTER_TYPE, gone)
+
+    def set_zones(self, zones: Iterable[Zone]) -> None:
+        """All zones there are."""
+        self._zones = {zone.name: zone for zone in zones}
+        self._push_lease()
+        self._push_maps(self._endpoints)
+
+    def set_grants(self, endpoint_id: str, grants: Iterable[Grant]) -> None:
+        """All grants of one endpoint; those of another epoch or past are the caller's to leave out. Unknown endpoints wait for `set_endpoints`."""
+        self._grants[endpoint_id] = tuple(grants)
+        if endpoint_id in self._endpoints:
+            self._push_maps([endpoint_id])
+
+    def set_revocations(self, revocations: Iterable[Revocation], *, epoch: int) -> None:
+        """All standing revocations as of an epoch, which never falls. Raises `LimitExceeded`."""
+        standing = tuple(revocations)
+        if len(standing) > MAX_REVOCATIONS:
+            raise LimitExceeded(
+                f"{len(standing)} revocations are over the bound of {MAX_REVOCATIONS}", remedy="drop those whose credentials have expired"
+            )
+        if epoch < self._epoch:
+            raise LimitExceeded(f"epoch {epoch} is older than {self._epoch}", remedy="publish from the newest state alone")
+        self._revocations, self._epoch = standing, epoch
+        value = packed(extension(REVOCATIONS, revocation_map(standing, trust_domain=self._settings.trust_domain)))
+        version = f"{epoch}-{_digest(value)}"
+        self._epochs[version] = epoch
+        self._server.set_resources(EXTENSION_TYPE, {REVOCATIONS: Resource(value, version, self._longest_lease())})
+
+    def set_identity(self, *, jwks: str, bundle: str, svid: tuple[str, str]) -> None:
+        """Keys of tokens (JSON), our authorities (PEM), and the gateway's own certificate chain and key (PEM)."""
+        self._jwks = jwks
+        self._set(SECRET_TYPE, {SVID_SECRET: svid_secret(*svid), BUNDLE_SECRET: bundle_secret(bundle)})
+        self._push_tokens()
+
+    # -- leases
+
+    def pause(self, why: str) -> None:
+        """Stop renewing: every grant out there lives at most its lease."""
+        self._paused = why
+
+    def resume(self) -> None:
+        """Renew again, at once."""
+        self._paused = ""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """The lease loop; ends by cancellation."""
+        while True:
+            if not self._paused:
+                self.renew()
+            self._wake.clear()
+            try:
+                await asyncio.wait_for(self._wake.wait(), self._pause_length())
+            except TimeoutError:
+                continue
+
+    def renew(self) -> None:
+        """One renewal: a new end for the lease, heartbeats for revocations and maps, maps rendered again where a grant has lapsed."""
+        now = self._clock()
+        self._server.heartbeat(EXTENSION_TYPE, {REVOCATIONS: self._longest_lease()})
+        self._push_lease()
+        self._push_maps([name for name, lapse in self._map_lapses.items() if lapse <= now and name in self._endpoints])
+        self._server.heartbeat(EXTENSION_TYPE, {map_name(slot): self._ttl(name, now) for name, slot in self._slots.items()})
+
+    # -- what came of it
+
+    async def wait_enforced(self, *, timeout: float) -> dict[str, bool]:
+        """Wait until every connected point acknowledged the newest revocations: node id -> whether it did in time."""
+        return await self._server.wait_acked(*_one(GATE), timeout=timeout)
+
+    async def wait_map(self, endpoint_id: str, *, timeout: float) -> dict[str, bool]:
+        """The same for one endpoint's map."""
+        return await self._server.wait_acked(EXTENSION_TYPE, [map_name(self._slots[endpoint_id])], timeout=timeout)
+
+    def status(self) -> GatewayStatus:
+        """Every connected point."""
+        now = time.monotonic()
+        points = []
+        for node in self._server.nodes():
+            points.append(
+                PointStatus(
+                    node_id=node.id,
+                    epoch=self._epochs.get(node.acked.get(GATE, ""), -1),
+                    current=self._server.gate_acked(node),
+                    last_ack_seconds=round(now - node.last_ack, 3) if node.last_ack else -1.0,
+                    maps_behind=sum(
+                        node.acked.get((EXTENSION_TYPE, map_name(slot))) != self._server.version(EXTENSION_TYPE, map_name(slot))
+                        for slot in self._slots.values()
+                    ),
+                    rejected={key[1]: words for key, words in node.rejected.items()},
+                )
+            )
+        return GatewayStatus(epoch=self._epoch, paused=self._paused, points=tuple(points), overflow=dict(self._overflow))
+
+    # -- rendering
+
+    def _assign(self, wanted: Mapping[str, Endpoint]) -> tuple[dict[str, int], list[int]]:
+        slots = {name: slot for name, slot in self._slots.items() if name in wanted}
+        freed = list(self._freed) + [slot for name, slot in self._slots.items() if name not in wanted]
+        used = set(slots.values()) | set(freed)
+        fresh = [slot for slot in range(slot_count(len(wanted))) if slot not in used]
+        spare = iter(fresh + freed)
+        for name in wanted:
+            if name not in slots:
+                slots[name] = next(spare)
+        taken = set(slots.values())
+        return slots, [slot for slot in freed if slot not in taken]
+
+    def _widen(self, width: int) -> None:
+        if width > self._width:
+            self._width = width
+            self._set(LISTENER_TYPE, listeners(self._settings, width))
+
+    def _lease_seconds(self, zone: str) -> int:
+        known = self._zones.get(zone)
+        return known.lease_seconds if known else DEFAULT_LEASE_SECONDS
+
+    def _longest_lease(self) -> float:
+        return float(max((self._lease_seconds(endpoint.zone) for endpoint in self._endpoints.values()), default=DEFAULT_LEASE_SECONDS))
+
+    def _pause_length(self) -> float:
+        shortest = min((self._lease_seconds(endpoint.zone) for endpoint in self._endpoints.values()), default=DEFAULT_LEASE_SECONDS)
+        now = self._clock()
+        lapse = min(self._map_lapses.values(), default=UnixMillis(now + 3_600_000))
+        return max(MIN_TTL_SECONDS, min(shortest / RENEWALS_PER_LEASE, (lapse - now) / 1000 + 0.001))
+
+    def _push_lease(self) -> None:
+        now = self._clock()
+        zones = {endpoint.zone for endpoint in self._endpoints.values()}
+        if self._paused:
+            return
+        until = {zone: UnixMillis(now + 1000 * self._lease_seconds(zone)) for zone in sorted(zones)}
+        self._set(EXTENSION_TYPE, {LEASE: extension(LEASE, lease(until))}, ttl=self._longest_lease())
+
+    def _push_tokens(self) -> None:
+        made = token_filter(self._endpoints.values(), self._jwks, issuer=self._issuer, trust_domain=self._settings.trust_domain)
+        self._set(EXTENSION_TYPE, {JWT: extension(JWT, made)})
+
+    def _push_maps(self, names: Iterable[str]) -> None:
+        now = self._clock()
+        rendered = {}
+        for name in names:
+            endpoint, slot = self._endpoints[name], self._slots[name]
+            grants = [grant for grant in self._grants.get(name, ()) if grant.not_after > now + 1000 * MIN_TTL_SECONDS]
+            zone = self._zones.get(endpoint.zone)
+            observe = zone is not None and zone.mode == "observe" and zone.observe_until > now
+            lapses = [grant.not_after for grant in grants] + ([zone.observe_until] if observe and zone else [])
+            message, overflow = allow_map(endpoint, grants, observe=observe)
+            value = packed(extension(map_name(slot), message))
+            self._note(name, overflow, lapses)
+            rendered[map_name(slot)] = Resource(value, _digest(value), self._ttl(name, now))
+        self._server.set_resources(EXTENSION_TYPE, rendered)
+
+    def _ttl(self, name: str, now: UnixMillis) -> float:
+        lease_seconds = float(self._lease_seconds(self._endpoints[name].zone))
+        lapse = self._map_lapses.get(name)
+        return lease_seconds if lapse is None else max(MIN_TTL_SECONDS, min(lease_seconds, (lapse - now) / 1000))
+
+    def _note(self, name: str, overflow: int, lapses: list[UnixMillis]) -> None:
+        self._overflow.pop(name, None)
+        self._map_lapses.pop(name, None)
+        if overflow:
+            self._overflow[name] = overflow
+        if lapses:
+            self._map_lapses[name] = min(lapses)
+
+    def _set(self, type_url: str, messages: Mapping[str, Message], *, ttl: float | None = None) -> None:
+        values = {name: packed(message) for name, message in messages.items()}
+        self._server.set_resources(type_url, {name: Resource(value, _digest(value), ttl) for name, value in values.items()})
+
+
+def _digest(value: Message) -> str:
+    return hashlib.sha256(value.value).hexdigest()[:16]
+
+
+def _one(key: tuple[str, str]) -> tuple[str, list[str]]:
+    return key[0], [key[1]]

@@ -1,0 +1,138 @@
+"""Route tables: only what an endpoint lists exists.
+
+Rules
+1. A route is host + method + exact path; a template's `{name}` is `[A-Za-z0-9._-]{1,64}`, as a regular expression over the whole path, so
+   double encoding, `;`, another case, a trailing slash or dot do not match. The last route of every host is a native 404.
+2. A host that is not listed has the 404 alone.
+3. A route carries its endpoint, action, zone and slot as metadata: the allow-map's key and the log take them from there.
+4. A route switches on its endpoint's map filter, its token provider, and, where the body names the model, the tokenizer.
+5. The upstream sees the path without the endpoint's prefix. A request ends after `max_stream_seconds`, whatever it does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
+
+from vouchgate.edges.envoy.maps import map_name
+from vouchgate.edges.envoy.messages import Message, packed, seconds, struct
+from vouchgate.edges.envoy.settings import PLAIN_ROUTES, TLS_ROUTES
+from vouchgate.edges.envoy.tokens import JWT, requires_token_of
+from vouchgate.vocabulary.errors import InvalidInput
+from vouchgate.vocabulary.places import Endpoint, Route
+
+ASK, MODEL_NAME, STREAM_MARK, STRIP_AUTHORIZATION = "ask", "model-name", "stream-mark", "strip-authorization"
+MAX_PATH_BYTES = 512
+"""Bytes of a listed path."""
+_LITERAL = re.compile(r"[A-Za-z0-9._~!$&'()*+,:@-]*\Z")
+_PLACEHOLDER = re.compile(r"\{[a-z_]{1,32}\}\Z")
+_METHOD = re.compile(r"[A-Z]{3,16}\Z")
+_SEGMENT = "[A-Za-z0-9._-]{1,64}"
+
+
+def route_tables(endpoints: Iterable[Endpoint], slots: Mapping[str, int], *, hosts: Iterable[str]) -> dict[str, Message]:
+    """The tables of both listeners; the plain one has wrapped endpoints alone."""
+    known = sorted(endpoints, key=lambda endpoint: (endpoint.wrapped, -len(endpoint.prefix), endpoint.id))
+    return {
+        TLS_ROUTES: _table(TLS_ROUTES, known, slots, hosts),
+        PLAIN_ROUTES: _table(PLAIN_ROUTES, [endpoint for endpoint in known if endpoint.wrapped], slots, hosts),
+    }
+
+
+def _table(name: str, endpoints: list[Endpoint], slots: Mapping[str, int], hosts: Iterable[str]) -> Message:
+    table = route_pb2.RouteConfiguration(name=name, validate_clusters={"value": False})
+    for host in sorted({*hosts, *(endpoint.host for endpoint in endpoints)} - {"*"}):
+        virtual = table.virtual_hosts.add(name=host, domains=[host])
+        for endpoint in endpoints:
+            if endpoint.host in {"*", host}:
+                virtual.routes.extend(_routes(endpoint, slots[endpoint.id]))
+        virtual.routes.append(_nowhere())
+    table.virtual_hosts.add(name="nowhere", domains=["*"]).routes.append(_nowhere())
+    return table
+
+
+def _nowhere() -> Message:
+    made = route_components_pb2.Route(name="nowhere")
+    made.match.prefix = "/"
+    made.direct_response.status = 404
+    made.typed_per_filter_config[ASK].CopyFrom(packed(ext_authz_pb2.ExtAuthzPerRoute(disabled=True)))
+    return made
+
+
+def _routes(endpoint: Endpoint, slot: int) -> list[Message]:
+    if endpoint.wrapped:
+        listed = tuple(route for route in endpoint.routes if route.path != "/*")
+        return [_route(endpoint, slot, route) for route in listed] + [_wrapped_route(endpoint, slot)]
+    return [_route(endpoint, slot, route) for route in endpoint.routes]
+
+
+def _route(endpoint: Endpoint, slot: int, route: Route) -> Message:
+    made = _base(endpoint, slot, route)
+    if not _METHOD.match(route.method):
+        raise InvalidInput(f"`{route.method[:40]}` is not a method", remedy="write one upper-case method, for example POST")
+    made.match.headers.add(name=":method").string_match.exact = route.method
+    full = endpoint.prefix + route.path
+    pattern = path_pattern(full)
+    if "{" in full:
+        made.match.safe_regex.regex = pattern
+        if endpoint.prefix:
+            made.route.regex_rewrite.pattern.regex = f"^{re.escape(endpoint.prefix)}(/.*)$"
+            made.route.regex_rewrite.substitution = r"\1"
+    else:
+        made.match.path = full
+        if endpoint.prefix:
+            made.route.prefix_rewrite = route.path
+    return made
+
+
+def _wrapped_route(endpoint: Endpoint, slot: int) -> Message:
+    made = _base(endpoint, slot, Route(method="*", path="/*", action="call", streams=True))
+    if endpoint.prefix:
+        made.match.path_separated_prefix = endpoint.prefix
+        made.route.regex_rewrite.pattern.regex = f"^{re.escape(endpoint.prefix)}/?"
+        made.route.regex_rewrite.substitution = "/"
+    else:
+        made.match.prefix = "/"
+    return made
+
+
+def _base(endpoint: Endpoint, slot: int, route: Route) -> Message:
+    made = route_components_pb2.Route(name=f"{endpoint.id} {route.method} {route.path}")
+    facts = struct(endpoint=endpoint.id, action=route.action, zone=endpoint.zone, slot=str(slot))
+    made.metadata.filter_metadata["vg"].CopyFrom(facts)
+    made.route.cluster = endpoint.id
+    # the stream's own bound below is the only one: a route timeout would cut server-sent events
+    made.route.timeout.CopyFrom(seconds(0))
+    made.route.max_stream_duration.max_stream_duration.CopyFrom(seconds(endpoint.max_stream_seconds))
+    # sent again only where nothing of it was sent
+    made.route.retry_policy.retry_on = "connect-failure,reset-before-request"
+    made.route.retry_policy.num_retries.value = 1
+    made.typed_per_filter_config[map_name(slot)].CopyFrom(_on())
+    made.typed_per_filter_config[JWT].CopyFrom(packed(requires_token_of(endpoint)))
+    if endpoint.model_in_body and route.method == "POST":
+        made.typed_per_filter_config[MODEL_NAME].CopyFrom(_on())
+    if route.streams:
+        made.typed_per_filter_config[STREAM_MARK].CopyFrom(_on())
+    if endpoint.wrapped:
+        made.typed_per_filter_config[STRIP_AUTHORIZATION].CopyFrom(packed(route_components_pb2.FilterConfig(disabled=True)))
+    return made
+
+
+def _on() -> Message:
+    config = route_components_pb2.FilterConfig()
+    config.config.SetInParent()
+    return packed(config)
+
+
+def path_pattern(path: str) -> str:
+    """The regular expression of a listed path or template, to be matched as a whole. Raises `InvalidInput`."""
+    segments = path.split("/")
+    for segment in segments[1:]:
+        if not (_LITERAL.match(segment) or _PLACEHOLDER.match(segment)) or segment in {".", ".."}:
+            raise InvalidInput(f"`{segment[:80]}` cannot stand in a listed path", remedy="use letters, digits, `._~-`, or one {name}")
+    if not path.startswith("/") or "//" in path or len(path) > MAX_PATH_BYTES:
+        raise InvalidInput(f"`{path[:80]}` is not a path", remedy="start with /, without empty segments, at most 512 bytes")
+    return "/".join(_SEGMENT if "{" in segment else re.escape(segment) for segment in segments)

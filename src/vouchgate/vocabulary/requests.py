@@ -1,0 +1,36 @@
+"""Request: what an enforcement point asks about, with every identity in it already verified by that point."""
+
+from __future__ import annotations
+
+from vouchgate.vocabulary.wire import Noun
+
+
+class Request(Noun, frozen=True, kw_only=True):
+    """One request as the gateway saw it; every identity in it was verified by the gateway, an empty one was not there."""
+
+    request_id: str
+    method: str
+    path: str
+    host: str
+    endpoint: str
+    """Endpoint resource id of the route."""
+    action: str
+    zone: str
+    model: str = ""
+    """Model name that the body names."""
+    san: str = ""
+    """The certificate's URI names, comma-joined; more than one is refused before it comes here."""
+    fingerprint: str = ""
+    """SHA-256 of the certificate, lower-case hexadecimal."""
+    subject: str = ""
+    """`sub` of the verified token."""
+    audience: str = ""
+    token_id: str = ""
+    """`jti`."""
+    confirmation: str = ""
+    """`cnf`.`x5t#S256`: the certificate that the token is bound to."""
+    actor: str = ""
+    """`act`.`sub` of an exchanged token."""
+    authorization: str = ""
+    user_agent: str = ""
+    peer: str = ""
