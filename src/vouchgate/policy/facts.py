@@ -1,0 +1,154 @@
+"""The vocabulary's nouns as entities and facts of the World: the only place that knows both.
+
+    put_group(world, name, within=())                       a nested group (flat ones are made by `put_principal`)
+    put_principal(world, principal) -> Uid                  groups and zone become parents
+    put_endpoint(world, endpoint, evidence) -> Uid          zone becomes a parent, the digest it serves its `model`
+    put_artifact(world, resource_id, evidence, zones=()) -> Uid       likewise `put_dataset`, `put_system`
+    put_zone(world, name) -> Uid
+    evidence_of(vouches, lacking={}) -> Evidence            from verified, fresh, unrevoked, passed vouches (the caller says so)
+    held_from(vouch) -> Held
+    request_context(principal, risk, facts) -> dict         what policies see as `context`, typed and checked
+
+Names: `principal_uid`, `action_uid`, `resource_uid`, `group_uid`, `zone_uid`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from vouchgate.policy.extensions import ExtensionError, Ip, parse_ip
+from vouchgate.policy.values import Uid
+from vouchgate.policy.world import Entity, Evidence, Held, World
+from vouchgate.vocabulary.decisions import Risk
+from vouchgate.vocabulary.errors import InvalidInput
+from vouchgate.vocabulary.names import principal_parts, resource_parts
+from vouchgate.vocabulary.places import Endpoint
+from vouchgate.vocabulary.principals import Principal, VerifiedPrincipal
+from vouchgate.vocabulary.vouches import Vouch
+
+REQUEST_FACTS: frozenset[str] = frozenset({"hour", "source_ip", "method", "path", "purpose"})
+"""Facts of the single request: unknown when a grant is decided ahead of it."""
+MAX_FACT_CHARACTERS = 8192
+"""Characters of one textual fact; the gateway's own bound on a path."""
+_TYPES: Mapping[str, type] = {"hour": int, "source_ip": Ip, "method": str, "path": str, "purpose": str}
+_RESOURCES = {"endpoint": "Endpoint", "artifact": "Artifact", "dataset": "Dataset", "system": "System", "zone": "Zone"}
+
+
+def principal_uid(name: str) -> Uid:
+    """`spiffe://...` as policies name it. Raises `InvalidName`."""
+    principal_parts(name)
+    return Uid("Principal", name)
+
+
+def action_uid(name: str) -> Uid:
+    """An action as policies name it."""
+    return Uid("Action", name)
+
+
+def group_uid(name: str) -> Uid:
+    """A group as policies name it, for example `callers` or `role:responder`."""
+    return Uid("Group", name)
+
+
+def zone_uid(name: str) -> Uid:
+    """A zone as policies name it."""
+    return Uid("Zone", name)
+
+
+def resource_uid(name: str) -> Uid:
+    """`vg://...` as policies name it; a zone is named by its last segment. Raises `InvalidInput`."""
+    parts = resource_parts(name)
+    kind = _RESOURCES.get(parts.kind)
+    if kind is None:
+        raise InvalidInput(f"no policy can speak of a `{parts.kind}`", remedy=f"use one of {', '.join(sorted(_RESOURCES))}")
+    return Uid("Zone", parts.name) if kind == "Zone" else Uid(kind, name)
+
+
+def held_from(vouch: Vouch) -> Held:
+    """A vouch that holds, as the World keeps it."""
+    return Held(vouch.predicate_type, vouch.id, vouch.tier, vouch.expires_at)
+
+
+def evidence_of(vouches: Iterable[Vouch], lacking: Mapping[str, str] | None = None) -> Evidence:
+    """Evidence from vouches that hold. A vouch whose outcome is not `pass` never counts as held."""
+    why = dict(lacking or {})
+    held = []
+    for vouch in vouches:
+        if vouch.outcome == "pass":
+            held.append(held_from(vouch))
+        else:
+            why.setdefault(vouch.predicate_type, "failed")
+    return Evidence(tuple(held), why)
+
+
+def _ensure(world: World, uid: Uid, evidence: Evidence | None = None) -> Uid:
+    if uid not in world:
+        world.put(Entity(uid, evidence=evidence))
+    return uid
+
+
+def put_group(world: World, name: str, within: Iterable[str] = ()) -> Uid:
+    """A group, inside other groups."""
+    parents = frozenset(_ensure(world, group_uid(parent)) for parent in within)
+    world.put(Entity(group_uid(name), parents=parents))
+    return group_uid(name)
+
+
+def put_zone(world: World, name: str) -> Uid:
+    """A zone."""
+    return _ensure(world, zone_uid(name))
+
+
+def put_principal(world: World, principal: Principal) -> Uid:
+    """A registered principal with its groups and its zone."""
+    parts = principal_parts(principal.id)
+    groups = {_ensure(world, group_uid(group)) for group in principal.groups}
+    attributes = {"kind": parts.kind, "zone": parts.zone, "name": parts.name, "trust_domain": parts.trust_domain}
+    uid = principal_uid(principal.id)
+    world.put(Entity(uid, attributes, frozenset(groups | {put_zone(world, parts.zone)})))
+    return uid
+
+
+def put_endpoint(world: World, endpoint: Endpoint, evidence: Evidence) -> Uid:
+    """An endpoint; its model is the artifact whose digest it serves."""
+    uid = resource_uid(endpoint.id)
+    attributes: dict[str, Any] = {"wrapped": endpoint.wrapped}
+    if endpoint.model_digest:
+        artifact = resource_uid(f"vg://{endpoint.trust_domain}/artifact/{endpoint.model_digest}")
+        attributes["model"] = _ensure(world, artifact, Evidence())
+    world.put(Entity(uid, attributes, frozenset({put_zone(world, endpoint.zone)}), evidence))
+    return uid
+
+
+def put_artifact(world: World, name: str, evidence: Evidence, zones: Iterable[str] = ()) -> Uid:
+    """An artifact, dataset or system by its `vg://` name, with the zones it is placed in."""
+    uid = resource_uid(name)
+    world.put(Entity(uid, parents=frozenset(put_zone(world, zone) for zone in zones), evidence=evidence))
+    return uid
+
+
+put_dataset = put_artifact
+put_system = put_artifact
+
+
+def request_context(principal: VerifiedPrincipal, risk: Risk, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What policies see as `context`. `source_ip` may be text. Raises `InvalidInput` for a fact of another name or type."""
+    context: dict[str, Any] = {"risk": risk.value, "authenticated": principal.authenticated, "credential": principal.credential_kind}
+    for name, value in facts.items():
+        context[name] = _fact(name, value)
+    return context
+
+
+def _fact(name: str, value: Any) -> Any:
+    kind = _TYPES.get(name)
+    if kind is None:
+        raise InvalidInput(f"`{name[:64]}` is not a fact of a request", remedy=f"give only {', '.join(sorted(_TYPES))}")
+    if kind is Ip and isinstance(value, str):
+        try:
+            value = parse_ip(value)
+        except ExtensionError:
+            raise InvalidInput(f"`{value[:64]}` is not an address", remedy="give the peer's IPv4 or IPv6 address") from None
+    if type(value) is not kind or (isinstance(value, str) and len(value) > MAX_FACT_CHARACTERS):
+        raise InvalidInput(f"the fact `{name}` has the wrong type or length", remedy="give it as the schema says")
+    return value

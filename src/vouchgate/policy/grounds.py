@@ -1,0 +1,111 @@
+"""Grounds: what an evaluation rests on, and for a "no" the cheapest change that would turn it over.
+
+    grounds(compiled, evaluation, facts) -> Grounds
+
+Rules
+1. An allow rests on one satisfied permit (the one whose vouches last longest) and on every forbid in scope not applying. While these facts
+   stay, the allow stays; so its `not_after` is the earliest moment at which one of them lapses.
+2. A vouch string that several vouches provide lapses with the last of them.
+3. A deny's `plan` turns every satisfied forbid and one permit over at the least cost (`leaves.COST`); a permit whose scope does not match
+   competes too, at the cost of the memberships. None where no fact can do it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vouchgate.policy.compile import CompiledPolicies, CompiledPolicy, Evaluation, condition_of
+from vouchgate.policy.leaves import Leaf, cost, flip, scope_flip, scope_supports, supports
+from vouchgate.policy.terms import Facts
+from vouchgate.policy.unknowns import FALSE, TRUE
+from vouchgate.policy.world import Held
+from vouchgate.vocabulary.vouches import UnixMillis
+
+MAX_PLANS = 64
+"""Permits that are tried for a plan; a set in which more apply to one action is explained by its first ones."""
+FOREVER = 2**62
+"""Later than any time; what rests on no vouch does not lapse."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Changes that would turn a deny into an allow."""
+
+    permit: str
+    changes: tuple[Leaf, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """What an answer rests on."""
+
+    leaves: tuple[Leaf, ...] = ()
+    used: tuple[Held, ...] = ()
+    plan: Plan | None = None
+
+    @property
+    def vouch_ids(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(held.vouch_id for held in self.used))
+
+    @property
+    def not_after(self) -> tuple[UnixMillis, ...]:
+        return tuple(held.not_after for held in self.used)
+
+
+def grounds(policies: CompiledPolicies, evaluation: Evaluation, facts: Facts) -> Grounds:
+    """What the evaluation rests on; see the module."""
+    pairs = list(zip(evaluation.in_scope, evaluation.masks, strict=True))
+    if evaluation.effect == "deny":
+        satisfied = [policy for policy, mask in pairs if policy.forbids and mask & TRUE]
+        return Grounds(plan=_plan(policies, evaluation, satisfied, facts))
+    standing = [_standing(policy, True, facts) for policy, mask in pairs if not policy.forbids and mask & TRUE]
+    best = max(standing, key=lambda leaves: _earliest(leaves, facts), default=())
+    against = [leaf for policy, mask in pairs if policy.forbids and mask == FALSE for leaf in _standing(policy, False, facts)]
+    leaves = tuple(dict.fromkeys((*best, *against)))
+    return Grounds(leaves, tuple(held for held in (_provider(leaf, facts) for leaf in leaves) if held is not None))
+
+
+def _standing(policy: CompiledPolicy, want: bool, facts: Facts) -> tuple[Leaf, ...]:
+    condition = condition_of(policy.policy.tree) if policy.policy.tree is not None else None
+    found = supports(condition, want, facts) if condition is not None else ()
+    return (*scope_supports(policy.scope, facts), *found) if want else found
+
+
+def _provider(leaf: Leaf, facts: Facts) -> Held | None:
+    """The vouch that a leaf rests on (rule 2)."""
+    if leaf.kind != "vouch" or leaf.subject is None:
+        return None
+    return max(facts.world.providing(leaf.subject, leaf.name), key=lambda held: held.not_after, default=None)
+
+
+def _earliest(leaves: tuple[Leaf, ...], facts: Facts) -> int:
+    return min((held.not_after for held in (_provider(leaf, facts) for leaf in leaves) if held), default=FOREVER)
+
+
+def _plan(policies: CompiledPolicies, evaluation: Evaluation, forbids: list[CompiledPolicy], facts: Facts) -> Plan | None:
+    if evaluation.errors:
+        return None
+    lifted: tuple[Leaf, ...] = ()
+    for forbid in forbids:
+        changes = _turn(forbid, False, facts)
+        if changes is None:
+            return None
+        lifted += changes
+    plans: list[Plan] = []
+    for permit in policies.permits:
+        memberships = scope_flip(permit.scope, facts)
+        changes = _turn(permit, True, facts) if memberships is not None else None
+        if memberships is not None and changes is not None:
+            plans.append(Plan(permit.id, tuple(dict.fromkeys((*lifted, *memberships, *changes)))))
+            if len(plans) >= MAX_PLANS:
+                break
+    return min(plans, key=lambda plan: cost(plan.changes), default=None)
+
+
+def _turn(policy: CompiledPolicy, want: bool, facts: Facts) -> tuple[Leaf, ...] | None:
+    if policy.policy.tree is None:
+        return None
+    condition = condition_of(policy.policy.tree)
+    if condition is None:
+        return () if want else None
+    return flip(condition, want, facts)

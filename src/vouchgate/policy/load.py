@@ -1,0 +1,265 @@
+"""Policy text -> `PolicySet`: read, bounded, validated against the schema, refused with policy, line and fix.
+
+    load(sources, schema) -> PolicySet           strict: what the product decides on. Raises `InvalidPolicy`
+    read(sources, schema) -> PolicySet           reads without validating, for conformance vectors and `check`
+
+Rules
+1. Bounds come first: bytes, policies, bracket depth; Cedar's own parser never sees text beyond them.
+2. Every policy carries a unique `@id`; decisions, reasons and findings name it. Templates are refused.
+3. Cedar's strict validator must pass (so an optional attribute is guarded by `has`), and no finding of `hazards` with severity `error` may
+   stand: the properties that `hazards` names then hold for everything that loads.
+4. The digest is SHA-256 over the schema and the formatted policies, sources in order; white space outside comments does not change it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cedarpy
+from cedarpy import pst
+
+from vouchgate.policy.values import Uid
+from vouchgate.vocabulary.errors import InvalidInput
+
+MAX_SOURCE_BYTES = 1024 * 1024
+"""Bytes of one policy file or schema; 10,000 policies of 100 bytes."""
+MAX_POLICIES = 10_000
+"""Policies of one set; beyond it a person reads none of them."""
+MAX_BRACKET_DEPTH = 64
+"""Nested brackets; Cedar's typed tree stops at 100 levels."""
+MAX_LISTED = 5
+"""Problems named in one error."""
+
+
+class InvalidPolicy(InvalidInput):
+    """Policies or schema that cannot be loaded."""
+
+    code = "invalid-policy"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Policy text and the name under which errors speak of it."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One policy as read."""
+
+    id: str
+    """Its `@id`; in `read`, Cedar's positional id where it has none."""
+    raw_id: str
+    effect: str
+    source: str
+    line: int
+    text: str
+    tree: pst.Template | None
+    """None where Cedar's typed tree cannot express it; it is then left to cedarpy."""
+    json: Mapping[str, Any]
+    """Cedar's JSON form of this policy alone."""
+
+    @property
+    def where(self) -> str:
+        """`policy `a` (file.cedar, line 3)`."""
+        return f"policy `{self.id}` ({self.source}, line {self.line})"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """Policies and schema that were read together."""
+
+    policies: tuple[Policy, ...]
+    text: str
+    schema_text: str
+    digest: str
+    """`sha256:<hex>` (rule 4)."""
+    actions: Mapping[Uid, frozenset[Uid]]
+    """Every action of the schema -> itself and its groups."""
+    schema: Any = None
+    """cedarpy's handle; None without a schema."""
+
+    def policy(self, policy_id: str) -> Policy | None:
+        """The policy of this id."""
+        return next((policy for policy in self.policies if policy.id == policy_id), None)
+
+
+_TOKEN = re.compile(r'//[^\n]*|"(?:\\.|[^"\\])*"|[()\[\]{};]|[^()\[\]{};"/]+|/', re.DOTALL)
+
+
+def split(source: Source) -> list[tuple[int, str]]:
+    """`(line, text)` of each statement in the text. Raises `InvalidPolicy` beyond the bounds."""
+    size = len(source.text.encode("utf-8", "replace"))
+    if size > MAX_SOURCE_BYTES:
+        raise InvalidPolicy(f"`{source.name}` has {size} bytes, the bound is {MAX_SOURCE_BYTES}", remedy="split it into several files")
+    statements: list[tuple[int, str]] = []
+    depth, start, line, first_line = 0, None, 1, 1
+    for match in _TOKEN.finditer(source.text):
+        part = match[0]
+        blank = part.startswith("//") or not part.strip()
+        if start is None and not blank:
+            lead = len(part) - len(part.lstrip())
+            start, first_line = match.start() + lead, line + part[:lead].count("\n")
+        line += part.count("\n")
+        if part in "([{":
+            depth += 1
+            if depth > MAX_BRACKET_DEPTH:
+                raise InvalidPolicy(
+                    f"`{source.name}`, line {line}: brackets are nested deeper than {MAX_BRACKET_DEPTH}", remedy="split the condition"
+                )
+        elif part in ")]}":
+            depth -= 1
+        elif part == ";" and depth == 0 and start is not None:
+            statements.append((first_line, source.text[start : match.end()]))
+            start = None
+    if len(statements) > MAX_POLICIES:
+        raise InvalidPolicy(f"`{source.name}` has {len(statements)} policies, the bound is {MAX_POLICIES}", remedy="use groups")
+    return statements
+
+
+def _parse_error(source: Source, error: ValueError) -> InvalidPolicy:
+    for line, text in split(source):
+        try:
+            cedarpy.PolicySet.from_str(text)
+        except ValueError as cause:
+            return InvalidPolicy(
+                f"`{source.name}`, line {line}: the policy cannot be read: {cause}", remedy="correct the policy at this line"
+            )
+    return InvalidPolicy(f"`{source.name}` cannot be read: {error}", remedy="check that the last policy ends with `;`")
+
+
+def _trees(text: str, document: Mapping[str, Any]) -> dict[str, pst.Template | None]:
+    try:
+        return dict(cedarpy.policies_to_pst(text).static_policies)
+    except ValueError:
+        return {raw_id: _tree_alone(body) for raw_id, body in document["staticPolicies"].items()}
+
+
+def _tree_alone(body: Any) -> pst.Template | None:
+    try:
+        alone = {"staticPolicies": {"alone": body}, "templates": {}, "templateLinks": []}
+        return cedarpy.PolicySet.from_json_str(json.dumps(alone)).to_pst().static_policies["alone"]
+    except ValueError:
+        return None
+
+
+def read_source(source: Source) -> list[Policy]:
+    """The policies of one source, in order. Raises `InvalidPolicy`."""
+    statements = split(source)
+    try:
+        document = json.loads(cedarpy.policies_to_json_str(source.text))
+    except ValueError as error:
+        raise _parse_error(source, error) from None
+    if document.get("templates"):
+        raise InvalidPolicy(f"`{source.name}` holds a template (`?principal` or `?resource`)", remedy="write a policy for a group instead")
+    bodies, trees = document["staticPolicies"], _trees(source.text, document)
+    if len(statements) != len(bodies):
+        raise InvalidPolicy(f"`{source.name}` cannot be divided into policies", remedy="end every policy with `;`")
+    policies = []
+    for number, (line, text) in enumerate(statements):
+        raw_id = f"policy{number}"
+        body = bodies[raw_id]
+        name = body.get("annotations", {}).get("id") or raw_id
+        policies.append(Policy(name, raw_id, body["effect"], source.name, line, text, trees[raw_id], body))
+    return policies
+
+
+def _schema(text: str) -> Any:
+    if len(text.encode("utf-8", "replace")) > MAX_SOURCE_BYTES:
+        raise InvalidPolicy(f"the schema has more than {MAX_SOURCE_BYTES} bytes", remedy="remove what is not used")
+    try:
+        return cedarpy.Schema.from_str(text)
+    except ValueError as error:
+        raise InvalidPolicy(f"the schema cannot be read: {error}", remedy="correct the schema; see the Cedar schema grammar") from None
+
+
+def _actions(schema: Any) -> dict[Uid, frozenset[Uid]]:
+    parents = {
+        Uid(row["uid"]["type"], row["uid"]["id"]): [Uid(parent["type"], parent["id"]) for parent in row["parents"]]
+        for row in json.loads(str(cedarpy.Entities.from_json_str("[]", schema)))
+    }
+
+    def climb(uid: Uid) -> frozenset[Uid]:
+        return frozenset((uid,)).union(*(climb(parent) for parent in parents.get(uid, ())))
+
+    return {uid: climb(uid) for uid in parents}
+
+
+def _digest(schema_text: str, text: str) -> str:
+    try:
+        text = cedarpy.format_policies(text, 140, 2)
+    except ValueError as error:
+        raise InvalidPolicy(f"the policies cannot be formatted: {error}", remedy="remove the unusual comment or character") from None
+    canonical = f"vouchgate/policy/v1\0{schema_text.strip()}\0{text.strip()}".encode()
+    return "sha256:" + hashlib.sha256(canonical).hexdigest()
+
+
+def read(sources: Sequence[Source], schema_text: str = "") -> PolicySet:
+    """Read without validating. Raises `InvalidPolicy`."""
+    schema = _schema(schema_text) if schema_text else None
+    policies = tuple(policy for source in sources for policy in read_source(source))
+    text = "\n".join(source.text for source in sources)
+    return PolicySet(
+        policies=policies,
+        text=text,
+        schema_text=schema_text,
+        digest=_digest(schema_text, text),
+        actions=_actions(schema) if schema else {},
+        schema=schema,
+    )
+
+
+def _named(policies: Sequence[Policy]) -> None:
+    seen: dict[str, Policy] = {}
+    for policy in policies:
+        if policy.id == policy.raw_id:
+            raise InvalidPolicy(f"the {policy.where} has no name", remedy='write @id("a-name-of-its-own") before it')
+        if policy.id in seen:
+            raise InvalidPolicy(f"the {policy.where} has the name of {seen[policy.id].where}", remedy="give each policy a name of its own")
+        seen[policy.id] = policy
+
+
+def problems(policies: PolicySet) -> list[tuple[Policy | None, str]]:
+    """What Cedar's strict validator says, by policy."""
+    found: list[tuple[Policy | None, str]] = []
+    for policy in policies.policies:
+        result = cedarpy.validate_policies(policy.text, policies.schema)
+        if not result.validation_passed:
+            found.extend((policy, re.sub(r"^for policy `policy0`, ", "", error.error)) for error in result.errors)
+            if not result.errors:
+                found.append((policy, "the validator does not accept it"))
+    return found
+
+
+def validate(policies: PolicySet) -> None:
+    """Rule 2 and Cedar's own validation. Raises `InvalidPolicy`."""
+    _named(policies.policies)
+    found = problems(policies)
+    if found:
+        told = "; ".join(f"{policy.where if policy else 'the set'}: {text}" for policy, text in found[:MAX_LISTED])
+        raise InvalidPolicy(told, remedy=remedy_for(found[0][1]))
+
+
+def load(sources: Sequence[Source], schema_text: str) -> PolicySet:
+    """Read and validate. Raises `InvalidPolicy`."""
+    policies = read(sources, schema_text)
+    validate(policies)
+    return policies
+
+
+def remedy_for(problem: str) -> str:
+    """What to do about a validator's message."""
+    optional = re.search(r"optional attribute `([^`]+)`(?: on entity type `([^`]+)`| in context)?", problem)
+    if optional:
+        base = "context" if "context" in problem else "resource"
+        return f"guard it: write `{base} has {optional[1]} && ...` before it is read"
+    if "not found" in problem or "unrecognized" in problem:
+        return "use a name from the schema; `vouchgate policy check` lists them"
+    return "change the policy so that it fits the schema, then run `vouchgate policy check`"

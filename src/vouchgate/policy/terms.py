@@ -1,0 +1,490 @@
+"""Cedar's expressions compiled to Python closures that answer exactly as Cedar's evaluator does.
+
+    compile_term(expression) -> Callable[[Facts], value]      raises `CedarError` where Cedar reports an evaluation error
+
+Rules (Cedar language reference, "Operators and functions")
+1. `&&`, `||` and `if` evaluate only what Cedar evaluates; an operand of the wrong type is an error, never false.
+2. Arithmetic is on 64-bit integers; leaving the range is an error.
+3. `==` of two types is false; a Bool is not a Long (`values`).
+4. An entity that is not in the world has no attributes and no ancestors but itself.
+5. A tree that this module does not know raises `NotCompiled`; the policy is then left to cedarpy (`compile`).
+
+It leaves unknown facts to `unknowns`, which reuses the operators here.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cedarpy import pst
+
+from vouchgate.policy.extensions import CONSTRUCTORS, I64_MAX, I64_MIN, DateTime, Decimal, Duration, ExtensionError, Ip, parse_extension
+from vouchgate.policy.values import Record, Uid, Values, key, values
+from vouchgate.policy.world import World
+
+
+class CedarError(Exception):
+    """Cedar reports an evaluation error here."""
+
+
+class NotCompiled(Exception):
+    """A construct that is left to cedarpy."""
+
+
+class Facts:
+    """What one evaluation reads."""
+
+    __slots__ = ("action", "actions", "attributes", "context", "principal", "resource", "tags", "unknown", "up", "world")
+
+    def __init__(
+        self,
+        who: tuple[Uid, Uid, Uid],
+        context: Mapping[str, Any],
+        world: World,
+        *,
+        actions: Mapping[Uid, frozenset[Uid]],
+        unknown: frozenset[str] = frozenset(),
+    ) -> None:
+        self.principal, self.action, self.resource = who
+        self.context = context
+        self.attributes = world.attributes
+        self.tags = world.tags
+        self.up = world.up
+        self.world = world
+        self.actions = actions
+        self.unknown = unknown
+
+
+Term = Callable[[Facts], Any]
+Operator = Callable[[Any, Any, Facts], Any]
+
+
+def uid_of(node: pst.EntityUid) -> Uid:
+    """The name that a literal in the tree stands for."""
+    return Uid(str(node.type), node.id)
+
+
+def truth(value: Any) -> bool:
+    """The value if it is a Bool. Raises `CedarError`."""
+    if value is True or value is False:
+        return bool(value)
+    raise CedarError("expected a bool")
+
+
+def compile_term(node: Any) -> Term:
+    """A closure for one expression. Raises `NotCompiled`."""
+    build = _BUILDERS.get(type(node))
+    if build is None:
+        raise NotCompiled(type(node).__name__)
+    return build(node)
+
+
+def _literal(node: Any) -> Term:
+    value = node.value
+    return lambda facts: value
+
+
+def _entity_literal(node: pst.EntityLit) -> Term:
+    value = uid_of(node.value)
+    return lambda facts: value
+
+
+def _context(facts: Facts) -> Record:
+    return Record(facts.context)
+
+
+def _variable(node: pst.Var) -> Term:
+    if node.name == "context":
+        return _context
+    return operator.attrgetter(node.name)
+
+
+def attribute(value: Any, name: str, facts: Facts) -> Any:
+    """`value.name`. Raises `CedarError`."""
+    if type(value) is Uid:
+        fields = facts.attributes.get(value)
+    elif type(value) is Record:
+        fields = value.fields
+    else:
+        fields = None
+    if fields is None or name not in fields:
+        raise CedarError(f"no attribute {name}")
+    return fields[name]
+
+
+def has_attribute(value: Any, name: str, facts: Facts) -> bool:
+    """`value has name`. Raises `CedarError`."""
+    if type(value) is Uid:
+        return name in facts.attributes.get(value, ())
+    if type(value) is Record:
+        return name in value.fields
+    raise CedarError("expected an entity or a record")
+
+
+def _get_attribute(node: pst.GetAttr) -> Term:
+    name = node.attr
+    if isinstance(node.base, pst.Var):
+        return _get_of_variable(node.base.name, name)
+    base = compile_term(node.base)
+    return lambda facts: attribute(base(facts), name, facts)
+
+
+def _get_of_variable(variable: str, name: str) -> Term:
+    if variable == "context":
+
+        def of_context(facts: Facts) -> Any:
+            try:
+                return facts.context[name]
+            except KeyError:
+                raise CedarError(name) from None
+
+        return of_context
+    subject = operator.attrgetter(variable)
+
+    def of_entity(facts: Facts) -> Any:
+        try:
+            return facts.attributes[subject(facts)][name]
+        except KeyError:
+            raise CedarError(name) from None
+
+    return of_entity
+
+
+def _has_attribute(node: pst.HasAttr) -> Term:
+    names = node.attrs
+    if isinstance(node.base, pst.Var) and node.base.name == "context" and len(names) == 1:
+        name = names[0]
+        return lambda facts: name in facts.context
+    base = compile_term(node.base)
+
+    def has(facts: Facts) -> bool:
+        value = base(facts)
+        for name in names[:-1]:
+            if not has_attribute(value, name, facts):
+                return False
+            value = attribute(value, name, facts)
+        return has_attribute(value, names[-1], facts)
+
+    return has
+
+
+def _and(node: pst.BinaryOp) -> Term:
+    left, right = compile_term(node.left), compile_term(node.right)
+
+    def both(facts: Facts) -> bool:
+        first = left(facts)
+        if first is False:
+            return False
+        if first is not True:
+            raise CedarError("expected a bool")
+        return truth(right(facts))
+
+    return both
+
+
+def _or(node: pst.BinaryOp) -> Term:
+    left, right = compile_term(node.left), compile_term(node.right)
+
+    def either(facts: Facts) -> bool:
+        first = left(facts)
+        if first is True:
+            return True
+        if first is not False:
+            raise CedarError("expected a bool")
+        return truth(right(facts))
+
+    return either
+
+
+def _if(node: pst.IfThenElse) -> Term:
+    cond, then, other = compile_term(node.cond), compile_term(node.then_expr), compile_term(node.else_expr)
+    return lambda facts: then(facts) if truth(cond(facts)) else other(facts)
+
+
+def equal(left: Any, right: Any, facts: Facts) -> bool:
+    """Cedar's `==`."""
+    return type(left) is type(right) and bool(left == right)
+
+
+def _long(value: Any) -> int:
+    if type(value) is not int:
+        raise CedarError("expected a long")
+    return value
+
+
+def _ranged(value: int) -> int:
+    if I64_MIN <= value <= I64_MAX:
+        return value
+    raise CedarError("integer overflow")
+
+
+def _compare(test: Callable[[Any, Any], bool]) -> Operator:
+    def compare(left: Any, right: Any, facts: Facts) -> bool:
+        kind = type(left)
+        if kind is not type(right):
+            raise CedarError("cannot compare two types")
+        if kind is int:
+            return test(left, right)
+        if kind is DateTime or kind is Duration:
+            return test(left.millis, right.millis)
+        raise CedarError("cannot be compared")
+
+    return compare
+
+
+def _compare_decimals(test: Callable[[Any, Any], bool]) -> Operator:
+    def compare(left: Any, right: Any, facts: Facts) -> bool:
+        if type(left) is not Decimal or type(right) is not Decimal:
+            raise CedarError("expected decimals")
+        return test(left.units, right.units)
+
+    return compare
+
+
+def _arithmetic(compute: Callable[[int, int], int]) -> Operator:
+    return lambda left, right, facts: _ranged(compute(_long(left), _long(right)))
+
+
+def is_in(left: Any, right: Any, facts: Facts) -> bool:
+    """Cedar's `in`. Raises `CedarError`."""
+    if type(left) is not Uid:
+        raise CedarError("expected an entity")
+    ancestors = facts.up.get(left) or facts.actions.get(left) or (left,)
+    if type(right) is Uid:
+        return right in ancestors
+    if type(right) is Values and all(type(item) is Uid for item in right):
+        return any(item in ancestors for item in right)
+    raise CedarError("expected an entity or a set of entities")
+
+
+def _set(value: Any) -> Values:
+    if type(value) is not Values:
+        raise CedarError("expected a set")
+    return value
+
+
+def _contains(left: Any, right: Any, facts: Facts) -> bool:
+    return key(right) in _set(left)
+
+
+def _tag(left: Any, right: Any, facts: Facts) -> Mapping[str, Any]:
+    if type(left) is not Uid or type(right) is not str:
+        raise CedarError("expected an entity and a tag's name")
+    return facts.tags.get(left, {})
+
+
+def _get_tag(left: Any, right: Any, facts: Facts) -> Any:
+    tags = _tag(left, right, facts)
+    if right not in tags:
+        raise CedarError("no such tag")
+    return tags[right]
+
+
+def _typed(kind: type, other: type, call: Callable[[Any, Any], Any]) -> Operator:
+    def typed(left: Any, right: Any, facts: Facts) -> Any:
+        if type(left) is not kind or type(right) is not other:
+            raise CedarError("wrong type of argument")
+        try:
+            return call(left, right)
+        except ExtensionError as error:
+            raise CedarError(str(error)) from None
+
+    return typed
+
+
+OPERATORS: dict[str, Operator] = {
+    "eq": equal,
+    "not_eq": lambda left, right, facts: not equal(left, right, facts),
+    "less": _compare(operator.lt),
+    "less_eq": _compare(operator.le),
+    "greater": _compare(operator.gt),
+    "greater_eq": _compare(operator.ge),
+    "add": _arithmetic(operator.add),
+    "sub": _arithmetic(operator.sub),
+    "mul": _arithmetic(operator.mul),
+    "in": is_in,
+    "contains": _contains,
+    "contains_all": lambda left, right, facts: _set(left) >= _set(right),
+    "contains_any": lambda left, right, facts: not _set(left).isdisjoint(_set(right)),
+    "has_tag": lambda left, right, facts: right in _tag(left, right, facts),
+    "get_tag": _get_tag,
+    "is_in_range": _typed(Ip, Ip, Ip.in_range),
+    "offset": _typed(DateTime, Duration, DateTime.offset),
+    "duration_since": _typed(DateTime, DateTime, DateTime.since),
+    "decimal_less_than": _compare_decimals(operator.lt),
+    "decimal_less_eq": _compare_decimals(operator.le),
+    "decimal_greater": _compare_decimals(operator.gt),
+    "decimal_greater_eq": _compare_decimals(operator.ge),
+}
+
+
+def _toward_zero(value: int, unit: int) -> int:
+    return value // unit if value >= 0 else -(-value // unit)
+
+
+def _method(kind: type, call: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def method(value: Any) -> Any:
+        if type(value) is not kind:
+            raise CedarError("wrong type of argument")
+        try:
+            return call(value)
+        except ExtensionError as error:
+            raise CedarError(str(error)) from None
+
+    return method
+
+
+def _constructor(name: str) -> Callable[[Any], Any]:
+    return _method(str, lambda text: parse_extension(name, text))
+
+
+UNARY: dict[str, Callable[[Any], Any]] = {
+    "not": lambda value: not truth(value),
+    "neg": lambda value: _ranged(-_long(value)),
+    "is_empty": lambda value: not _set(value),
+    **{name: _constructor(name) for name in CONSTRUCTORS},
+    "is_ipv4": _method(Ip, lambda ip: ip.version == 4),
+    "is_ipv6": _method(Ip, lambda ip: ip.version == 6),
+    "is_loopback": _method(Ip, Ip.loopback),
+    "is_multicast": _method(Ip, Ip.multicast),
+    "to_date": _method(DateTime, DateTime.date),
+    "to_time": _method(DateTime, DateTime.time),
+    "to_milliseconds": _method(Duration, lambda span: span.millis),
+    "to_seconds": _method(Duration, lambda span: _toward_zero(span.millis, 1_000)),
+    "to_minutes": _method(Duration, lambda span: _toward_zero(span.millis, 60_000)),
+    "to_hours": _method(Duration, lambda span: _toward_zero(span.millis, 3_600_000)),
+    "to_days": _method(Duration, lambda span: _toward_zero(span.millis, 86_400_000)),
+}
+
+
+def _unary(node: pst.UnaryOp) -> Term:
+    call = UNARY.get(node.op)
+    if call is None:
+        raise NotCompiled(node.op)
+    argument = compile_term(node.arg)
+    if node.op in CONSTRUCTORS and isinstance(node.arg, pst.StringLit):
+        return _constant_constructor(call, node.arg.value)
+    return lambda facts: call(argument(facts))
+
+
+def _constant_constructor(call: Callable[[Any], Any], text: str) -> Term:
+    try:
+        value = call(text)
+    except CedarError:
+
+        def fails(facts: Facts) -> Any:
+            raise CedarError(text)
+
+        return fails
+    return lambda facts: value
+
+
+def _binary(node: pst.BinaryOp) -> Term:
+    if node.op == "and":
+        return _and(node)
+    if node.op == "or":
+        return _or(node)
+    call = OPERATORS.get(node.op)
+    if call is None:
+        raise NotCompiled(node.op)
+    if node.op == "contains" and isinstance(node.right, pst.StringLit):
+        return _contains_literal(compile_term(node.left), node.right.value)
+    left, right = compile_term(node.left), compile_term(node.right)
+    return lambda facts: call(left(facts), right(facts), facts)
+
+
+def _contains_literal(left: Term, text: str) -> Term:
+    def contains(facts: Facts) -> bool:
+        held = left(facts)
+        if type(held) is not Values:
+            raise CedarError("expected a set")
+        return text in held
+
+    return contains
+
+
+def like_matcher(pattern: tuple[Any, ...]) -> Callable[[Any], bool]:
+    """A test of a string against a Cedar pattern, without backtracking: a hostile text costs length x wildcards at most."""
+    pieces = [""]
+    for part in pattern:
+        if isinstance(part, pst.Wildcard):
+            pieces.append("")
+        else:
+            pieces[-1] += part.value
+    first, middle, last = pieces[0], [piece for piece in pieces[1:-1] if piece], pieces[-1]
+
+    def like(value: Any) -> bool:
+        if type(value) is not str:
+            raise CedarError("expected a string")
+        if len(pieces) == 1:
+            return value == first
+        end = len(value) - len(last)
+        if not value.startswith(first) or not value.endswith(last) or end < len(first):
+            return False
+        at = len(first)
+        for piece in middle:
+            at = value.find(piece, at, end)
+            if at < 0:
+                return False
+            at += len(piece)
+        return True
+
+    return like
+
+
+def _like(node: pst.Like) -> Term:
+    base, like = compile_term(node.base), like_matcher(node.pattern)
+    return lambda facts: like(base(facts))
+
+
+def is_of_type(value: Any, name: str) -> bool:
+    """Cedar's `is`. Raises `CedarError`."""
+    if type(value) is not Uid:
+        raise CedarError("expected an entity")
+    return value.type == name
+
+
+def _is(node: pst.Is) -> Term:
+    base, name = compile_term(node.base), str(node.entity_type)
+    if node.in_expr is None:
+        return lambda facts: is_of_type(base(facts), name)
+    group = compile_term(node.in_expr)
+
+    def is_type_in(facts: Facts) -> bool:
+        value = base(facts)
+        return is_of_type(value, name) and is_in(value, group(facts), facts)
+
+    return is_type_in
+
+
+def _set_of(node: pst.Set) -> Term:
+    elements = [compile_term(element) for element in node.elements]
+    if all(isinstance(element, pst.BoolLit | pst.LongLit | pst.StringLit | pst.EntityLit) for element in node.elements):
+        constant = values(element(None) for element in elements)  # type: ignore[arg-type]
+        return lambda facts: constant
+    return lambda facts: values([element(facts) for element in elements])
+
+
+def _record_of(node: pst.Record) -> Term:
+    fields = {name: compile_term(value) for name, value in node.fields.items()}
+    return lambda facts: Record({name: field(facts) for name, field in fields.items()})
+
+
+_BUILDERS: dict[type, Callable[[Any], Term]] = {
+    pst.BoolLit: _literal,
+    pst.LongLit: _literal,
+    pst.StringLit: _literal,
+    pst.EntityLit: _entity_literal,
+    pst.Var: _variable,
+    pst.GetAttr: _get_attribute,
+    pst.HasAttr: _has_attribute,
+    pst.UnaryOp: _unary,
+    pst.BinaryOp: _binary,
+    pst.Like: _like,
+    pst.Is: _is,
+    pst.IfThenElse: _if,
+    pst.Set: _set_of,
+    pst.Record: _record_of,
+}

@@ -1,0 +1,268 @@
+"""World: the facts that policies read, as Cedar entities in memory, updated one entity at a time.
+
+    world = World()
+    world.put(Entity(uid, attributes, parents, evidence))     add or replace one entity
+    world.remove(uid)                                          forget one entity
+    world.advance(now) -> frozenset[Uid]                       drop vouches that lapsed; whose facts changed (recompute those cells)
+    world.next_lapse                                           when the next vouch lapses (UnixMillis), or None
+    world.touched_by(uid) -> frozenset[Uid]                    uid, what is under it, and what refers to it: the cells to recompute
+
+`facts.py` builds the entities from the vocabulary's nouns; a flow calls `facts.put_principal`, `put_endpoint`, `put_artifact`.
+
+Rules
+1. An entity's attribute `vouches` is computed here from `evidence.held` and from nothing else: for each vouch its predicate and
+   `<predicate>@<tier>` for its tier and every weaker one. A vouch that is revoked, failed or lapsed is not held; `evidence.lacking` says why.
+2. Ancestors are kept transitively, so a decision looks them up and never walks.
+3. A name that stands as a parent or in an attribute but has no entity is `dangling`: its own memberships are unknown, so whoever depends on it
+   is denied (`decide`). Without this, forgetting a group would lift what is forbidden to its members.
+4. One World holds one trust domain. `revision` rises with every change; whoever keeps something computed from it compares revisions.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import cedarpy
+
+from vouchgate.policy.values import Record, Uid, Values, from_cedar_json, to_cedar_json, to_value, uid_from_json, values
+from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded
+from vouchgate.vocabulary.vouches import TIERS, Tier, UnixMillis
+
+MAX_ENTITIES = 1_000_000
+"""Entities of one World; about 1 GiB."""
+MAX_PARENTS = 256
+"""Groups and zones of one entity; a principal in more is a mistake in the registration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One vouch that holds: verified, passed, not revoked, not lapsed."""
+
+    predicate: str
+    vouch_id: str
+    tier: Tier
+    not_after: UnixMillis
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known of an entity's vouches."""
+
+    held: tuple[Held, ...] = ()
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    """Predicate -> why it does not hold: `absent`, `expired`, `failed`, `revoked`, `unverified`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """One Cedar entity. Attribute values may be plain Python (`to_value` converts)."""
+
+    uid: Uid
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    parents: frozenset[Uid] = frozenset()
+    evidence: Evidence | None = None
+    """None for a kind of entity that bears no vouches."""
+    tags: Mapping[str, Any] = field(default_factory=dict)
+
+
+def tier_strings(predicate: str, tier: Tier) -> tuple[str, ...]:
+    """`scan`, `scan@rederived`, `scan@cooperative`, ... : what a vouch of this tier is worth."""
+    return (predicate, *(f"{predicate}@{weaker}" for weaker in TIERS[TIERS.index(tier) :]))
+
+
+def vouch_strings(held: Iterable[Held]) -> Values:
+    """The `vouches` attribute for these vouches (rule 1)."""
+    return values(text for one in held for text in tier_strings(one.predicate, one.tier))
+
+
+def _names_in(value: Any) -> Iterable[Uid]:
+    if isinstance(value, Uid):
+        yield value
+    elif isinstance(value, Values):
+        for item in value:
+            yield from _names_in(item)
+    elif isinstance(value, Record):
+        for item in value.fields.values():
+            yield from _names_in(item)
+
+
+class World:
+    """The entities of one trust domain. Not safe for two threads."""
+
+    def __init__(self, entities: Iterable[Entity] = ()) -> None:
+        self.entities: dict[Uid, Entity] = {}
+        self.attributes: dict[Uid, dict[str, Any]] = {}
+        """What the evaluator reads, `vouches` included."""
+        self.tags: dict[Uid, dict[str, Any]] = {}
+        self.up: dict[Uid, frozenset[Uid]] = {}
+        """Itself and all ancestors."""
+        self.revision = 0
+        self._children: dict[Uid, set[Uid]] = {}
+        self._referred: dict[Uid, set[Uid]] = {}
+        self._handle: tuple[int, Any, Any] | None = None
+        self._lapses: list[tuple[UnixMillis, Uid]] = []
+        for entity in entities:
+            self.put(entity)
+
+    def __contains__(self, uid: Uid) -> bool:
+        return uid in self.entities
+
+    def __len__(self) -> int:
+        return len(self.entities)
+
+    def put(self, entity: Entity) -> None:
+        """Add or replace one entity. Raises `InvalidInput` where it would be its own ancestor or a value is no Cedar value."""
+        uid = entity.uid
+        if len(self.entities) >= MAX_ENTITIES and uid not in self.entities:
+            raise LimitExceeded(f"the world holds {MAX_ENTITIES} entities", remedy="remove what is no longer used")
+        if len(entity.parents) > MAX_PARENTS:
+            raise LimitExceeded(f"`{uid}` is in more than {MAX_PARENTS} groups", remedy="put it into fewer groups")
+        if any(uid in self.up.get(parent, (parent,)) for parent in entity.parents):
+            raise InvalidInput(f"`{uid}` would contain itself", remedy="take it out of the group that it contains")
+        attributes = {name: to_value(value) for name, value in entity.attributes.items()}
+        tags = {name: to_value(value) for name, value in entity.tags.items()}
+        if entity.evidence is not None:
+            attributes["vouches"] = vouch_strings(entity.evidence.held)
+        self._unlink(uid)
+        self.entities[uid] = entity
+        self.attributes[uid] = attributes
+        self.tags[uid] = tags
+        for parent in entity.parents:
+            self._children.setdefault(parent, set()).add(uid)
+        for value in (*attributes.values(), *tags.values()):
+            for name in _names_in(value):
+                self._referred.setdefault(name, set()).add(uid)
+        for one in entity.evidence.held if entity.evidence else ():
+            heapq.heappush(self._lapses, (one.not_after, uid))
+        self._climb(uid)
+        self.revision += 1
+
+    def remove(self, uid: Uid) -> None:
+        """Forget one entity; what is under it keeps its name as a dangling parent."""
+        if uid not in self.entities:
+            return
+        self._unlink(uid)
+        del self.entities[uid], self.attributes[uid], self.up[uid], self.tags[uid]
+        for child in self._children.get(uid, ()):
+            self._climb(child)
+        self.revision += 1
+
+    def _unlink(self, uid: Uid) -> None:
+        old = self.entities.get(uid)
+        if old is None:
+            return
+        for parent in old.parents:
+            self._drop(self._children, parent, uid)
+        for value in (*self.attributes[uid].values(), *self.tags[uid].values()):
+            for name in _names_in(value):
+                self._drop(self._referred, name, uid)
+
+    @staticmethod
+    def _drop(index: dict[Uid, set[Uid]], name: Uid, uid: Uid) -> None:
+        index.get(name, set()).discard(uid)
+        if not index.get(name):
+            index.pop(name, None)
+
+    def _climb(self, uid: Uid) -> None:
+        """Recompute ancestors of `uid` and of everything under it."""
+        pending = [uid]
+        while pending:
+            one = pending.pop()
+            if one not in self.entities:
+                continue
+            found = {one}
+            for parent in self.entities[one].parents:
+                found |= self.up.get(parent, {parent})
+            above = frozenset(found)
+            if self.up.get(one) != above:
+                self.up[one] = above
+                pending.extend(self._children.get(one, ()))
+
+    def dangling(self, uid: Uid) -> frozenset[Uid]:
+        """`uid` and its ancestors, so far as there is no entity for them (rule 3)."""
+        return frozenset(name for name in self.up.get(uid, (uid,)) if name not in self.entities)
+
+    def touched_by(self, uid: Uid) -> frozenset[Uid]:
+        """`uid`, everything under it, and everything whose attributes name one of these, transitively."""
+        found: set[Uid] = set()
+        pending = [uid]
+        while pending:
+            one = pending.pop()
+            if one not in found:
+                found.add(one)
+                pending.extend(self._children.get(one, ()))
+                pending.extend(self._referred.get(one, ()))
+        return frozenset(found)
+
+    @property
+    def next_lapse(self) -> UnixMillis | None:
+        """When the next vouch lapses."""
+        return self._lapses[0][0] if self._lapses else None
+
+    def advance(self, now: UnixMillis) -> frozenset[Uid]:
+        """Drop vouches whose `not_after` is not later than `now`; the entities whose facts changed. The clock set back brings none back."""
+        changed: set[Uid] = set()
+        while self._lapses and self._lapses[0][0] <= now:
+            _, uid = heapq.heappop(self._lapses)
+            entity = self.entities.get(uid)
+            if entity is None or entity.evidence is None:
+                continue
+            lapsed = [one for one in entity.evidence.held if one.not_after <= now]
+            if lapsed:
+                kept = tuple(one for one in entity.evidence.held if one.not_after > now)
+                lacking = {**entity.evidence.lacking, **{one.predicate: "expired" for one in lapsed}}
+                evidence = Evidence(kept, lacking)
+                self.entities[uid] = Entity(uid, entity.attributes, entity.parents, evidence, entity.tags)
+                self.attributes[uid]["vouches"] = vouch_strings(kept)
+                changed.add(uid)
+        self.revision += bool(changed)
+        return frozenset(changed)
+
+    def providing(self, uid: Uid, text: str) -> tuple[Held, ...]:
+        """The vouches that put `text` into the entity's `vouches`."""
+        entity = self.entities.get(uid)
+        held = entity.evidence.held if entity and entity.evidence else ()
+        return tuple(one for one in held if text in tier_strings(one.predicate, one.tier))
+
+    def cedar_entities(self, schema: Any = None) -> Any:
+        """cedarpy's handle over the same entities, made once a revision; with a schema it knows the groups of actions too."""
+        made = self._handle
+        if made is None or made[0] != self.revision or made[1] is not schema:
+            made = self._handle = (self.revision, schema, cedarpy.Entities.from_json_str(self.to_cedar_json(), schema))
+        return made[2]
+
+    def to_cedar_json(self) -> str:
+        """All entities as Cedar's JSON, for the oracle and for export."""
+        return json.dumps([self._entity_json(uid) for uid in sorted(self.entities)])
+
+    def _entity_json(self, uid: Uid) -> dict[str, Any]:
+        entity: dict[str, Any] = {
+            "uid": uid._asdict(),
+            "attrs": {name: to_cedar_json(value) for name, value in self.attributes[uid].items()},
+            "parents": [parent._asdict() for parent in sorted(self.entities[uid].parents)],
+        }
+        if self.tags[uid]:
+            entity["tags"] = {name: to_cedar_json(value) for name, value in self.tags[uid].items()}
+        return entity
+
+
+def world_from_cedar_json(document: str) -> World:
+    """A World from Cedar's explicit entities JSON. Raises `InvalidInput`."""
+    try:
+        rows = json.loads(document)
+        entities = [
+            Entity(
+                uid=uid_from_json(row["uid"]),
+                attributes={name: from_cedar_json(value) for name, value in row.get("attrs", {}).items()},
+                parents=frozenset(uid_from_json(parent) for parent in row.get("parents", ())),
+                tags={name: from_cedar_json(value) for name, value in row.get("tags", {}).items()},
+            )
+            for row in rows
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InvalidInput(f"the entities cannot be read: {error}", remedy="write them in Cedar's JSON entity format") from None
+    return World(entities)
