@@ -212,4 +212,3 @@ async def until(check: Any, *, seconds: float, what: str) -> Any:
         if loop.time() > end:
             raise Unavailable(f"{what} within {seconds:.0f} s", remedy="see the logs in the data directory")
         await asyncio.sleep(0.02)
-

@@ -149,6 +149,10 @@ class Lineage:
             for vouch in _unbeaten(vouches, now)
         )
 
+    def about(self, subject: str) -> list[Vouch]:
+        """Every vouch with this subject (a name, or a digest's text), fallen and expired ones included."""
+        return [self._vouches[identity] for identity in self._about.get(subject, ())]
+
     def copy(self) -> Lineage:
         """An independent lineage with the same content."""
         other = Lineage()

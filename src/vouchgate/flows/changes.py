@@ -35,11 +35,13 @@ class PolicyActivated(Noun, frozen=True, kw_only=True, tag="policy"):
     """A signed policy set; versions only rise."""
 
     version: int
-    text: str
+    sources: tuple[tuple[str, str], ...]
+    """(name, text) of each file, in order; the base pack is always loaded before them."""
     digest: str
+    envelope: bytes
+    """Signed policy statement over version and digest, naming author and approver."""
     author: str
     approver: str
-    signature: bytes
     applied_at: UnixMillis
 
 

@@ -68,8 +68,8 @@ class Points(Protocol):
 class Decider(Protocol):
     """The PDP worker."""
 
-    async def decide_cells(self, cells: Sequence[Cell]) -> tuple[int, list[Decision]]:
-        """(epoch of the facts it used, one decision for each action of each cell)."""
+    async def decide_cells(self, cells: Sequence[Cell]) -> tuple[int, list[list[Decision]]]:
+        """(epoch of the facts it used, for each cell one decision for each action and model)."""
 
 
 class Publisher:
@@ -199,23 +199,19 @@ class Publisher:
 
     # -- steps 4 and 5
 
-    def _take(self, cells: Sequence[Cell], epoch: int, decisions: Sequence[Decision]) -> None:
-        made: dict[Cell, list[Decision]] = {cell: [] for cell in cells}
-        for decision in decisions:
-            cell = self._facts.cell_of(decision)
-            if cell in made:
-                made[cell].append(decision)
+    def _take(self, cells: Sequence[Cell], epoch: int, decisions: Sequence[list[Decision]]) -> None:
         endpoints: set[str] = set()
         fresh: list[Decision] = []
-        for cell, news in made.items():
+        for cell, news in zip(cells, decisions, strict=True):
             if max(self._revoked_at.get(cell[0], 0), self._revoked_at.get(cell[1], 0)) > epoch:
                 self._soil([cell])
                 continue
             if _same(self._cells.get(cell, ()), news):
-                news = [_carried(old, new) for old, new in zip(self._cells.get(cell, ()), news, strict=True)]
+                kept = [_carried(old, new) for old, new in zip(self._cells.get(cell, ()), news, strict=True)]
             else:
+                kept = news
                 fresh += news
-            self._keep(cell, news)
+            self._keep(cell, kept)
             endpoints.add(cell[0])
         if fresh:
             self._record(fresh)
@@ -252,7 +248,7 @@ def grants_of(decision: Decision, endpoint: Endpoint) -> list[Grant]:
     kinds = ("x509", "jwt", "both") if endpoint.bearer else ("x509",)
     return [
         Grant(
-            id=f"{decision.id.removeprefix('dec-')}.{kind[0]}",
+            id=f"{decision.id}.{kind[0]}",
             decision_id=decision.id,
             principal=decision.principal,
             credential_kind=kind,  # type: ignore[arg-type]

@@ -27,7 +27,9 @@ def log_origin(trust_domain: str) -> str:
     return f"vouchgate.log/{trust_domain}"
 
 
-def core_specs(settings: Settings, layout: Layout, users: Users, python: PythonCommand, *, log_key: str, gateway: tuple[str, ...]) -> list[Spec]:
+def core_specs(
+    settings: Settings, layout: Layout, users: Users, python: PythonCommand, *, log_key: str, gateway: tuple[str, ...]
+) -> list[Spec]:
     """The processes of every installation, in starting order. `gateway` is Envoy's command line."""
 
     def spec(name: str, argv: tuple[str, ...], **more: object) -> Spec:

@@ -1,0 +1,95 @@
+"""The PDP worker: decides cells for the control plane, and single requests for the gateway.
+
+`python -m vouchgate.edges.processes.pdp --data-dir DIR`. Listens on pdp/pdp.sock (frames; control and root) and on pdp/ext_authz.sock
+(HTTP; the gateway alone). It holds no key and writes no file; a decision leaves after the control plane has it durably in the log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+from pathlib import Path
+from typing import Any
+
+from vouchgate import wiring
+from vouchgate.edges.envoy import ext_authz
+from vouchgate.edges.processes import logs
+from vouchgate.edges.processes.rpc_server import Handler, Peer, serve
+from vouchgate.flows.replica import Replica
+from vouchgate.vocabulary import wire
+from vouchgate.vocabulary.layout import Layout
+from vouchgate.vocabulary.requests import Request
+
+RECORD_SECONDS = 0.5
+"""A decision that is not in the log by then is not given: below the gateway's own patience."""
+
+
+def handlers(replica: Replica) -> dict[str, Handler]:
+    """The frames methods."""
+
+    async def hello(_: Peer, __: dict[str, Any]) -> Any:
+        return replica.hello()
+
+    async def begin(_: Peer, __: dict[str, Any]) -> Any:
+        replica.begin()
+
+    async def load(_: Peer, params: dict[str, Any]) -> Any:
+        replica.load(params["changes"])
+
+    async def end(_: Peer, params: dict[str, Any]) -> Any:
+        return replica.end(params["epoch"])
+
+    async def apply(_: Peer, params: dict[str, Any]) -> Any:
+        return replica.apply(params["since"], params["changes"])
+
+    async def lease(_: Peer, params: dict[str, Any]) -> Any:
+        replica.lease(params["milliseconds"])
+        return replica.hello()
+
+    async def cells(_: Peer, params: dict[str, Any]) -> Any:
+        return replica.cells([(cell[0], cell[1]) for cell in params["cells"]])
+
+    return {"hello": hello, "begin": begin, "load": load, "end": end, "apply": apply, "lease": lease, "cells": cells}
+
+
+async def run(data_dir: Path) -> None:
+    """Serve until SIGTERM."""
+    log = logs.set_up("pdp")
+    installation = wiring.load_installation(data_dir)
+    layout, users = Layout(data_dir), installation.users
+    replica = Replica(installation.settings.trust_domain, installation.fingerprint, wiring.clock().now)
+    control = wiring.async_rpc(layout.control_socket, "control plane", timeout=RECORD_SECONDS)
+
+    async def decide(request: Request) -> ext_authz.Answer:
+        admission = replica.admit(request)
+        await control.call("record_decision", decision=wire.encode(admission.decision), request_id=request.request_id)
+        headers = {"x-vg-decision-id": admission.decision.id}
+        if admission.problem is None:
+            return 200, headers, b""
+        return admission.problem.status, {**headers, "content-type": "application/problem+json"}, wire.encode(admission.problem)
+
+    own = {users.of("control"), users.own}
+    frames = await serve(layout.pdp_socket, handlers(replica), allowed_uids=own)
+    asked = await ext_authz.serve(str(layout.ext_authz_socket), decide, allowed_uids={users.of("gateway")})
+    log.info("ready")
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+    for server in (frames, asked):
+        server.close()
+    with contextlib.suppress(Exception):
+        await control.close()
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(prog="vouchgate-pdp")
+    parser.add_argument("--data-dir", type=Path, required=True)
+    asyncio.run(run(parser.parse_args().data_dir))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,402 @@
+"""Facts: everything that decisions rest on, in memory, rebuilt from records, kept by applying changes in order.
+
+The control plane and the PDP worker each hold one; both apply the same changes, and each verifies every signature itself.
+
+Rules
+1. Nothing is believed because it is stored: a TrustRoot must match the pinned fingerprint, a policy the policy key, a vouch the TrustRoot.
+2. A stored vouch is verified as of the time at which it could last be taken in, so that an expired fail goes on beating an older pass.
+3. The policy world is derived: after each change exactly the entities that it touches are made again.
+4. `touched` errs on the side of too many cells.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from vouchgate.evidence import lineage as lineages
+from vouchgate.evidence.policystatement import verify_policy
+from vouchgate.evidence.statement import read_vouch
+from vouchgate.evidence.trustroot import verify_trust_root
+from vouchgate.evidence.verify import verify
+from vouchgate.flows.changes import (
+    Change,
+    CredentialIssued,
+    EndpointPut,
+    EndpointRemoved,
+    KeysPublished,
+    PolicyActivated,
+    RegistrationPut,
+    Revoked,
+    RiskSet,
+    SettingPut,
+    TrustRootAdopted,
+    VouchAdded,
+    ZonePut,
+)
+from vouchgate.flows.sequence import Sequenced
+from vouchgate.identity.bundle import TrustBundle, parse_jwks
+from vouchgate.identity.verify import registered
+from vouchgate.policy import facts as world_facts
+from vouchgate.policy.catalog import schema_text
+from vouchgate.policy.compile import CompiledPolicies, compile_policies
+from vouchgate.policy.decide import decide
+from vouchgate.policy.load import Source, load
+from vouchgate.policy.world import Evidence, Held, World
+from vouchgate.vocabulary.decisions import Decision, Mode, Risk
+from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound, Unavailable, Unverified
+from vouchgate.vocabulary.names import PrincipalId, principal_parts, resource
+from vouchgate.vocabulary.outcomes import Refused
+from vouchgate.vocabulary.places import Endpoint, Zone
+from vouchgate.vocabulary.principals import Principal, Registration, VerifiedPrincipal
+from vouchgate.vocabulary.trust import SignedTrustRoot, TrustRoot
+from vouchgate.vocabulary.vouches import Revocation, UnixMillis, Vouch
+
+Cell = tuple[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Touched:
+    """What a change may alter: whole endpoints (every caller), whole principals (every endpoint)."""
+
+    endpoints: frozenset[str] = frozenset()
+    principals: frozenset[str] = frozenset()
+    everything: bool = False
+
+
+class Facts:
+    """See the module's text. Belongs to one thread."""
+
+    def __init__(self, trust_domain: str, fingerprint: str) -> None:
+        self.trust_domain, self._fingerprint = trust_domain, fingerprint
+        self.epoch = 0
+        self.zones: dict[str, Zone] = {}
+        self.endpoints: dict[str, Endpoint] = {}
+        self.registrations: dict[str, Registration] = {}
+        self.revocations: dict[str, Revocation] = {}
+        self.risks: dict[str, Risk] = {}
+        self.settings: dict[str, str] = {}
+        self.signed_root: SignedTrustRoot | None = None
+        self.trust_root: TrustRoot | None = None
+        self.bundle: TrustBundle | None = None
+        self.policy: PolicyActivated | None = None
+        self.policies: CompiledPolicies | None = None
+        self.lineage = lineages.Lineage()
+        self.world = World()
+        self.refused_vouches = 0
+
+    # -- changing
+
+    def check(self, change: Change) -> None:
+        """Whether a change may follow what is there. Raises a typed error."""
+        match change:
+            case Revoked(revocation=revocation) if revocation.withdrawn_by:
+                if revocation.id not in self.revocations or self.revocations[revocation.id].withdrawn_by:
+                    raise NotFound(f"no standing revocation has the id `{revocation.id}`", remedy="list them: `vouchgate status`")
+            case Revoked(revocation=revocation):
+                if revocation.id in self.revocations:
+                    raise Conflict(f"the revocation `{revocation.id}` was made before", remedy="make a new one")
+            case PolicyActivated():
+                if self.policy is not None and change.version <= self.policy.version:
+                    raise Conflict(
+                        f"policy version {change.version} is not above {self.policy.version}",
+                        remedy="apply it again; it gets a new version",
+                    )
+                self._check_policy(change)
+            case EndpointPut(endpoint=endpoint):
+                if endpoint.zone not in self.zones:
+                    raise NotFound(f"there is no zone `{endpoint.zone}`", remedy="name one of the zones of vouchgate.toml")
+            case _:
+                return
+
+    def apply(self, sequenced: Sequenced, now: UnixMillis) -> None:
+        """Take one change in. A vouch that does not verify is counted and left out."""
+        self.epoch = max(self.epoch, sequenced.epoch)
+        match sequenced.change:
+            case TrustRootAdopted(signed=signed):
+                self.trust_root = verify_trust_root(signed, self._fingerprint, now, current=self.signed_root)
+                self.signed_root = signed
+            case KeysPublished(bundle=bundle):
+                self.bundle = parse_jwks(bundle, self.trust_domain)
+            case PolicyActivated() as policy:
+                self._check_policy(policy)
+                self.policy, self.policies = policy, compile_sources(policy.sources, version=policy.version)
+            case ZonePut(zone=zone):
+                self.zones[zone.name] = zone
+                world_facts.put_zone(self.world, zone.name)
+            case EndpointPut(endpoint=endpoint):
+                self.endpoints[endpoint.id] = endpoint
+                self._renew_endpoint(endpoint.id, now)
+            case EndpointRemoved(id=endpoint_id):
+                self.endpoints.pop(endpoint_id, None)
+                self.world.remove(world_facts.resource_uid(endpoint_id))
+            case RegistrationPut(registration=registration):
+                self.registrations[registration.principal] = registration
+                world_facts.put_principal(self.world, Principal(id=registration.principal, groups=registration.groups))
+            case VouchAdded() as added:
+                self._add_vouch(added, sequenced.log_index, now)
+            case Revoked(revocation=revocation):
+                self._revoke(revocation, now)
+            case RiskSet(subject=subject, risk=risk):
+                self.risks[subject] = risk
+            case SettingPut(key=key, value=value):
+                self.settings[key] = value
+            case CredentialIssued():
+                return
+
+    def _check_policy(self, policy: PolicyActivated) -> None:
+        if self.trust_root is None:
+            raise Unavailable("there is no TrustRoot yet", remedy="run `vouchgate init`")
+        statement = verify_policy(policy.envelope, self.trust_root, current_version=policy.version)
+        compiled = compile_sources(policy.sources, version=policy.version)
+        if (statement.version, statement.policy_digest) != (policy.version, policy.digest) or compiled.digest != policy.digest:
+            raise Unverified("the policy's text is not what its signature covers", remedy="apply the policy again")
+
+    def _add_vouch(self, added: VouchAdded, log_index: int, now: UnixMillis) -> None:
+        if self.trust_root is None:
+            self.refused_vouches += 1
+            return
+        try:
+            said = read_vouch(added.envelope).vouch
+        except InvalidInput:
+            self.refused_vouches += 1
+            return
+        at = UnixMillis(max(said.not_before, min(now, said.expires_at - 1)))
+        verified = verify(added.envelope, self.trust_root, at, known=self.lineage.vouches, revoked=_nothing)
+        if isinstance(verified, Refused):
+            self.refused_vouches += 1
+            return
+        self.lineage.add(verified, added.log_index or log_index)
+        self._renew_subjects({subject.name for subject in verified.vouch.subjects}, now)
+
+    def _revoke(self, revocation: Revocation, now: UnixMillis) -> None:
+        self.revocations[revocation.id] = revocation
+        if revocation.withdrawn_by:
+            affected = self.lineage.withdraw(revocation.id) if revocation.id in self.lineage.revocations else None
+        else:
+            affected = self.lineage.revoke(revocation)
+        if affected is not None:
+            names = set(affected.subjects) | {resource(self.trust_domain, "artifact", digest) for digest in affected.digests}
+            self._renew_subjects(names, now)
+
+    def advance(self, now: UnixMillis) -> list[Cell]:
+        """Let vouches lapse; the cells whose facts changed."""
+        lapsed = self.world.advance(now)
+        return self.cells(self._touched_by(lapsed)) if lapsed else []
+
+    # -- the policy world
+
+    def evidence(self, name: str, now: UnixMillis) -> Evidence:
+        """What holds for an artifact or an endpoint by its `vg://` name, and why the rest does not."""
+        held: list[Held] = []
+        lacking: dict[str, str] = {}
+        holding = self.lineage.holding(name, now)
+        for one in holding:
+            if one.outcome == "pass":
+                held.append(Held(one.predicate, one.vouch_id, one.tier, one.not_after))
+            else:
+                lacking[one.predicate] = "failed"
+        have = {one.predicate for one in held}
+        for vouch in self.about(name):
+            if vouch.predicate_type not in have and vouch.predicate_type not in lacking:
+                lacking[vouch.predicate_type] = "revoked" if self.lineage.revoked(vouch) else "expired"
+        return Evidence(tuple(sorted(held, key=lambda one: (one.predicate, one.vouch_id))), lacking)
+
+    def about(self, name: str) -> list[Vouch]:
+        """Every vouch with this subject, fallen and expired ones included."""
+        return self.lineage.about(name)
+
+    def _renew_subjects(self, names: Iterable[str], now: UnixMillis) -> None:
+        for name in names:
+            if name.startswith("spiffe://"):
+                continue
+            kind = name.removeprefix("vg://").split("/")[1]
+            if kind == "endpoint":
+                self._renew_endpoint(name, now)
+            elif kind == "artifact":
+                world_facts.put_artifact(self.world, name, self.evidence(name, now))
+
+    def _renew_endpoint(self, endpoint_id: str, now: UnixMillis) -> None:
+        endpoint = self.endpoints.get(endpoint_id)
+        if endpoint is None:
+            return
+        evidence = self.evidence(endpoint_id, now)
+        digest, tier = "", ""
+        serving = [one for one in evidence.held if one.predicate == "serves"]
+        if serving:
+            newest = max((self.lineage.vouches[one.vouch_id] for one in serving), key=lambda vouch: vouch.issued_at)
+            digests = [subject.digest.text for subject in newest.subjects if subject.name == endpoint_id and subject.digest]
+            digest, tier = (digests[0], newest.tier) if digests else ("", "")
+        endpoint = msgspec.structs.replace(endpoint, model_digest=digest, digest_tier=tier)
+        self.endpoints[endpoint_id] = endpoint
+        if digest:
+            artifact = resource(self.trust_domain, "artifact", digest)
+            if world_facts.resource_uid(artifact) not in self.world:
+                world_facts.put_artifact(self.world, artifact, self.evidence(artifact, now))
+        world_facts.put_endpoint(self.world, endpoint, evidence)
+
+    # -- cells
+
+    def touched(self, change: Change) -> Touched:
+        """What a change may alter."""
+        match change:
+            case TrustRootAdopted() | PolicyActivated() | KeysPublished():
+                return Touched(everything=True)
+            case ZonePut(zone=zone):
+                return Touched(endpoints=frozenset(one.id for one in self.endpoints.values() if one.zone == zone.name))
+            case EndpointPut(endpoint=endpoint):
+                return Touched(endpoints=frozenset({endpoint.id}))
+            case EndpointRemoved(id=endpoint_id):
+                return Touched(endpoints=frozenset({endpoint_id}))
+            case RegistrationPut(registration=registration):
+                return Touched(principals=frozenset({registration.principal}))
+            case RiskSet(subject=subject):
+                return self._touched_names({subject})
+            case VouchAdded(id=vouch_id):
+                vouch = self.lineage.vouches.get(vouch_id)
+                return self._touched_names({subject.name for subject in vouch.subjects}) if vouch else Touched()
+            case Revoked(revocation=revocation):
+                return self._touched_by_revocation(revocation)
+            case _:
+                return Touched()
+
+    def _touched_by_revocation(self, revocation: Revocation) -> Touched:
+        affected = self.lineage.affected(revocation)
+        names = set(affected.subjects) | {resource(self.trust_domain, "artifact", digest) for digest in affected.digests}
+        if revocation.target_kind in {"principal", "registration"}:
+            names.add(revocation.target)
+        if revocation.target_kind == "digest":
+            names.add(resource(self.trust_domain, "artifact", revocation.target))
+        return self._touched_names(names)
+
+    def _touched_names(self, names: Iterable[str]) -> Touched:
+        uids = set()
+        principals = set()
+        for name in names:
+            if name.startswith("spiffe://"):
+                principals.add(name)
+            else:
+                try:
+                    uids.add(world_facts.resource_uid(name))
+                except InvalidInput:
+                    continue
+        found = self._touched_by(uids)
+        return Touched(endpoints=found.endpoints, principals=found.principals | principals)
+
+    def _touched_by(self, uids: Iterable[Any]) -> Touched:
+        reached = {name for uid in uids for name in self.world.touched_by(uid)}
+        return Touched(
+            endpoints=frozenset(uid.id for uid in reached if uid.type == "Endpoint"),
+            principals=frozenset(uid.id for uid in reached if uid.type == "Principal"),
+        )
+
+    def cells(self, touched: Touched) -> list[Cell]:
+        """The cells behind what was touched. An endpoint whose body names the model is touched with each of its models."""
+        if touched.everything:
+            return self.all_cells()
+        endpoints = {one for one in touched.endpoints if one in self.endpoints}
+        endpoints |= {one.id for one in self.endpoints.values() if not touched.endpoints.isdisjoint(one.models.values())}
+        found = [(endpoint_id, caller) for endpoint_id in endpoints for caller in self.registrations]
+        callers = [one for one in touched.principals if one in self.registrations]
+        return found + [(endpoint_id, caller) for caller in callers for endpoint_id in self.endpoints if endpoint_id not in endpoints]
+
+    def all_cells(self) -> list[Cell]:
+        """Every endpoint x every caller."""
+        return [(endpoint_id, caller) for endpoint_id in self.endpoints for caller in self.registrations]
+
+    # -- deciding
+
+    def mode_of(self, zone_name: str, now: UnixMillis) -> Mode:
+        """Observe while it lasts, else enforce."""
+        zone = self.zones.get(zone_name)
+        return "observe" if zone is not None and zone.mode == "observe" and zone.observe_until > now else "enforce"
+
+    def risk_of(self, principal: str, name: str) -> Risk:
+        """The higher of what is known against the caller and against what is asked for."""
+        known = [self.risks[subject] for subject in (principal, name) if subject in self.risks]
+        return max(known, key=lambda risk: risk.value, default=Risk())
+
+    def decide(
+        self,
+        principal: VerifiedPrincipal,
+        action: str,
+        name: str,
+        now: UnixMillis,
+        *,
+        facts: dict[str, Any] | None = None,
+        unknown: frozenset[str] = frozenset(),
+        mode: Mode | Literal[""] = "",
+    ) -> Decision:
+        """One decision on the facts as they are. Raises `Unavailable` before a policy is loaded."""
+        if self.policies is None:
+            raise Unavailable("no policy is loaded yet", remedy="wait until the control plane is ready")
+        endpoint = self.endpoints.get(name)
+        return decide(
+            principal,
+            action,
+            name,
+            self.world,
+            facts or {},
+            policies=self.policies,
+            risk=self.risk_of(principal.principal.id, name),
+            unknown=unknown,
+            now=now,
+            mode=mode or (self.mode_of(endpoint.zone, now) if endpoint else "enforce"),
+            evidence_epoch=self.epoch,
+        )
+
+    def standing(self, cell: Cell, now: UnixMillis) -> list[Decision]:
+        """Decide every action of a cell ahead of any request: the request's own facts are unknown."""
+        endpoint, registration = self.endpoints.get(cell[0]), self.registrations.get(cell[1])
+        if endpoint is None or registration is None:
+            return []
+        caller, mode = registered(registration, now), self.mode_of(endpoint.zone, now)
+        named = sorted(set(endpoint.models.values())) if endpoint.model_in_body else [str(endpoint.id)]
+        return [
+            self.decide(caller, action, name, now, unknown=world_facts.REQUEST_FACTS, mode=mode)
+            for action in sorted({route.action for route in endpoint.routes})
+            for name in named
+        ]
+
+    def may_be_served(self, endpoint_id: str, now: UnixMillis) -> bool:
+        """Whether the endpoint's own evidence stands: it serves something, and nothing that it serves is revoked."""
+        endpoint = self.endpoints.get(endpoint_id)
+        if endpoint is None:
+            return False
+        return not endpoint.model_digest or not self.lineage.tainted(endpoint.model_digest)
+
+    # -- looking up
+
+    def standing_revocations(self) -> list[Revocation]:
+        """Every revocation that was not withdrawn."""
+        return [one for one in self.revocations.values() if not one.withdrawn_by]
+
+    def revocation_of(self, principal: str, credential_id: str = "") -> Revocation | None:
+        """A standing revocation of this caller or this credential."""
+        for one in self.standing_revocations():
+            if one.target_kind in {"principal", "registration"} and one.target == principal:
+                return one
+            if one.target_kind == "credential" and credential_id and one.target == credential_id:
+                return one
+        return None
+
+    def groups_of(self, principal: PrincipalId) -> tuple[str, ...]:
+        """Groups of a registered principal; none for anyone else."""
+        known = self.registrations.get(principal)
+        return known.groups if known else ()
+
+    def zone_of(self, principal: str) -> str:
+        """Zone in a principal's name."""
+        return principal_parts(principal).zone
+
+
+def compile_sources(sources: Sequence[tuple[str, str]], *, version: int) -> CompiledPolicies:
+    """Policy files, validated and compiled, the base pack before them. Raises `InvalidPolicy`."""
+    return compile_policies(load([Source(name, text) for name, text in sources], schema_text()), version=version)
+
+
+def _nothing(_: Vouch) -> str:
+    return ""

@@ -1,0 +1,81 @@
+"""The PDP worker's side: a replica of the facts, fed by the control plane, asked for cells and for single requests.
+
+Rules
+1. Changes are applied in the control plane's order; a gap (the feed's `since` is not our epoch) is refused, and the whole state is sent anew.
+2. The replica verifies every signature itself (`Facts`), so a changed feed adds no trust.
+3. Without word from the control plane within the lease, single requests are refused.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from vouchgate.flows.admit_request import Admission, admit
+from vouchgate.flows.facts import Cell, Facts
+from vouchgate.flows.sequence import Sequenced
+from vouchgate.vocabulary import wire
+from vouchgate.vocabulary.errors import Conflict, InvalidInput
+from vouchgate.vocabulary.requests import Request
+from vouchgate.vocabulary.vouches import UnixMillis
+
+
+class Replica:
+    """Facts of the PDP worker."""
+
+    def __init__(self, trust_domain: str, fingerprint: str, clock: Callable[[], UnixMillis]) -> None:
+        self._trust_domain, self._fingerprint, self._clock = trust_domain, fingerprint, clock
+        self.facts = Facts(trust_domain, fingerprint)
+        self.loading: Facts | None = None
+        self.instance = secrets.token_hex(8)
+        self.lease_until = UnixMillis(0)
+
+    def hello(self) -> dict[str, Any]:
+        """Who this is, and how far it is."""
+        return {"instance": self.instance, "epoch": self.facts.epoch}
+
+    def begin(self) -> None:
+        """The whole state follows; until `end` the old facts answer."""
+        self.loading = Facts(self._trust_domain, self._fingerprint)
+
+    def load(self, changes: Sequence[bytes]) -> None:
+        """A part of the state, in replay order. Raises `InvalidInput` outside of `begin` and `end`."""
+        if self.loading is None:
+            raise InvalidInput("no load has begun", remedy="begin one")
+        now = self._clock()
+        for data in changes:
+            self.loading.apply(wire.decode(Sequenced, data, what="change"), now)
+
+    def end(self, epoch: int) -> dict[str, Any]:
+        """The state is complete as of `epoch`."""
+        if self.loading is None:
+            raise InvalidInput("no load has begun", remedy="begin one")
+        self.facts, self.loading = self.loading, None
+        self.facts.epoch = epoch
+        return self.hello()
+
+    def apply(self, since: int, changes: Sequence[bytes]) -> dict[str, Any]:
+        """Changes that follow epoch `since`. Raises `Conflict` on a gap."""
+        if since != self.facts.epoch:
+            raise Conflict(f"the feed continues epoch {since}, this replica is at {self.facts.epoch}", remedy="send the whole state")
+        now = self._clock()
+        for data in changes:
+            self.facts.apply(wire.decode(Sequenced, data, what="change"), now)
+        return self.hello()
+
+    def lease(self, milliseconds: int) -> None:
+        """The control plane is there; single requests may be answered for so long."""
+        self.lease_until = UnixMillis(self._clock() + milliseconds)
+
+    def cells(self, cells: Sequence[Cell]) -> dict[str, Any]:
+        """Standing decisions of cells, encoded."""
+        now = self._clock()
+        return {
+            "epoch": self.facts.epoch,
+            "cells": [[wire.encode(decision) for decision in self.facts.standing((cell[0], cell[1]), now)] for cell in cells],
+        }
+
+    def admit(self, request: Request) -> Admission:
+        """One request."""
+        return admit(request, self.facts, self._clock(), lease_until=self.lease_until)

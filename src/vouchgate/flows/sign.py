@@ -1,0 +1,385 @@
+"""The signer's story: a typed request in, bytes that the signer built itself out, under the key of exactly that purpose.
+
+Rules
+1. Nobody hands in bytes to be signed: every payload is built here from named fields, each required or optional by name.
+2. One key a purpose: `x509-ca`, `jwt` (P-256), `log`, `policy`, and one for each producer's role (Ed25519). A role's key signs a vouch
+   only of a predicate that the role may sign, so a request cannot borrow a stronger key.
+3. Each purpose has its own uids (`Access`) and its own rate (`RATES`); who is refused is told, and told what to do.
+4. A checkpoint of a smaller size, or of the same size with another root, is never signed; a policy version only rises. What was signed
+   last is durable before the signature leaves (`Durable.save`), so a crash can only make the signer refuse more.
+5. While the clock is in trouble nothing is issued; checkpoints go on, because the log must record the trouble.
+6. No key, and no part of one, is ever in a return value, a message or an exception.
+Left to others: whether the identity may be issued (the control plane decides first), key files and sockets (edges/processes/signer.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from vouchgate.audit.checkpoints import MAX_SIZE, Checkpoint, log_verifier, signed_checkpoint
+from vouchgate.audit.hashing import HASH_BYTES
+from vouchgate.evidence.catalog import check_fits
+from vouchgate.evidence.dsse import spki_of as ed25519_spki
+from vouchgate.evidence.policystatement import PolicyStatement, sign_policy
+from vouchgate.evidence.statement import sign_vouch
+from vouchgate.identity.ca import load_ca
+from vouchgate.identity.ca import spki_of as ec_spki
+from vouchgate.identity.jwtsvid import issue_jwt
+from vouchgate.identity.x509svid import issue_x509
+from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded, NotPermitted, Unavailable
+from vouchgate.vocabulary.names import trust_domain as checked_trust_domain
+from vouchgate.vocabulary.trust import PublicKey, key_id
+from vouchgate.vocabulary.vouches import Method, Outcome, Subject, Tier, UnixMillis, Vouch
+from vouchgate.vocabulary.wire import Noun, encode, from_plain, to_plain
+
+ROLES = ("scanner", "importer", "supervisor", "validator", "approver")
+"""Producers, each with a key of its own."""
+MAX_VOUCH_DAYS = 400
+"""Days from now until a vouch's latest expiry: a year and the time to renew it."""
+MAX_BACKDATE_MS = 60_000
+"""Milliseconds by which a vouch may begin before it is signed."""
+MAX_ORIGINS = 4
+"""Logs that one signer signs for: its own and, after restores, those that continue it."""
+RATES: dict[str, tuple[float, float]] = {
+    "x509": (2_000.0, 4_000.0),
+    "jwt": (2_000.0, 4_000.0),
+    "vouch": (500.0, 2_000.0),
+    "checkpoint": (200.0, 400.0),
+    "policy": (1.0, 20.0),
+    "accept-clock": (0.1, 5.0),
+}
+"""Purpose -> (a second, at once). Issuing is bounded by one core; a policy or a clock is changed by a person."""
+
+
+class Ticks(Protocol):
+    """The clock: `ports.clock.Clock` or a test's."""
+
+    trouble: str
+
+    def now(self) -> UnixMillis:
+        """Milliseconds since the epoch."""
+
+    def accept(self) -> None:
+        """A person says that the machine's clock is right now."""
+
+
+class Durable(Protocol):
+    """Where the signer remembers what it signed last."""
+
+    async def save(self, state: bytes) -> None:
+        """Return only when `state` survives a crash."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Private keys by purpose. Its text form shows none."""
+
+    ca: EllipticCurvePrivateKey = field(repr=False)
+    ca_certificate: bytes
+    jwt: EllipticCurvePrivateKey = field(repr=False)
+    ed25519: Mapping[str, Ed25519PrivateKey] = field(repr=False)
+    """`log`, `policy` and each of `ROLES`."""
+
+
+class SignedBefore(Noun, frozen=True, kw_only=True):
+    """What must not be signed against."""
+
+    trust_domain: str
+    policy_version: int = 0
+    checkpoints: dict[str, tuple[int, str]] = {}
+    """Origin -> size and hexadecimal root of the newest checkpoint signed."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """Which uids may use which purpose. `control` uses every purpose that `own` gives to nobody in particular."""
+
+    control: int
+    own: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    """Purpose (`x509`, `jwt`, `checkpoint`, `policy`, `vouch:<role>`) -> the only uids that may use it."""
+
+    def knows(self, uid: int) -> bool:
+        """Whether the uid may use anything at all."""
+        return uid == self.control or any(uid in uids for uids in self.own.values())
+
+    def check(self, purpose: str, uid: int) -> None:
+        """Raise `NotPermitted` unless the uid may use the purpose."""
+        if uid not in self.own.get(purpose, frozenset({self.control})):
+            raise NotPermitted(f"uid {uid} may not use the signer for `{purpose}`", remedy="ask through the control plane")
+
+
+class X509Request(Noun, frozen=True, kw_only=True):
+    """`x509_svid`"""
+
+    spki: bytes
+    principal: str
+    ttl_seconds: int
+    dns: tuple[str, ...] = ()
+
+
+class JwtRequest(Noun, frozen=True, kw_only=True):
+    """`jwt_svid`"""
+
+    principal: str
+    audience: str
+    ttl_seconds: int
+    cnf_x5t: str = ""
+
+
+class VouchRequest(Noun, frozen=True, kw_only=True):
+    """`vouch`"""
+
+    role: str
+    predicate_type: str
+    predicate_version: int
+    subjects: tuple[Subject, ...]
+    outcome: Outcome
+    not_before: UnixMillis
+    expires_at: UnixMillis
+    rests_on: tuple[str, ...] = ()
+    tier: Tier
+    method: Method
+    claims: dict[str, Any] = {}
+
+
+class CheckpointRequest(Noun, frozen=True, kw_only=True):
+    """`checkpoint`"""
+
+    origin: str
+    size: int
+    root_hash: bytes
+
+
+class PolicyRequest(Noun, frozen=True, kw_only=True):
+    """`policy`"""
+
+    version: int
+    policy_digest: str
+    author: str
+    approver: str
+
+
+class Signer:
+    """One trust domain's signer. Every method takes the peer's uid and plain parameters, and gives plain values."""
+
+    def __init__(self, keys: Keys, before: SignedBefore, access: Access, clock: Ticks, durable: Durable, *, solo: bool = False) -> None:
+        self._keys, self._before, self._access, self._clock, self._durable, self._solo = keys, before, access, clock, durable, solo
+        self._trust_domain = checked_trust_domain(before.trust_domain)
+        self._ca = load_ca(keys.ca_certificate, self._trust_domain)
+        self._jwt_kid = key_id(ec_spki(keys.jwt.public_key()))
+        self._ids = {name: key_id(ed25519_spki(key)) for name, key in keys.ed25519.items()}
+        self._buckets = {purpose: [burst, float(clock.now())] for purpose, (_, burst) in RATES.items()}
+        self._order = asyncio.Lock()
+        self.refused = 0
+        """Requests that were not permitted or over their rate."""
+
+    async def public_keys(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
+        """Every public key (as `wire.to_plain(PublicKey)`), and the CA's certificate."""
+        _none(params)
+        return {
+            "trust_domain": self._trust_domain,
+            "keys": [to_plain(key) for key in public_keys(self._keys)],
+            "x509_ca": self._keys.ca_certificate,
+            "x509_ca_not_after": int(self._ca.not_valid_after_utc.timestamp()) * 1000,
+        }
+
+    async def health(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
+        """Whether issuing goes on."""
+        _none(params)
+        now = self._clock.now()
+        expired = self._ca.not_valid_after_utc.timestamp() * 1000 <= now
+        return {
+            "ok": not self._clock.trouble and not expired,
+            "now": now,
+            "clock_trouble": self._clock.trouble,
+            "ca_expired": expired,
+            "policy_version": self._before.policy_version,
+            "refused": self.refused,
+        }
+
+    async def accept_clock(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
+        """A person says that the machine's clock is right; issuing goes on."""
+        _none(params)
+        self._enter("accept-clock", "accept-clock", uid)
+        self._clock.accept()
+        return {"now": self._clock.now()}
+
+    async def x509_svid(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
+        """Issue an X.509-SVID for a key that the caller holds."""
+        self._enter("x509", "x509", uid, issuing=True)
+        wanted = from_plain(X509Request, params, what="request")
+        issued = issue_x509(
+            wanted.spki,
+            wanted.principal,
+            ca=self._ca,
+            ca_key=self._keys.ca,
+            trust_domain=self._trust_domain,
+            now=self._clock.now(),
+            ttl_seconds=wanted.ttl_seconds,
+            dns=wanted.dns,
+        )
+        return {
+            "chain": list(issued.chain),
+            "serial": issued.serial,
+            "thumbprint": issued.thumbprint,
+            "not_before": issued.not_before,
+            "not_after": issued.not_after,
+        }
+
+    async def jwt_svid(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
+        """Issue a JWT-SVID."""
+        self._enter("jwt", "jwt", uid, issuing=True)
+        wanted = from_plain(JwtRequest, params, what="request")
+        issued = issue_jwt(
+            wanted.principal,
+            wanted.audience,
+            key=self._keys.jwt,
+            kid=self._jwt_kid,
+            trust_domain=self._trust_domain,
+            now=self._clock.now(),
+            ttl_seconds=wanted.ttl_seconds,
+            jti=secrets.token_urlsafe(16),
+            cnf_x5t=wanted.cnf_x5t,
+        )
+        return {"token": issued.token, "jti": issued.jti, "expires_at": issued.expires_at}
+
+    async def vouch(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
+        """Sign a vouch in a role."""
+        wanted = from_plain(VouchRequest, params, what="request")
+        if wanted.role not in ROLES:
+            raise InvalidInput(f"`{wanted.role[:40]}` is not a producer's role", remedy=f"use one of {', '.join(ROLES)}")
+        self._enter("vouch", f"vouch:{wanted.role}", uid, issuing=True)
+        now = self._clock.now()
+        if wanted.not_before < now - MAX_BACKDATE_MS or wanted.expires_at > now + MAX_VOUCH_DAYS * 86_400_000:
+            raise InvalidInput(
+                "the vouch begins in the past or lives too long", remedy=f"let it begin now and live {MAX_VOUCH_DAYS} days at most"
+            )
+        vouch = Vouch(
+            id="",
+            trust_domain=self._trust_domain,
+            predicate_type=wanted.predicate_type,
+            predicate_version=wanted.predicate_version,
+            subjects=wanted.subjects,
+            outcome=wanted.outcome,
+            issuer_key=self._ids[wanted.role],
+            issuer_role=wanted.role,
+            issued_at=now,
+            not_before=wanted.not_before,
+            expires_at=wanted.expires_at,
+            rests_on=wanted.rests_on,
+            tier=wanted.tier,
+            method=wanted.method,
+            claims=wanted.claims,
+        )
+        check_fits(vouch)
+        signed = sign_vouch(vouch, self._keys.ed25519[wanted.role])
+        return {"envelope": signed.envelope, "id": signed.vouch.id}
+
+    async def checkpoint(self, uid: int, params: dict[str, Any]) -> str:
+        """Sign a checkpoint that continues the last one of its log; gives the note's text."""
+        self._enter("checkpoint", "checkpoint", uid)
+        wanted = from_plain(CheckpointRequest, params, what="request")
+        if self._trust_domain not in wanted.origin.split("/") or not 0 <= wanted.size <= MAX_SIZE or len(wanted.root_hash) != HASH_BYTES:
+            raise InvalidInput("the checkpoint is malformed, or its origin does not name the trust domain", remedy="sign your own log")
+        raw = self._keys.ed25519["log"].public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        log = log_verifier(wanted.origin, raw)
+        async with self._order:
+            self._continues(wanted)
+            root = wanted.root_hash.hex()
+            if self._before.checkpoints.get(wanted.origin) != (wanted.size, root):
+                await self._remember(checkpoints={**self._before.checkpoints, wanted.origin: (wanted.size, root)})
+            checkpoint = Checkpoint(wanted.origin, wanted.size, wanted.root_hash)
+            signature = self._keys.ed25519["log"].sign(checkpoint.body.encode())
+        return signed_checkpoint(checkpoint, log, signature).decode()
+
+    async def policy(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
+        """Sign a policy version that is above every one signed before; gives a DSSE envelope."""
+        self._enter("policy", "policy", uid)
+        wanted = from_plain(PolicyRequest, params, what="request")
+        if wanted.author == wanted.approver and not self._solo:
+            raise NotPermitted("author and approver of the policy are one person", remedy="let another person approve it")
+        async with self._order:
+            if wanted.version <= self._before.policy_version or wanted.version > MAX_SIZE:
+                raise Conflict(
+                    f"policy version {wanted.version} is not above {self._before.policy_version}", remedy="give it a new, higher version"
+                )
+            statement = PolicyStatement(
+                trust_domain=self._trust_domain,
+                version=wanted.version,
+                policy_digest=wanted.policy_digest,
+                author=wanted.author,
+                approver=wanted.approver,
+                signed_at=self._clock.now(),
+            )
+            envelope = sign_policy(statement, self._keys.ed25519["policy"])
+            await self._remember(policy_version=wanted.version)
+        return {"envelope": envelope, "key_id": self._ids["policy"]}
+
+    def _continues(self, wanted: CheckpointRequest) -> None:
+        size, root = self._before.checkpoints.get(wanted.origin, (0, ""))
+        if wanted.size < size or (wanted.size == size and root and wanted.root_hash.hex() != root):
+            raise Conflict(
+                f"a checkpoint of {wanted.size} entries does not continue the one of {size} entries that was signed",
+                remedy="the log was cut or rewritten: compare it with the last checkpoint, `vouchgate audit verify --against`",
+            )
+        if wanted.origin not in self._before.checkpoints and len(self._before.checkpoints) >= MAX_ORIGINS:
+            raise LimitExceeded(f"the signer signs for {MAX_ORIGINS} logs already", remedy="go on with one of them")
+
+    async def _remember(self, **changes: Any) -> None:
+        state = SignedBefore(
+            trust_domain=self._trust_domain,
+            policy_version=changes.get("policy_version", self._before.policy_version),
+            checkpoints=changes.get("checkpoints", self._before.checkpoints),
+        )
+        await self._durable.save(encode(state))
+        self._before = state
+
+    def _enter(self, rate: str, purpose: str, uid: int, *, issuing: bool = False) -> None:
+        """Permission, then rate, then clock; a refused peer costs the permitted ones nothing."""
+        try:
+            self._access.check(purpose, uid)
+            self._take(rate)
+        except (NotPermitted, LimitExceeded):
+            self.refused += 1
+            raise
+        self._clock.now()
+        if issuing and self._clock.trouble:
+            raise Unavailable(
+                f"nothing is issued: {self._clock.trouble}", remedy="set the clock right, then `vouchgate admin accept-clock`"
+            )
+
+    def _take(self, rate: str) -> None:
+        a_second, burst = RATES[rate]
+        bucket, now = self._buckets[rate], float(self._clock.now())
+        bucket[0] = min(burst, bucket[0] + (now - bucket[1]) / 1000 * a_second)
+        bucket[1] = now
+        if bucket[0] < 1:
+            raise LimitExceeded(f"more than {a_second:g} a second were asked of the signer", remedy="ask again in a second")
+        bucket[0] -= 1
+
+
+def public_keys(keys: Keys) -> tuple[PublicKey, ...]:
+    """The public halves with their purposes, in a fixed order."""
+    spkis = {"x509-ca": ec_spki(keys.ca.public_key()), "jwt": ec_spki(keys.jwt.public_key())}
+    spkis |= {name: ed25519_spki(key) for name, key in keys.ed25519.items()}
+    return tuple(PublicKey(key_id=key_id(spki), spki=spki, purpose=name) for name, spki in sorted(spkis.items()))
+
+
+def same_key(certificate: bytes, key: EllipticCurvePrivateKey) -> bool:
+    """Whether a CA certificate is for this key."""
+    public = x509.load_der_x509_certificate(certificate).public_key()
+    return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) == ec_spki(key.public_key())
+
+
+def _none(params: dict[str, Any]) -> None:
+    if params:
+        raise InvalidInput("this method takes no parameters", remedy="send none")
