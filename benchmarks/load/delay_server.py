@@ -13,6 +13,7 @@ Usage: python -m benchmarks.load.delay_server LISTEN=DELAY_MS[,burn] ...   (LIST
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import heapq
 import itertools
@@ -73,10 +74,8 @@ class _Timer:
         _libc.timerfd_settime(self.fd, 1, spec, None)
 
     def expired(self) -> list[_Client]:
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.read(self.fd, 8)
-        except BlockingIOError:
-            pass
         now, ready = time.monotonic_ns(), []
         while self.due and self.due[0][0] <= now:
             ready.append(heapq.heappop(self.due)[2])

@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import msgspec
-
 from benchmarks.load import credentials as bench_credentials
 from benchmarks.load import plain_hop
 from benchmarks.load.client import Target, request, statuses
