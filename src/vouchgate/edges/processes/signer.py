@@ -1,0 +1,136 @@
+"""The signer process: alone holds private keys, and answers on `DIR/signer.sock`.
+
+    python -m vouchgate.edges.processes.signer --dir DIR --control-uid N --trust-domain TD [--allow PURPOSE=UID ...] [--solo]
+                                               [--renew-ca] [--init-only]
+
+Methods (params -> answer; all values plain MessagePack; the shapes are flows/sign.py's)
+    public_keys  {}                                             -> {trust_domain, keys: [PublicKey plain], x509_ca: der, x509_ca_not_after}
+    health       {}                                             -> {ok, now, clock_trouble, ca_expired, policy_version, refused}
+    x509_svid    {spki, principal, ttl_seconds, dns?}           -> {chain: [der], serial, thumbprint, not_before, not_after}
+    jwt_svid     {principal, audience, ttl_seconds, cnf_x5t?}   -> {token, jti, expires_at}
+    vouch        {role, predicate_type, predicate_version, subjects, outcome, not_before, expires_at, rests_on?, tier, method, claims?}
+                                                                -> {envelope, id}
+    checkpoint   {origin, size, root_hash}                      -> the signed note's text
+    policy       {version, policy_digest, author, approver}     -> {envelope, key_id}
+    accept_clock {}                                             -> {now}
+
+Rules
+1. No core dump, not dumpable: neither a crash nor another process of the same uid reads a key (prctl(2), PR_SET_DUMPABLE).
+2. The socket takes frames of the listed uids alone; `public_keys` and `health` also of uid 0, which starts the tree.
+3. `--allow PURPOSE=UID` takes a purpose away from the control plane and gives it to that uid: `x509`, `jwt`, `checkpoint`, `policy`,
+   `vouch:<role>`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import logging
+import os
+import resource
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vouchgate import wiring
+from vouchgate.edges.processes.rpc_server import Handler, Peer, serve
+from vouchgate.edges.processes.signer_keys import Files
+from vouchgate.flows.sign import ROLES, Access, Signer
+from vouchgate.vocabulary.errors import InvalidInput, NotPermitted, VouchgateError
+
+PR_SET_DUMPABLE = 4
+"""prctl(2)."""
+PURPOSES = frozenset({"x509", "jwt", "checkpoint", "policy", *(f"vouch:{role}" for role in ROLES)})
+OPEN_TO_ROOT = frozenset({"public_keys", "health"})
+
+log = logging.getLogger("vouchgate.signer")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until a signal; the exit code is the error's."""
+    options = _options(argv)
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format='{"process":"signer","level":"%(levelname)s","message":"%(message)s"}'
+    )
+    try:
+        withhold_memory()
+        asyncio.run(run(options))
+    except VouchgateError as error:
+        log.error("%s; %s", error.reason, error.remedy)
+        return error.exit_code
+    except OSError as error:
+        log.error("the signer's folder cannot be used: %s", error.strerror)
+        return 3
+    return 0
+
+
+async def run(options: argparse.Namespace) -> None:
+    """Load the keys and serve until SIGTERM or SIGINT."""
+    os.umask(0o077)
+    clock = wiring.clock()
+    files = Files(options.dir)
+    keys, before = files.open(options.trust_domain, clock.now(), renew_ca=options.renew_ca)
+    access = Access(control=options.control_uid, own=_allowed(options.allow))
+    signer = Signer(keys, before, access, clock, files, solo=options.solo)
+    if options.init_only:
+        return
+    server = await serve(options.dir / "signer.sock", handlers(signer, access), allowed_uids=lambda uid: uid == 0 or access.knows(uid))
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    log.info("ready with %d keys", len(keys.ed25519) + 2)
+    await stop.wait()
+    server.close()
+    (options.dir / "signer.sock").unlink(missing_ok=True)
+
+
+def handlers(signer: Signer, access: Access) -> dict[str, Handler]:
+    """Methods by name, each told who asks."""
+
+    def handler(name: str, method: Callable[[int, dict[str, Any]], Awaitable[Any]]) -> Handler:
+        async def call(peer: Peer, params: dict[str, Any]) -> Any:
+            if name in OPEN_TO_ROOT and not (peer.uid == 0 or access.knows(peer.uid)):
+                raise NotPermitted(f"uid {peer.uid} may not use the signer", remedy="ask through the control plane")
+            return await method(peer.uid, params)
+
+        return call
+
+    names = ("public_keys", "health", "x509_svid", "jwt_svid", "vouch", "checkpoint", "policy", "accept_clock")
+    return {name: handler(name, getattr(signer, name)) for name in names}
+
+
+def withhold_memory() -> None:
+    """No core dumps, and no reading of this process's memory by its own uid (core(5), prctl(2))."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        raise NotPermitted("the signer cannot be made undumpable", remedy="run it on Linux, outside a debugger")
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="vouchgate.edges.processes.signer", description="Holds the private keys and signs.")
+    parser.add_argument("--dir", type=Path, required=True, help="folder of the signer; keys are made in it at the first start")
+    parser.add_argument("--control-uid", type=int, required=True, help="uid of the control plane")
+    parser.add_argument("--trust-domain", required=True)
+    parser.add_argument("--allow", action="append", default=[], metavar="PURPOSE=UID", help="who alone may use a purpose")
+    parser.add_argument("--solo", action="store_true", help="one person may author and approve a policy")
+    parser.add_argument("--renew-ca", action="store_true", help="make a new CA certificate for the same key, then go on")
+    parser.add_argument("--init-only", action="store_true", help="make or check the keys and end")
+    return parser.parse_args(argv)
+
+
+def _allowed(given: Sequence[str]) -> dict[str, frozenset[int]]:
+    own: dict[str, frozenset[int]] = {}
+    for text in given:
+        purpose, _, uid = text.partition("=")
+        if purpose not in PURPOSES or not uid.isascii() or not uid.isdigit():
+            raise InvalidInput(f"`{text[:80]}` is not PURPOSE=UID", remedy=f"the purposes are {', '.join(sorted(PURPOSES))}")
+        own[purpose] = own.get(purpose, frozenset()) | {int(uid)}
+    return own
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
