@@ -18,13 +18,12 @@ from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
 from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.http.set_filter_state.v3 import set_filter_state_pb2
-from envoy.extensions.filters.http.set_metadata.v3 import set_metadata_pb2
 from envoy.type.matcher.v3 import string_pb2
 
 from vouchgate.edges.envoy.log_format import start_log
-from vouchgate.edges.envoy.maps import LEASE, REVOCATIONS, deny_all, map_name
-from vouchgate.edges.envoy.messages import Message, fetched_filter, fixed_filter, seconds, struct
-from vouchgate.edges.envoy.routes import ASK, MODEL_NAME, STREAM_MARK, STRIP_AUTHORIZATION
+from vouchgate.edges.envoy.maps import LEASE, REVOCATIONS, deny_all, map_name, unexpired
+from vouchgate.edges.envoy.messages import Message, fetched_filter, fixed_filter, seconds
+from vouchgate.edges.envoy.routes import ASK, MODEL_NAME, STRIP_AUTHORIZATION
 from vouchgate.edges.envoy.settings import ASK_CLUSTER, GatewaySettings
 from vouchgate.edges.envoy.tokens import JWT, deny_tokens
 
@@ -47,6 +46,8 @@ STATE = {
     "vg.san": _SAN,
     "vg.sub": _CLAIM.format("sub"),
     "vg.jti": _CLAIM.format("jti"),
+    "vg.end": "%DOWNSTREAM_PEER_CERT_V_END(%Y-%m-%dT%H:%M:%SZ)%",
+    "vg.path": "%PATH(NQ)%",
     "vg.fpr": "%DOWNSTREAM_PEER_FINGERPRINT_256%",
 }
 CHECK_HEADERS = {
@@ -72,9 +73,9 @@ def chain(settings: GatewaySettings, slots: int) -> list[Message]:
     return [
         fetched_filter(LEASE, deny_all("lease_")),
         fetched_filter(JWT, deny_tokens()),
-        fixed_filter(STREAM_MARK, _stream_mark(), disabled=True),
         fixed_filter(MODEL_NAME, _tokenizer(), disabled=True),
         fixed_filter("caller", _caller()),
+        fixed_filter("unexpired", unexpired()),
         fetched_filter(REVOCATIONS, deny_all("revoked_")),
         *(fetched_filter(map_name(slot), deny_all("map_"), disabled=True) for slot in range(slots)),
         fixed_filter(ASK, _ask(settings)),
@@ -82,12 +83,6 @@ def chain(settings: GatewaySettings, slots: int) -> list[Message]:
         fixed_filter(STRIP_AUTHORIZATION, _strip("authorization")),
         fixed_filter("envoy.filters.http.router", _router(settings)),
     ]
-
-
-def _stream_mark() -> Message:
-    config = set_metadata_pb2.Config()
-    config.metadata.add(metadata_namespace="vg.stream", value=struct(streams=True))
-    return config
 
 
 def _tokenizer() -> Message:

@@ -19,7 +19,7 @@ from envoy.extensions.transport_sockets.tls.v3 import common_pb2, tls_pb2
 from envoy.type.matcher.v3 import string_pb2
 
 from vouchgate.edges.envoy.filters import chain
-from vouchgate.edges.envoy.log_format import end_log
+from vouchgate.edges.envoy.log_format import GOING_ON_SECONDS, end_log, going_on_log
 from vouchgate.edges.envoy.messages import Message, address, extension, over_ads, packed, seconds
 from vouchgate.edges.envoy.problems import local_replies
 from vouchgate.edges.envoy.settings import (
@@ -87,7 +87,8 @@ def _manager(name: str, settings: GatewaySettings, slots: int, routes: str) -> M
     made.rds.route_config_name = routes
     made.rds.config_source.CopyFrom(over_ads())
     made.http_filters.extend(chain(settings, slots))
-    made.access_log.append(end_log(settings.access_log))
+    made.access_log.extend([end_log(settings.access_log), going_on_log(settings.access_log)])
+    made.access_log_options.access_log_flush_interval.CopyFrom(seconds(GOING_ON_SECONDS))
     made.local_reply_config.CopyFrom(local_replies())
     _identity_rules(made)
     _path_rules(made)

@@ -17,7 +17,6 @@ Whether a grant holds is the control plane's word; nothing here decides.
 from __future__ import annotations
 
 import base64
-import datetime
 import re
 from collections.abc import Collection, Iterable, Mapping
 
@@ -25,10 +24,10 @@ from envoy.config.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as rbac_filter_pb2
 from envoy.extensions.matching.common_inputs.network.v3 import network_inputs_pb2
 from envoy.type.matcher.v3 import metadata_pb2, value_pb2
-from google.api.expr.v1alpha1 import syntax_pb2
 from xds.core.v3 import extension_pb2 as xds_extension_pb2
 from xds.type.matcher.v3 import matcher_pb2
 
+from vouchgate.edges.envoy.expressions import before, state_is_absent_or_later
 from vouchgate.edges.envoy.messages import TYPE_PREFIX, Message, packed
 from vouchgate.vocabulary.decisions import Grant
 from vouchgate.vocabulary.places import Endpoint
@@ -162,30 +161,28 @@ def lease(until: Mapping[str, UnixMillis]) -> Message:
         policy = made.rules.policies[f"lease:{zone}"]
         policy.permissions.append(_zone_is(value_pb2.ValueMatcher(string_match={"exact": zone})))
         policy.principals.add(any=True)
-        policy.condition.CopyFrom(_before(time))
+        policy.condition.CopyFrom(before(time))
     nowhere = made.rules.policies["no-route"]
     nowhere.permissions.append(rbac_pb2.Permission(not_rule=_zone_is(value_pb2.ValueMatcher(present_match=True))))
     nowhere.principals.add(any=True)
     return made
 
 
+def unexpired() -> Message:
+    """Denies a certificate that has expired since its handshake, on a connection that still lives."""
+    made = rbac_filter_pb2.RBAC(rules_stat_prefix="expired_")
+    made.rules.action = rbac_pb2.RBAC.ALLOW
+    policy = made.rules.policies["unexpired"]
+    policy.permissions.add(any=True)
+    policy.principals.add(any=True)
+    policy.condition.CopyFrom(state_is_absent_or_later("vg.end"))
+    policy.cel_config.enable_string_conversion = True
+    return made
+
+
 def _zone_is(value: Message) -> Message:
     matcher = metadata_pb2.MetadataMatcher(filter="vg", path=[{"key": "zone"}], value=value)
     return rbac_pb2.Permission(sourced_metadata=rbac_pb2.SourcedMetadata(metadata_matcher=matcher, metadata_source=rbac_pb2.ROUTE))
-
-
-def _before(time: UnixMillis) -> Message:
-    """`request.time < timestamp("...")` as a syntax tree (Envoy is built without the CEL parser)."""
-    text = datetime.datetime.fromtimestamp(time / 1000, tz=datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    made = syntax_pb2.Expr(id=1)
-    made.call_expr.function = "_<_"
-    left, right = made.call_expr.args.add(id=2), made.call_expr.args.add(id=4)
-    left.select_expr.field = "time"
-    left.select_expr.operand.id = 3
-    left.select_expr.operand.ident_expr.name = "request"
-    right.call_expr.function = "timestamp"
-    right.call_expr.args.add(id=5).const_expr.string_value = text
-    return made
 
 
 def _state(key: str) -> Message:

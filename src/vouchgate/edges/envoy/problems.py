@@ -23,11 +23,20 @@ def local_replies() -> Message:
     """The mappers."""
     made = hcm_pb2.LocalReplyConfig()
     made.mappers.extend(hcm_pb2.ResponseMapper(filter=_details(details)) for details in ("ext_authz_denied", "lua_response"))
+    made.mappers.append(_problem(_details(_NO_RULE, also=_EXPIRED), *_EXPIRED_PROBLEM))
     made.mappers.extend(_problem(_details(row[0]), *row[1:]) for row in _DETAILS)
     made.mappers.extend(_problem(_status(row[0]), *row[1:]) for row in _STATUSES)
     return made
 
 
+_NO_RULE = "rbac_access_denied_matched_policy[none]"
+_EXPIRED = ' && timestamp(string(filter_state["vg.end"])) <= request.time'
+_EXPIRED_PROBLEM = (
+    401,
+    "expired-certificate",
+    "the certificate has expired since the connection was made",
+    "connect again with a renewed X.509-SVID",
+)
 _DETAILS: tuple[tuple[str, int, str, str, str], ...] = (
     (
         "ext_authz_error",
@@ -108,11 +117,12 @@ def _problem(filter_: Message, status: int, code: str, reason: str, remedy: str)
     return made
 
 
-def _details(start: str) -> Message:
+def _details(start: str, *, also: str = "") -> Message:
     made = accesslog_pb2.AccessLogFilter()
     made.extension_filter.name = "vg.details"
-    expression = f'response.code_details.startsWith("{start}")'
-    made.extension_filter.typed_config.CopyFrom(packed(cel_pb2.ExpressionFilter(expression=expression)))
+    config = cel_pb2.ExpressionFilter(expression=f'response.code_details.startsWith("{start}"){also}')
+    config.cel_config.enable_string_conversion = True
+    made.extension_filter.typed_config.CopyFrom(packed(config))
     return made
 
 

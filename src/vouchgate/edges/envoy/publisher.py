@@ -8,7 +8,7 @@ Rules
    acknowledged the newest revocations.
 4. A slot belongs to one endpoint while it lives; a freed slot is used again last. The listener changes only when slots double.
 
-    view = GatewayView(settings, server, clock=clock.now, issuer="...")
+    view = GatewayView(settings, server, clock=clock.now)
     view.set_endpoints([...]); view.set_zones([...]); view.set_identity(jwks=..., bundle=pem, svid=(chain_pem, key_pem))
     view.set_revocations([...], epoch=7)                 # pushes at once
     view.set_grants("vg://td/endpoint/digits", [...])    # pushes at once
@@ -86,8 +86,9 @@ class GatewayStatus(Noun, frozen=True, kw_only=True):
 class GatewayView:
     """See the module's text. Belongs to the event loop of its `AdsServer`."""
 
-    def __init__(self, settings: GatewaySettings, server: AdsServer, *, clock: Callable[[], UnixMillis], issuer: str) -> None:
-        self._settings, self._server, self._clock, self._issuer = settings, server, clock, issuer
+    def __init__(self, settings: GatewaySettings, server: AdsServer, *, clock: Callable[[], UnixMillis], issuer: str = "") -> None:
+        self._settings, self._server, self._clock = settings, server, clock
+        self._issuer = issuer or f"spiffe://{settings.trust_domain}"
         self._endpoints: dict[str, Endpoint] = {}
         self._zones: dict[str, Zone] = {}
         self._grants: dict[str, tuple[Grant, ...]] = {}

@@ -24,7 +24,7 @@ from vouchgate.edges.envoy.tokens import JWT, requires_token_of
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.places import Endpoint, Route
 
-ASK, MODEL_NAME, STREAM_MARK, STRIP_AUTHORIZATION = "ask", "model-name", "stream-mark", "strip-authorization"
+ASK, MODEL_NAME, STRIP_AUTHORIZATION = "ask", "model-name", "strip-authorization"
 MAX_PATH_BYTES = 512
 """Bytes of a listed path."""
 _LITERAL = re.compile(r"[A-Za-z0-9._~!$&'()*+,:@-]*\Z")
@@ -101,7 +101,7 @@ def _wrapped_route(endpoint: Endpoint, slot: int) -> Message:
 
 def _base(endpoint: Endpoint, slot: int, route: Route) -> Message:
     made = route_components_pb2.Route(name=f"{endpoint.id} {route.method} {route.path}")
-    facts = struct(endpoint=endpoint.id, action=route.action, zone=endpoint.zone, slot=str(slot))
+    facts = struct(endpoint=endpoint.id, action=route.action, zone=endpoint.zone, slot=str(slot), streams=route.streams)
     made.metadata.filter_metadata["vg"].CopyFrom(facts)
     made.route.cluster = endpoint.id
     # the stream's own bound below is the only one: a route timeout would cut server-sent events
@@ -114,8 +114,6 @@ def _base(endpoint: Endpoint, slot: int, route: Route) -> Message:
     made.typed_per_filter_config[JWT].CopyFrom(packed(requires_token_of(endpoint)))
     if endpoint.model_in_body and route.method == "POST":
         made.typed_per_filter_config[MODEL_NAME].CopyFrom(_on())
-    if route.streams:
-        made.typed_per_filter_config[STREAM_MARK].CopyFrom(_on())
     if endpoint.wrapped:
         made.typed_per_filter_config[STRIP_AUTHORIZATION].CopyFrom(packed(route_components_pb2.FilterConfig(disabled=True)))
     return made

@@ -36,7 +36,7 @@ from vouchgate.vocabulary.decisions import Grant
 from vouchgate.vocabulary.places import Endpoint, Route, Zone
 
 TD = "test.local"
-ISSUER = f"https://{TD}"
+ISSUER = f"spiffe://{TD}"
 DIGITS = f"vg://{TD}/endpoint/digits"
 CHAT = f"vg://{TD}/endpoint/chat"
 LEGACY = f"vg://{TD}/endpoint/legacy"
