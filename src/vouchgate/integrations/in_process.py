@@ -148,7 +148,13 @@ def decide(rules: Rules, asked: Asked, now: UnixMillis, now_ns: int) -> Answer:
         return Answer(action=route.action, who=who, denied=denied, until_ns=until_ns)
     grant, code = _grant(rules, route.action, who, fingerprint, now)
     if grant is not None:
-        return Answer(action=route.action, streams=route.streams, who=who, grant=grant, until_ns=min(until_ns, now_ns + (grant.not_after - now) * 1_000_000))
+        return Answer(
+            action=route.action,
+            streams=route.streams,
+            who=who,
+            grant=grant,
+            until_ns=min(until_ns, now_ns + (grant.not_after - now) * 1_000_000),
+        )
     denied = Denied(code=code, reason=_REASONS[code], remedy=_REMEDIES[code])
     return Answer(action=route.action, who=who, denied=denied, observed=observe, until_ns=until_ns)
 
