@@ -79,7 +79,7 @@ def _place(message: str) -> tuple[Keys, str]:
     return tuple(parts), what
 
 
-def _table_of(kind: Any) -> tuple[str, Any]:
+def table_of(kind: Any) -> tuple[str, Any]:
     """`(one | many | named | value, struct)` for a field's type."""
     if get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
@@ -102,7 +102,7 @@ def _known_keys(document: Any, kind: type[Noun], where: Keys, path: Path, lines:
             near = difflib.get_close_matches(key, hints, 1, NEAR)
             remedy = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(hints)}"
             raise _wrong(path, lines.of((*where, key)), f"unknown key `{_dotted((*where, key))[:200]}`", remedy)
-        shape, inner = _table_of(hints[key])
+        shape, inner = table_of(hints[key])
         if shape == "one":
             _known_keys(value, inner, (*where, key), path, lines)
         elif shape == "many" and isinstance(value, list):

@@ -413,6 +413,10 @@ def test_a_backup_comes_out_and_nothing_stays(api: Served) -> None:
     status, body, headers = ask(api, "POST", "/api/v1/backup", {})
     assert (status, len(body)) == (200, 7000)
     assert json.loads(headers["vouchgate-outcome"])["log_size"] == 18_211
+    assert headers["vouchgate-now"] == str(api.surface.now)
+    deadline = time.monotonic() + 5
+    while list(api.spool.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.02)
     assert list(api.spool.iterdir()) == []
 
 

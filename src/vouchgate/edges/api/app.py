@@ -246,7 +246,7 @@ def build_app(
     sessions = Sessions(now, session_minutes)
     api = Api(surface, sessions, spool, max_import_bytes, monotonic)
     app = ExceptionMiddleware(Router(api.routes(), redirect_slashes=False), {HTTPException: _not_routed, VouchgateError: _typed})
-    return Guard(app, sessions, console_hosts, requests_per_second, monotonic)
+    return Guard(app, sessions, console_hosts, requests_per_second, now, monotonic)
 
 
 async def _typed(request: Request, error: Exception) -> Response:

@@ -32,6 +32,8 @@ HEALTH = "/healthz"
 """Has no rate: a busy browser must not make a supervisor restart the process."""
 OPEN = ("/login", HEALTH, "/api/v1/session")
 OPEN_PREFIX = "/assets/"
+NOW_HEADER = "vouchgate-now"
+"""The control plane's clock in milliseconds: ages and countdowns are told by it, not by the reader's clock."""
 SAFE_METHODS = ("GET", "HEAD")
 """RFC 9110, section 9.2.1; nothing else is routed without a token."""
 ANONYMOUS_PER_SECOND = 20.0
@@ -75,9 +77,10 @@ class Guard:
         sessions: Sessions,
         console_hosts: Callable[[], Collection[str]],
         per_second: float,
+        now: Callable[[], int],
         monotonic: Callable[[], float],
     ) -> None:
-        self._app, self._sessions, self._hosts = app, sessions, console_hosts
+        self._app, self._sessions, self._hosts, self._now = app, sessions, console_hosts, now
         self._rates = Rates(per_second, monotonic)
         self._anonymous = Rates(ANONYMOUS_PER_SECOND, monotonic)
 
@@ -91,7 +94,7 @@ class Guard:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                _harden(message, scope["path"])
+                _harden(message, scope["path"], self._now())
             await send(message)
 
         try:
@@ -158,8 +161,9 @@ class Guard:
         return self._sessions.find(morsel.value) if morsel else None
 
 
-def _harden(message: Message, path: str) -> None:
+def _harden(message: Message, path: str, now: int) -> None:
     headers = MutableHeaders(scope=message)
+    headers[NOW_HEADER] = str(now)
     for name, value in SECURITY_HEADERS.items():
         headers[name] = value
     if "cache-control" not in headers:

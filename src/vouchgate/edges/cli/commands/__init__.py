@@ -1,0 +1,1 @@
+"""One file a command: `SUMMARY`, `arguments(parser)`, `run(session, options)`; listed in edges/cli/main.py."""

@@ -1,0 +1,68 @@
+"""`vouchgate adopt`: see what enforcing a zone would refuse, and move it between observe and enforce."""
+
+from __future__ import annotations
+
+import argparse
+
+from vouchgate.edges.cli.printing import ago, duration, short_name
+from vouchgate.edges.cli.session import Session
+from vouchgate.vocabulary.answers import AdoptOutcome, AdoptRequest
+
+SUMMARY = "see what enforcing a zone would refuse, and move it between observe and enforce"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What it takes."""
+    parser.add_argument("zone", help="the zone")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--plan", dest="to", action="store_const", const="plan", help="only show what would change (default)")
+    mode.add_argument("--enforce", dest="to", action="store_const", const="enforce", help="refuse what policy refuses")
+    mode.add_argument(
+        "--observe", dest="to", action="store_const", const="observe", help="decide and record, refuse nothing; ends by itself"
+    )
+    parser.add_argument("--reason", default="", help="why, for the log")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.set_defaults(to="plan")
+
+
+def run(session: Session, options: argparse.Namespace) -> int:
+    """Plan first; with --enforce show the plan and ask."""
+    if options.to == "enforce" and not options.yes and not options.json:
+        plan = _ask(session, options, "plan")
+        if plan.would_refuse:
+            _show(session, plan)
+            if not session.confirmed(f"enforce {options.zone}?"):
+                session.printer.line("nothing was changed; pass --yes to go on")
+                return 1
+    answer = _ask(session, options, options.to)
+    if not session.json(answer):
+        _show(session, answer)
+    return 1 if answer.waits_for or (answer.planned and answer.would_refuse) else 0
+
+
+def _ask(session: Session, options: argparse.Namespace, to: str) -> AdoptOutcome:
+    return session.client.post(AdoptOutcome, "/api/v1/adopt", AdoptRequest(zone=options.zone, to=to, reason=options.reason))  # type: ignore[arg-type]
+
+
+def _show(session: Session, answer: AdoptOutcome) -> None:
+    show, now = session.printer, session.client.now
+    if answer.waits_for:
+        show.marked("warn", f"{answer.zone} stays in {answer.was}: waits for {answer.waits_for}")
+    elif answer.planned:
+        total = sum(cell.count for cell in answer.would_refuse)
+        mark = "warn" if answer.would_refuse else "good"
+        show.marked(mark, f"enforcing {answer.zone} (now in {answer.was}) would have refused {total} of {answer.calls_seen} calls")
+    else:
+        show.marked("good", f"{answer.zone} is in {answer.now}" + (f", was in {answer.was}" if answer.was != answer.now else " as before"))
+    if answer.observe_until:
+        show.field("until", f"observe ends in {duration(answer.observe_until - now)}")
+    if answer.planned:
+        rows = [
+            (short_name(cell.principal) + ("" if cell.authenticated else " (declared)"), cell.action, short_name(cell.resource), str(cell.count),
+             ago(cell.last_at, now), cell.reason)
+            for cell in answer.would_refuse
+        ]  # fmt: skip
+        show.table(("caller", "action", "endpoint", "calls", "last", "why"), rows)
+        for remedy in sorted({cell.remedy for cell in answer.would_refuse if cell.remedy}):
+            show.command("fix", remedy)
+    show.points(answer.points, now)

@@ -1,0 +1,53 @@
+"""`vouchgate import`: take a model file in. It is sent to the control plane, which hashes, scans, decides and vouches."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from vouchgate.edges.cli.printing import short_digest
+from vouchgate.edges.cli.session import Session
+from vouchgate.vocabulary.answers import ImportOutcome
+from vouchgate.vocabulary.errors import NotFound
+
+SUMMARY = "take a model file in: scan, decide, vouch"
+SEVERITY_MARK = {"critical": "bad", "high": "bad", "medium": "warn", "low": "note"}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What it takes."""
+    parser.add_argument("path", help="the file")
+    parser.add_argument("--zone", default="serve", help="the zone it is placed in (default: serve)")
+    parser.add_argument(
+        "--declare", action="append", default=[], metavar="PREDICATE=VALUE", help="a statement that you make; becomes a declared vouch"
+    )
+
+
+def run(session: Session, options: argparse.Namespace) -> int:
+    """Exit code 1 where it is not admitted."""
+    path = Path(options.path)
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            answer = session.client.send_file(
+                ImportOutcome, "/api/v1/artifacts", file, size, name=path.name, zone=options.zone, declare=",".join(options.declare)
+            )
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise NotFound(f"`{path}` cannot be read: {error.strerror}", remedy="name a model file that you may read") from None
+    if not session.json(answer):
+        show_outcome(session, answer, path.name, now=session.client.now)
+    return 0 if answer.admitted else 1
+
+
+def show_outcome(session: Session, answer: ImportOutcome, name: str, *, now: int) -> None:
+    """Verdict, findings, vouches, fix."""
+    show = session.printer
+    show.marked("good" if answer.admitted else "bad", f"{name} is {'admitted' if answer.admitted else 'refused'}: {answer.reason}")
+    show.field("file", f"{short_digest(answer.digest)}, {answer.size} bytes, {answer.format}")
+    if answer.resource:
+        show.field("as", answer.resource, f"in zone {answer.zone}" if answer.zone else "")
+    for finding in answer.findings:
+        show.marked(SEVERITY_MARK[finding.severity], f"{finding.severity} {finding.rule} at {finding.where}: {finding.text}", indent=2)
+    show.vouches(answer.vouches, now)
+    show.field("fix", answer.remedy)

@@ -1,0 +1,34 @@
+"""What the commands that work without a control plane need of wiring, loaded only when one of them runs."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, cast
+
+from vouchgate.vocabulary.answers import DoctorCheck, ImportOutcome, InitOutcome, RestoreOutcome
+from vouchgate.vocabulary.settings import Settings
+
+
+class Installation(Protocol):
+    """Functions of `vouchgate.wiring`; a test holds their parameters against these."""
+
+    def up(self, settings: Settings) -> int:
+        """Run the process tree in the foreground until it is ended; the exit code."""
+
+    def init(self, settings: Settings, path: Path) -> InitOutcome:
+        """Make keys and store; `path` is the settings file. Raises `Conflict` where there are some."""
+
+    def restore(self, settings: Settings, backup: Path, *, revocations: Path | None, plan: bool) -> RestoreOutcome:
+        """Put a backup back, or with `plan` say what would be."""
+
+    def doctor(self, settings: Settings | None) -> list[DoctorCheck]:
+        """Check machine and installation; without settings only the machine."""
+
+    def scan(self, path: Path) -> ImportOutcome:
+        """Look into a file in the scanner's process; `admitted` is the scanner's word alone, and nothing is kept."""
+
+
+def installation() -> Installation:
+    """`vouchgate.wiring`."""
+    return cast(Installation, import_module("vouchgate.wiring"))

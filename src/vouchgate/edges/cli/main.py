@@ -1,0 +1,166 @@
+"""`vouchgate`: finds the command, imports only that, renders every error once.
+
+Rules
+1. `--help` shows the eight commands that a day's work needs; the rest stands under nouns, all of it under `vouchgate help all`.
+2. Exit codes: 0 done, 1 findings or denied, 2 usage, 3 error.
+3. Nothing is imported before the command is known, so that help and usage errors are immediate.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vouchgate.vocabulary.errors import VouchgateError
+
+DAILY = {
+    "wrap": "put an unmodified server behind the gateway, in observe",
+    "adopt": "see what enforcing a zone would refuse, and move it",
+    "why": "explain a decision: who, what, because of which evidence, how to fix it",
+    "revoke": "withdraw an identity, artifact, key or vouch, and all that rests on it",
+    "scan": "look into a model file without running it",
+    "run": "run a command under an identity of its own",
+    "status": "what is running, what is refused, what needs you",
+    "doctor": "check this machine, the settings and the installation",
+}
+OTHER = {
+    "up": "start everything, in the foreground",
+    "init": "make vouchgate.toml, the keys and the store",
+    "import": "take a model file in: scan, decide, vouch",
+    "backup": "write a consistent backup",
+    "restore": "put a backup back",
+}
+NOUNS = {
+    "identity": {"issue": "issue a certificate or token", "list": "who is registered, who was seen"},
+    "policy": {"check": "check a policy file", "show": "the policy in force", "apply": "put a policy file in force"},
+    "evidence": {"show": "the vouches that an endpoint rests on"},
+    "audit": {
+        "verify": "recompute the log",
+        "prove": "write a proof of one entry",
+        "show": "read the log",
+        "checkpoint": "the newest checkpoint",
+    },
+    "zones": {"list": "zones, their mode and lease"},
+    "admin": {
+        "login": "a one-time code for the console",
+        "claim": "become the first administrator",
+        "accept-clock": "go on after a jump of the clock",
+    },
+    "config": {"keys": "every key of vouchgate.toml with meaning and bounds", "check": "check vouchgate.toml"},
+}
+HELP = ("-h", "--help", "help")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line; the exit code."""
+    given = sys.argv[1:] if argv is None else argv
+    as_json = "--json" in (given[: given.index("--")] if "--" in given else given)
+    try:
+        return _run(given)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        from vouchgate.vocabulary.errors import VouchgateError
+
+        if not isinstance(error, VouchgateError):
+            raise
+        _tell(error, as_json)
+        return error.exit_code
+
+
+def _run(given: list[str]) -> int:
+    if given[:1] == ["--version"]:
+        from vouchgate import __version__
+
+        print(f"vouchgate {__version__}")
+        return 0
+    if not given or given[0] in HELP:
+        print(_all_help() if given[1:] == ["all"] else _help())
+        return 0 if given else 2
+    name, rest = given[0], given[1:]
+    if name in NOUNS:
+        if not rest or rest[0] in HELP:
+            print(_noun_help(name))
+            return 0 if rest else 2
+        if rest[0] not in NOUNS[name]:
+            raise _unknown(f"{name} {rest[0]}", [f"{name} {verb}" for verb in NOUNS[name]], f"vouchgate {name} --help")
+        return _command(f"{name} {rest[0]}", rest[1:])
+    if name not in DAILY and name not in OTHER:
+        raise _unknown(name, _meant(name), "vouchgate --help")
+    return _command(name, rest)
+
+
+def _command(name: str, rest: list[str]) -> int:
+    from vouchgate.edges.cli.arguments import Parser, common
+    from vouchgate.edges.cli.session import Session
+
+    module = import_module(
+        "vouchgate.edges.cli.commands." + {"import": "import_artifact"}.get(name, name.replace(" ", "_").replace("-", "_"))
+    )
+    parser = Parser(prog=f"vouchgate {name}", description=getattr(module, "DETAIL", module.SUMMARY))
+    module.arguments(parser)
+    common(parser)
+    options = parser.parse_args(rest)
+    code: int = module.run(Session(options), options)
+    return code
+
+
+def _unknown(word: str, known: list[str], see: str) -> VouchgateError:
+    from vouchgate.edges.cli.arguments import Usage, nearest
+
+    return Usage(f"`{word[:80]}` is not a command", remedy=nearest(word, known) or f"see `{see}`")
+
+
+def _meant(word: str) -> list[str]:
+    """Every command; a verb alone stands for its noun and verb, so `verify` finds `audit verify`."""
+    whole = [f"{noun} {verb}" for noun, verbs in NOUNS.items() for verb in verbs]
+    exact = [command for command in whole if command.split()[1] == word]
+    return exact or [*DAILY, *OTHER, *NOUNS, *whole]
+
+
+def _tell(error: VouchgateError, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        print(json.dumps({"error": error.code, "reason": error.reason, "remedy": error.remedy}))
+        return
+    from vouchgate.edges.cli.printing import Printer
+
+    printer = Printer(sys.stderr, colors=sys.stderr.isatty())
+    printer.marked("bad", error.reason)
+    printer.line(f"  {printer.paint('fix', 'note')} {error.remedy}")
+
+
+def _rows(commands: dict[str, str], prefix: str = "") -> str:
+    return "\n".join(f"  {(prefix + name).ljust(20)} {told}" for name, told in commands.items())
+
+
+def _help() -> str:
+    return (
+        "vouchgate: models, data, jobs and people pass only on fresh, signed evidence\n\n"
+        f"{_rows(DAILY)}\n\n"
+        f"  more under {', '.join(NOUNS)}\n"
+        "  start with `vouchgate init` and `vouchgate up`; everything: `vouchgate help all`; one command: `vouchgate why --help`"
+    )
+
+
+def _all_help() -> str:
+    nouns = "\n\n".join(_rows(verbs, f"{noun} ") for noun, verbs in NOUNS.items())
+    return (
+        f"daily\n{_rows(DAILY)}\n\nthe installation\n{_rows(OTHER)}\n\nby noun\n{nouns}\n\n"
+        "every command takes --json, --config FILE, --socket PATH and --help\n"
+        "exit codes: 0 done, 1 findings or denied, 2 usage, 3 error"
+    )
+
+
+def _noun_help(noun: str) -> str:
+    return f"vouchgate {noun} ...\n\n{_rows(NOUNS[noun])}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
