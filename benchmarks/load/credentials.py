@@ -1,49 +1,95 @@
-"""Credentials of the plain hop and the peers: a CA, a server certificate, a client SVID, an ES256 token. Never used by vouchgate itself."""
+"""Credentials of the plain hop and the peers, of a trust domain that exists for one run: made by the product's own identity room, so that
+every row checks certificates and tokens of the same form and size."""
 
 from __future__ import annotations
 
-import base64
-import datetime
-import ipaddress
-import json
 import ssl
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-TOKEN_SECONDS = 300
-"""The longest life that an endpoint accepts."""
+from vouchgate.identity.bundle import make_bundle, write_jwks
+from vouchgate.identity.ca import make_ca, spki_of
+from vouchgate.identity.jwtsvid import MAX_LIFE_SECONDS, issue_jwt
+from vouchgate.identity.x509svid import issue_x509
+from vouchgate.vocabulary.decisions import Grant
+from vouchgate.vocabulary.leased import LeasedMap
+from vouchgate.vocabulary.names import ResourceId, TrustDomain
+from vouchgate.vocabulary.places import Route
+from vouchgate.vocabulary.trust import key_id
+from vouchgate.vocabulary.vouches import UnixMillis
+
+TRUST_DOMAIN = "bench.local"
+ENDPOINT = f"vg://{TRUST_DOMAIN}/endpoint/digits"
+ALLOWED = f"spiffe://{TRUST_DOMAIN}/service/serving/allowed"
+DENIED = f"spiffe://{TRUST_DOMAIN}/service/serving/denied"
+HOUR_MS = 3_600_000
 
 
-class Credentials(msgspec.Struct, frozen=True, kw_only=True):
-    """Files in one directory, and the signing key of tokens."""
+class Credentials:
+    """A CA with two callers and a server, as files in one directory."""
 
-    directory: Path
-    jwt_key: ec.EllipticCurvePrivateKey
-    jwt_kid: str = "bench"
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._ca_key, self._jwt_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+        now = now_ms()
+        ca = make_ca(TRUST_DOMAIN, self._ca_key, now=now, days=1)
+        self._ca = x509.load_der_x509_certificate(ca)
+        self.bundle = write_jwks(make_bundle(TRUST_DOMAIN, x509_authorities=(ca,), jwt_spkis=(spki_of(self._jwt_key.public_key()),)))
+        (directory / "ca.pem").write_text(ssl.DER_cert_to_PEM_cert(ca))
+        self._leaf("server", f"spiffe://{TRUST_DOMAIN}/server/serving/digits", now, ["localhost"])
+        self._leaf("allowed", ALLOWED, now)
+        self._leaf("denied", DENIED, now)
 
     def file(self, name: str) -> str:
-        """Path of `ca.pem`, `server.pem`, `server.key`, `client.pem` or `client.key`."""
+        """Path of `ca.pem`, or of `server`, `allowed`, `denied` with `.pem` or `.key`."""
         return str(self.directory / name)
 
-    def context(self, *, client: bool = True) -> ssl.SSLContext:
-        """A client's TLS context, with or without the client certificate."""
-        return client_context(self.file("ca.pem"), *((self.file("client.pem"), self.file("client.key")) if client else ()))
+    def context(self, who: str = "") -> ssl.SSLContext:
+        """TLS as the caller `allowed`, `denied`, or as nobody."""
+        return client_context(self.file("ca.pem"), *((self.file(f"{who}.pem"), self.file(f"{who}.key")) if who else ()))
 
-    def token(self, subject: str, audience: str, *, seconds: int = TOKEN_SECONDS) -> str:
-        """A JWT-SVID signed with ES256 (RFC 7518, section 3.4)."""
-        now = int(time.time())
-        head = _b64(json.dumps({"alg": "ES256", "kid": self.jwt_kid, "typ": "JWT"}).encode())
-        claims = {"sub": subject, "aud": [audience], "iat": now, "exp": now + seconds, "jti": f"bench-{now}"}
-        signed = f"{head}.{_b64(json.dumps(claims).encode())}"
-        r, s = decode_dss_signature(self.jwt_key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
-        return f"{signed}.{_b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+    def token(self, subject: str = ALLOWED) -> str:
+        """A JWT-SVID of the longest life."""
+        kid = key_id(spki_of(self._jwt_key.public_key()))
+        life, jti = MAX_LIFE_SECONDS, f"bench-{time.monotonic_ns()}"
+        return issue_jwt(
+            subject, ENDPOINT, key=self._jwt_key, kid=kid, trust_domain=TRUST_DOMAIN, now=now_ms(), ttl_seconds=life, jti=jti
+        ).token
+
+    def leased_map(self, path: str, *, mode: str = "enforce", lease_ms: int = HOUR_MS) -> LeasedMap:
+        """The map under which `allowed` may infer at `path` and `denied` may not."""
+        grants = [
+            Grant(
+                id=f"grant-{kind}", decision_id="bench", principal=ALLOWED, credential_kind=kind, action="infer", resource=ENDPOINT,
+                pep="in_process", epoch=1, not_after=UnixMillis(now_ms() + HOUR_MS),
+            )
+            for kind in ("x509", "jwt")
+        ]  # fmt: skip
+        return LeasedMap(
+            trust_domain=TrustDomain(TRUST_DOMAIN), endpoint=ResourceId(ENDPOINT), epoch=1, now=now_ms(), lease_ms=lease_ms, mode=mode,  # type: ignore[arg-type]
+            bearer=True, routes=(Route(method="POST", path=path, action="infer"),), grants=tuple(grants), bundle=self.bundle,
+        )  # fmt: skip
+
+    def _leaf(self, name: str, principal: str, now: UnixMillis, dns: Sequence[str] = ()) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        spki, ca = spki_of(key.public_key()), self._ca
+        made = issue_x509(
+            spki, principal, ca=ca, ca_key=self._ca_key, trust_domain=TRUST_DOMAIN, now=now, ttl_seconds=HOUR_MS // 1000, dns=dns
+        )
+        (self.directory / f"{name}.pem").write_text(ssl.DER_cert_to_PEM_cert(made.chain[0]))
+        write_key(self.directory / f"{name}.key", key)
+
+
+def write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+    """PKCS #8, readable by its owner."""
+    path.touch(0o600)
+    path.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
 
 
 def client_context(ca: str, certificate: str = "", key: str = "") -> ssl.SSLContext:
@@ -56,42 +102,25 @@ def client_context(ca: str, certificate: str = "", key: str = "") -> ssl.SSLCont
     return context
 
 
-def make(directory: Path, *, subject: str = "spiffe://test.local/service/serving/bench") -> Credentials:
-    """Write a CA, a server and a client certificate into `directory`."""
-    ca_key = ec.generate_private_key(ec.SECP256R1())
-    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bench ca")])
-    ca = (
-        _builder(ca_name, ca_name, ca_key)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(ca_key, hashes.SHA256())
-    )
-    (directory / "ca.pem").write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-    _leaf(directory, "server", [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))], ca_name, ca_key)
-    _leaf(directory, "client", [x509.UniformResourceIdentifier(subject)], ca_name, ca_key)
-    return Credentials(directory=directory, jwt_key=ec.generate_private_key(ec.SECP256R1()))
+def now_ms() -> UnixMillis:
+    """Wall time; a benchmark is an edge."""
+    return UnixMillis(time.time_ns() // 1_000_000)
 
 
-def _leaf(directory: Path, name: str, names: list[x509.GeneralName], issuer: x509.Name, issuer_key: ec.EllipticCurvePrivateKey) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-    builder = (
-        _builder(subject, issuer, key)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(usage, critical=False)
-    )
-    (directory / f"{name}.pem").write_bytes(builder.sign(issuer_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (directory / f"{name}.key").write_bytes(private)
-    (directory / f"{name}.key").chmod(0o600)
+class Probe(msgspec.Struct, frozen=True):
+    """Statuses that a row's protection is judged by."""
 
+    allowed: int
+    denied: int
+    anonymous: int
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
-    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
-    builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(minutes=5))
-    return builder.not_valid_after(now + datetime.timedelta(days=1))
-
-
-def _b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+    def faults(self) -> list[str]:
+        """Why this does not protect; empty where it does."""
+        found = []
+        if self.allowed != 200:
+            found.append(f"the allowed caller got {self.allowed}")
+        if self.denied != 403:
+            found.append(f"a caller without a grant got {self.denied}, not 403")
+        if self.anonymous not in {401, 403, 0}:
+            found.append(f"a caller without identity got {self.anonymous}")
+        return found

@@ -32,6 +32,8 @@ MAX_UNSENT_CALLS = 10_000
 """Calls waiting to be recorded: about a second of a fast model server, 5 MB."""
 RECORD_LAG_SECONDS = 5.0
 """As for the gateway's tailer (contracts, "Gateway rules")."""
+DELIVER_SECONDS = 0.1
+"""Between deliveries, as the gateway's log is flushed; what `kill -9` of the server can lose."""
 MAX_BATCH = 500
 """Calls in one frame, about 250 kB."""
 PULL_WAIT_MS = 1_000
@@ -178,25 +180,30 @@ class FramesSource:
 
     def _deliver(self) -> None:
         connection: _Connection | None = None
-        while not self._stop.wait(0.02):
+        while not self._stop.wait(DELIVER_SECONDS):
+            while self._unsent and not self._stop.is_set():
+                connection = self._delivered(connection)
             if not self._unsent:
                 self._delivered_ns = time.monotonic_ns()
-                continue
-            batch = [self._unsent[index] for index in range(min(MAX_BATCH, len(self._unsent)))]
-            try:
-                connection = connection or _Connection(self._path)
-                lost = self.lost
-                connection.call("in_process.record", endpoint=self._endpoint, calls=to_plain(batch), lost=lost)
-                self.lost -= lost
-                for _ in batch:
-                    self._unsent.popleft()
-                self._delivered_ns = time.monotonic_ns()
-            except (OSError, VouchgateError) as error:
-                _close(connection)
-                connection = None
-                self.trouble = str(error)
-                self._stop.wait(RETRY_SECONDS)
         _close(connection)
+
+    def _delivered(self, connection: _Connection | None) -> _Connection | None:
+        """Send one batch; the connection to use next."""
+        batch = [self._unsent[index] for index in range(min(MAX_BATCH, len(self._unsent)))]
+        lost = self.lost
+        try:
+            connection = connection or _Connection(self._path)
+            connection.call("in_process.record", endpoint=self._endpoint, calls=to_plain(batch), lost=lost)
+        except (OSError, VouchgateError) as error:
+            _close(connection)
+            self.trouble = str(error)
+            self._stop.wait(RETRY_SECONDS)
+            return None
+        for _ in batch:
+            self._unsent.popleft()
+        self.lost -= lost
+        self._delivered_ns = time.monotonic_ns()
+        return connection
 
 
 class _Connection:
