@@ -127,7 +127,8 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise self._gone(error) from None
-        self.now = int(answer.getheader("vouchgate-now", "0"))
+        clock = answer.getheader("vouchgate-now", "")
+        self.now = int(clock) if clock.isascii() and clock.isdigit() else 0
         if answer.status >= 400:
             text = answer.read()
             connection.close()

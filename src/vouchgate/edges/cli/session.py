@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from vouchgate.vocabulary.settings import Settings
 
 SETTINGS_FILE = "vouchgate.toml"
-API_SOCKET = Path("control") / "api.sock"
-"""Under the data directory (docs/architecture.md)."""
 
 
 class Session:
@@ -55,10 +53,11 @@ class Session:
     def client(self) -> Client:
         """The control plane."""
         from vouchgate.edges.cli.client import Client
+        from vouchgate.vocabulary.layout import Layout
 
         if self._options.socket:
             return Client(Path(self._options.socket))
-        return Client(Path(self.settings.data_dir) / API_SOCKET)
+        return Client(Layout(Path(self.settings.data_dir)).api_socket)
 
     def json(self, answer: Any) -> bool:
         """Print the answer as JSON where that was asked for; whether it was."""

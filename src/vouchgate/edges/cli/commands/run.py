@@ -29,7 +29,7 @@ DETAIL = """run a command under an identity of its own. It finds VOUCHGATE_ID, V
 (and VOUCHGATE_TOKEN, the file of a token, with --audience) in its environment."""
 RENEW_FLOOR_SECONDS = 5.0
 """Renewals are at least this far apart, whatever the life of a certificate."""
-TOKEN_FILE = "jwt"
+JWT_FILE = "jwt"
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -76,7 +76,7 @@ class _Identity:
         self.life_seconds = (issued.not_after - self._session.client.now) / 1000
         if self._options.audience:
             token = self._issue("jwt")
-            write_private(self._folder / TOKEN_FILE, token.token)
+            write_private(self._folder / JWT_FILE, token.token)
             self.life_seconds = min(self.life_seconds, (token.not_after - self._session.client.now) / 1000)
 
     def _issue(self, form: str) -> IssuedIdentity:
@@ -94,7 +94,7 @@ class _Identity:
         """Put the paths into the environment that the command inherits."""
         told = {"ID": self.principal, "CERT": "svid.pem", "KEY": "key.pem", "BUNDLE": "bundle.pem"}
         if self._options.audience:
-            told = {**told, "TOKEN": TOKEN_FILE}
+            told = {**told, "TOKEN": JWT_FILE}
         for name, value in told.items():
             os.putenv(f"VOUCHGATE_{name}", value if name == "ID" else str(self._folder / value))
 

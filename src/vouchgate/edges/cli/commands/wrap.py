@@ -46,14 +46,14 @@ def run(session: Session, options: argparse.Namespace) -> int:
 
 
 def _name(upstream: str) -> str:
-    host = urlsplit(upstream if "://" in upstream else f"//{upstream}")
+    place = upstream.removeprefix("tcp:").removeprefix("unix:")
     try:
-        made = (
-            f"{host.hostname or host.path.rsplit('/', 1)[-1]}-{host.port}" if host.port else host.hostname or host.path.rsplit("/", 1)[-1]
-        )
+        parts = urlsplit(place if "://" in place else f"//{place}")
+        port = parts.port
     except ValueError:
-        made = ""
-    made = re.sub(r"[^a-z0-9._-]+", "-", made.lower()).strip("-._")
+        raise Usage(f"`{upstream[:80]}` is not an upstream", remedy="write http://127.0.0.1:9000 or unix:/path/to.sock") from None
+    host = parts.hostname or parts.path.rsplit("/", 1)[-1]
+    made = re.sub(r"[^a-z0-9._-]+", "-", (f"{host}-{port}" if port else host).lower()).strip("-._")
     if not made:
         raise Usage(f"no name can be made from `{upstream[:80]}`", remedy="give one with --name")
     return made[:64]
