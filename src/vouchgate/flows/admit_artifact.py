@@ -1,0 +1,268 @@
+"""An artifact is taken in: stage, scan, vouch, decide, keep.
+
+1. Stage: a private copy of the opened file, hashed while it is copied; everything after this is about that copy.
+2. Scan it in a process of its own. The scanner's digest must be the copy's.
+3. Vouch what was seen in the scanner's role: `scan` (pass, fail or inconclusive) and, where it passed, `structure`. Both are in the store,
+   and so among the facts, before anything is decided.
+4. Anything but a clean verdict ends here: recorded, refused, with the remedy of its first reason. Nothing of it is kept.
+5. Policy decides `admit` for whoever asked. A deny is recorded and nothing is kept.
+6. Keep the copy, then vouch `import` in the importer's role, resting on both scans and naming the decision.
+A copy that is not kept is dropped on every way out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from vouchgate.audit import ocsf
+from vouchgate.evidence.statement import read_vouch
+from vouchgate.flows.administer import act_entry
+from vouchgate.flows.changes import Change, VouchAdded
+from vouchgate.flows.context import Context
+from vouchgate.scanning.verdict import ScanReport, Verdict, unfinished
+from vouchgate.vocabulary.answers import Caller, ImportFinding, ImportOutcome, VouchState
+from vouchgate.vocabulary.decisions import Decision
+from vouchgate.vocabulary.digests import Digest
+from vouchgate.vocabulary.names import resource
+from vouchgate.vocabulary.records import Append
+from vouchgate.vocabulary.vouches import Method, Outcome, Subject, UnixMillis, Vouch
+from vouchgate.vocabulary.wire import to_plain
+
+VOUCH_DAYS = 90
+"""Days that a scan holds: what is known about formats grows, so each artifact is read again four times a year."""
+DAY_MS = 24 * 3600 * 1000
+MAX_OPERATORS = 1_000
+"""Names of operators in a `structure` vouch; a model that has more (functions of its own) is described by the first."""
+MAX_TEXT = 400
+_OUTCOMES: dict[str, Outcome] = {"clean": "pass", "refused": "fail", "review": "inconclusive", "incomplete": "inconclusive"}
+_SEVERITIES: dict[str, Literal["high", "medium"]] = {"refused": "high", "review": "medium", "incomplete": "medium"}
+
+
+class Copy(Protocol):
+    """A staged copy (ports/artifacts.py)."""
+
+    @property
+    def descriptor(self) -> int: ...
+    @property
+    def digest(self) -> Digest: ...
+
+
+class Artifacts(Protocol):
+    """The content store (ports/artifacts.py). Blocking; called in a thread."""
+
+    def stage(self, source: int) -> Any: ...
+    def keep(self, staged: Any) -> object: ...
+    def drop(self, staged: Any) -> None: ...
+
+
+class Scanner(Protocol):
+    """The scanner process (ports/scanner.py). Blocking; called in a thread. Never raises for what the artifact does."""
+
+    def __call__(self, fd: int, *, name: str) -> ScanReport: ...
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What one import works with."""
+
+    trust_domain: str
+    requested_by: str
+    artifacts: Artifacts
+    scan: Scanner
+    sign: Callable[[Mapping[str, Any]], Awaitable[bytes]]
+    """A vouch request of the signer to its DSSE envelope."""
+    commit: Callable[[Sequence[Vouch], Sequence[bytes]], Awaitable[None]]
+    """Vouches and their envelopes into the store and the facts, durable when it returns."""
+    decide: Callable[[str], Decision]
+    """`admit` for an artifact's name, on the facts as they are."""
+    record: Callable[[ImportOutcome, Decision | None], Awaitable[None]]
+    """The act and its decision into the log."""
+    now: Callable[[], UnixMillis]
+
+
+async def admit_artifact(desk: Desk, source: int, *, name: str, zone: str) -> ImportOutcome:
+    """Take in the file behind the descriptor `source`. Raises what staging, the signer or the store raise; then nothing is admitted."""
+    staged = await asyncio.to_thread(desk.artifacts.stage, source)
+    try:
+        return await _admit(desk, staged, name, zone)
+    finally:
+        await asyncio.to_thread(desk.artifacts.drop, staged)
+
+
+async def _admit(desk: Desk, staged: Copy, name: str, zone: str) -> ImportOutcome:
+    digest = staged.digest
+    subject = Subject(name=resource(desk.trust_domain, "artifact", digest.text), digest=digest)
+    verdict = _same_bytes(await asyncio.to_thread(desk.scan, staged.descriptor, name=name), digest, name)
+    vouches = await _vouch_scan(desk, subject, verdict)
+    if verdict.outcome != "clean":
+        outcome = _outcome(subject, verdict, zone, vouches, reason=_why(verdict), remedy=_remedy(verdict))
+        await desk.record(outcome, None)
+        return outcome
+    decision = desk.decide(subject.name)
+    if decision.effect != "allow":
+        outcome = _outcome(subject, verdict, zone, vouches, reason=decision.reason, remedy=decision.remedy, decision_id=decision.id)
+        await desk.record(outcome, decision)
+        return outcome
+    await asyncio.to_thread(desk.artifacts.keep, staged)
+    vouches += (await _vouch_import(desk, subject, verdict, name, zone, vouches, decision),)
+    outcome = _outcome(subject, verdict, zone, vouches, reason="it was read to the last byte and policy admits it", decision_id=decision.id)
+    await desk.record(outcome, decision)
+    return outcome
+
+
+def _same_bytes(report: ScanReport, digest: Digest, name: str) -> Verdict:
+    """Step 2: a report about other bytes says nothing about these."""
+    if report.verdict.outcome != "incomplete" and (report.digest.value, report.digest.size) != (digest.value, digest.size):
+        return unfinished(name, digest.size, "the scanner read other bytes than were staged", "check the disk and import it again")
+    return report.verdict
+
+
+async def _vouch_scan(desk: Desk, subject: Subject, verdict: Verdict) -> tuple[Vouch, ...]:
+    method = Method(tool="vouchgate-scanner", version=verdict.scanner_version, settings_digest=verdict.settings_digest)
+    findings = [f"{reason.rule} at {reason.where}"[:MAX_TEXT] for reason in verdict.reasons]
+    claims = {"format": verdict.format, "scanned_bytes": verdict.covered, "findings": findings}
+    requests = [_request(desk, "scanner", "scan", subject, method, claims, outcome=_OUTCOMES[verdict.outcome])]
+    if verdict.outcome == "clean":
+        requests.append(_request(desk, "scanner", "structure", subject, method, _structure(verdict)))
+    return await _take_in(desk, requests)
+
+
+def _structure(verdict: Verdict) -> dict[str, Any]:
+    claims: dict[str, Any] = {"format": verdict.format}
+    claims |= {key: verdict.facts[key] for key in ("tensors", "parameters", "opset") if key in verdict.facts}
+    operators = verdict.facts.get("operators")
+    if operators:
+        claims["operators"] = dict(list(operators.items())[:MAX_OPERATORS])
+    return claims
+
+
+async def _vouch_import(
+    desk: Desk, subject: Subject, verdict: Verdict, name: str, zone: str, rests_on: Sequence[Vouch], decision: Decision
+) -> Vouch:
+    method = Method(tool="vouchgate-import", version="1")
+    claims = {
+        "source": f"file {_plain(name)}",
+        "name": _plain(name),
+        "requested_by": desk.requested_by,
+        "zone": zone,
+        "format": verdict.format,
+        "decision_id": decision.id,
+    }
+    request = _request(desk, "importer", "import", subject, method, claims) | {"rests_on": [vouch.id for vouch in rests_on]}
+    return (await _take_in(desk, [request]))[0]
+
+
+def _request(
+    desk: Desk, role: str, predicate: str, subject: Subject, method: Method, claims: dict[str, Any], *, outcome: Outcome = "pass"
+) -> dict[str, Any]:
+    """What the signer takes for a vouch (flows/sign.py, `VouchRequest`)."""
+    now = desk.now()
+    return {
+        "role": role,
+        "predicate_type": predicate,
+        "predicate_version": 1,
+        "subjects": [to_plain(subject)],
+        "outcome": outcome,
+        "not_before": now,
+        "expires_at": now + VOUCH_DAYS * DAY_MS,
+        "tier": "verified",
+        "method": to_plain(method),
+        "claims": claims,
+    }
+
+
+async def _take_in(desk: Desk, requests: Sequence[Mapping[str, Any]]) -> tuple[Vouch, ...]:
+    envelopes = [await desk.sign(request) for request in requests]
+    vouches = tuple(read_vouch(envelope).vouch for envelope in envelopes)
+    await desk.commit(vouches, envelopes)
+    return vouches
+
+
+def _outcome(
+    subject: Subject, verdict: Verdict, zone: str, vouches: Sequence[Vouch], *, reason: str, remedy: str = "", decision_id: str = ""
+) -> ImportOutcome:
+    assert subject.digest is not None
+    return ImportOutcome(
+        admitted=any(vouch.predicate_type == "import" for vouch in vouches),
+        digest=subject.digest.text,
+        size=subject.digest.size,
+        format=verdict.format,
+        resource=subject.name,
+        zone=zone,
+        reason=reason,
+        remedy=remedy,
+        findings=tuple(
+            ImportFinding(severity=_SEVERITIES[item.weight], rule=item.rule, where=item.where, text=item.why, remedy=item.remedy)
+            for item in verdict.reasons
+        ),
+        vouches=tuple(_state(vouch) for vouch in vouches),
+        decision_id=decision_id,
+    )
+
+
+def _state(vouch: Vouch) -> VouchState:
+    return VouchState(
+        id=vouch.id,
+        predicate=vouch.predicate_type,
+        subject=vouch.subjects[0].name,
+        state={"pass": "holds", "fail": "failed", "inconclusive": "inconclusive"}[vouch.outcome],  # type: ignore[arg-type]
+        outcome=vouch.outcome,
+        tier=vouch.tier,
+        issuer_role=vouch.issuer_role,
+        issuer_key=vouch.issuer_key,
+        tool=f"{vouch.method.tool} {vouch.method.version}",
+        issued_at=vouch.issued_at,
+        expires_at=vouch.expires_at,
+        rests_on=vouch.rests_on,
+    )
+
+
+def _why(verdict: Verdict) -> str:
+    first = f"{verdict.reasons[0].where}: {verdict.reasons[0].why}" if verdict.reasons else "not every byte is accounted for"
+    return {"refused": first, "review": f"a person must look at it: {first}"}.get(verdict.outcome, f"the scan did not end: {first}")
+
+
+def _remedy(verdict: Verdict) -> str:
+    return verdict.reasons[0].remedy if verdict.reasons else "export it again with the framework's own exporter"
+
+
+def _plain(name: str) -> str:
+    """A file's name as it may be signed and shown."""
+    return "".join(character if character.isprintable() else "?" for character in name[:MAX_TEXT])
+
+
+def desk_of(context: Context, caller: Caller, *, artifacts: Artifacts, scan: Scanner) -> Desk:
+    """The control plane's own desk for one caller."""
+    who = caller.principal.principal.id
+
+    async def sign(request: Mapping[str, Any]) -> bytes:
+        answer = await context.signer.call("vouch", **request)
+        envelope: bytes = answer["envelope"]
+        return envelope
+
+    async def commit(vouches: Sequence[Vouch], envelopes: Sequence[bytes]) -> None:
+        changes: list[Change] = [VouchAdded(id=vouch.id, envelope=one) for vouch, one in zip(vouches, envelopes, strict=True)]
+        entries = [Append(entry=ocsf.vouch(vouch, now=context.clock.now()), label=vouch.id) for vouch in vouches]
+        await context.sequencer.submit(who, changes, entries)
+
+    async def record(outcome: ImportOutcome, decision: Decision | None) -> None:
+        detail = {"digest": outcome.digest, "format": outcome.format, "reason": outcome.reason, "zone": outcome.zone}
+        entries = [Append(entry=ocsf.decision(decision), label=decision.id)] if decision is not None else []
+        done = "done" if outcome.admitted else "denied"
+        entries.append(act_entry(context, caller, "import", outcome.resource, done, detail))
+        await context.sequencer.submit(who, (), entries)
+
+    return Desk(
+        trust_domain=context.trust_domain,
+        requested_by=who,
+        artifacts=artifacts,
+        scan=scan,
+        sign=sign,
+        commit=commit,
+        decide=lambda name: context.facts.decide(caller.principal, "admit", name, context.clock.now()),
+        record=record,
+        now=context.clock.now,
+    )
