@@ -41,10 +41,10 @@ from vouchgate.flows.sequence import Sequenced
 from vouchgate.identity.bundle import TrustBundle, parse_jwks
 from vouchgate.identity.verify import registered
 from vouchgate.policy import facts as world_facts
-from vouchgate.policy.catalog import schema_text
+from vouchgate.policy.catalog import load
 from vouchgate.policy.compile import CompiledPolicies, compile_policies
 from vouchgate.policy.decide import decide
-from vouchgate.policy.load import Source, load
+from vouchgate.policy.load import Source
 from vouchgate.policy.world import Evidence, Held, World
 from vouchgate.vocabulary.decisions import Decision, Mode, Risk
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound, Unavailable, Unverified
@@ -86,6 +86,7 @@ class Facts:
         self.policies: CompiledPolicies | None = None
         self.lineage = lineages.Lineage()
         self.world = World()
+        world_facts.put_system(self.world, resource(trust_domain, "system", "control"), Evidence())
         self.refused_vouches = 0
 
     # -- changing
@@ -395,7 +396,7 @@ class Facts:
 
 def compile_sources(sources: Sequence[tuple[str, str]], *, version: int) -> CompiledPolicies:
     """Policy files, validated and compiled, the base pack before them. Raises `InvalidPolicy`."""
-    return compile_policies(load([Source(name, text) for name, text in sources], schema_text()), version=version)
+    return compile_policies(load([Source(name, text) for name, text in sources]), version=version)
 
 
 def _nothing(_: Vouch) -> str:

@@ -193,6 +193,11 @@ class Publisher:
             self._points.resume()
 
     @property
+    def undecided(self) -> int:
+        """Cells that wait to be decided."""
+        return len(self._dirty)
+
+    @property
     def holding(self) -> tuple[str, ...]:
         """Why leases are not renewed; empty while they are."""
         return tuple(self._holds.values())

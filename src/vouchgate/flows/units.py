@@ -22,13 +22,8 @@ PythonCommand = Callable[..., tuple[str, ...]]
 """`ports.processes.python`."""
 
 
-def log_origin(trust_domain: str) -> str:
-    """Origin line of the log's checkpoints (C2SP tlog-checkpoint)."""
-    return f"vouchgate.log/{trust_domain}"
-
-
 def core_specs(
-    settings: Settings, layout: Layout, users: Users, python: PythonCommand, *, log_key: str, gateway: tuple[str, ...]
+    settings: Settings, layout: Layout, users: Users, python: PythonCommand, *, log_key: str, origin: str, gateway: tuple[str, ...]
 ) -> list[Spec]:
     """The processes of every installation, in starting order. `gateway` is Envoy's command line."""
 
@@ -39,15 +34,22 @@ def core_specs(
         return python(f"vouchgate.edges.processes.{name}", *arguments)
 
     control = str(users.of("control"))
-    witness = ("--dir", str(layout.witness), "--control-uid", control, "--log-key", log_key, "--origin", log_origin(settings.trust_domain))
+    witness = ("--dir", str(layout.witness), "--control-uid", control, "--log-key", log_key, "--origin", origin)
     return [
-        spec("signer", module("signer", "--dir", str(layout.signer), "--control-uid", control, "--trust-domain", settings.trust_domain)),
+        spec("signer", signer_command(settings, layout, users, python)),
         spec("witness", module("witness", *witness)),
         spec("control", module("control", "--data-dir", str(layout.data_dir))),
         spec("pdp", module("pdp", "--data-dir", str(layout.data_dir))),
         spec("gateway", gateway, files=GATEWAY_FILES, umask=0o027),
         spec("tailer", module("tailer", "--data-dir", str(layout.data_dir))),
     ]
+
+
+def signer_command(settings: Settings, layout: Layout, users: Users, python: PythonCommand, *more: str) -> tuple[str, ...]:
+    """The signer's command line; `more` for a first start that only makes keys."""
+    known = ("--dir", str(layout.signer), "--control-uid", str(users.of("control")), "--trust-domain", settings.trust_domain)
+    solo = ("--solo",) if settings.solo else ()
+    return python("vouchgate.edges.processes.signer", *known, *solo, *more)
 
 
 def server_spec(

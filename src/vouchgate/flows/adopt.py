@@ -1,0 +1,191 @@
+"""Put a server behind the gateway, and move its zone between observe and enforce.
+
+Observe decides and records and lets pass; enforce refuses. Rules
+1. Into observe: two persons (solo: one), ends by itself after `OBSERVE_DAYS`. Into enforce: one person, at once.
+2. Back to observe takes effect as fast as any push; an incident is no reason to wait.
+3. A plan names each caller that enforcing refuses, how often it was seen, and the cheapest remedy.
+4. A wrapped server's zone starts in observe; any method and path goes through; callers that prove nothing appear as weak declared ones.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from vouchgate.flows.administer import act_entry, authorise
+from vouchgate.flows.changes import Change, EndpointPut, SettingPut, ZonePut
+from vouchgate.flows.context import Context
+from vouchgate.flows.revoke import enforced
+from vouchgate.vocabulary.answers import (
+    AdoptOutcome,
+    AdoptRequest,
+    Caller,
+    WouldRefuse,
+    WrapOutcome,
+    WrapRequest,
+    ZoneState,
+)
+from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound
+from vouchgate.vocabulary.names import TrustDomain, resource
+from vouchgate.vocabulary.places import Endpoint, Route, Zone
+from vouchgate.vocabulary.vouches import UnixMillis
+
+OBSERVE_DAYS = 30
+"""Days after which observe becomes enforce by itself."""
+APPROVAL_HOURS = 24
+"""Hours within which the second person must agree."""
+LEGACY_ACTION = "call"
+"""Action of every request to a wrapped server."""
+
+
+async def adopt(context: Context, caller: Caller, request: AdoptRequest) -> AdoptOutcome:
+    """Move a zone, or say what that would do. Raises `NotFound`, `NotPermitted`."""
+    started = time.monotonic()
+    await authorise(context, caller, "explain" if request.to == "plan" else "adopt")
+    zone = context.facts.zones.get(request.zone)
+    if zone is None:
+        raise NotFound(
+            f"there is no zone `{request.zone[:64]}`", remedy=f"use one of {', '.join(sorted(context.facts.zones)) or 'none yet'}"
+        )
+    now = context.clock.now()
+    was = context.facts.mode_of(zone.name, now)
+    refused, calls = would_refuse(context, zone.name)
+    outcome = AdoptOutcome(
+        zone=zone.name, was=was, now=was, planned=True, observe_until=zone.observe_until, would_refuse=refused, calls_seen=calls
+    )
+    if request.to == "plan" or request.to == was:
+        return msgspec.structs.replace(outcome, planned=request.to == "plan")
+    if request.to == "observe" and not context.settings.solo:
+        waits = await _second_person(context, caller, zone)
+        if waits:
+            return msgspec.structs.replace(outcome, planned=False, waits_for=waits)
+    until = UnixMillis(now + OBSERVE_DAYS * 86_400_000) if request.to == "observe" else UnixMillis(0)
+    made = msgspec.structs.replace(zone, mode=request.to, observe_until=until)
+    entry = act_entry(
+        context,
+        caller,
+        "adopt",
+        resource(context.trust_domain, "zone", zone.name),
+        "done",
+        {"to": request.to, "was": was, "reason": request.reason[:500]},
+    )
+    await context.sequencer.submit(caller.principal.principal.id, [ZonePut(zone=made)], [entry])
+    return AdoptOutcome(
+        zone=zone.name,
+        was=was,
+        now=request.to,
+        planned=False,
+        observe_until=until,
+        would_refuse=refused,
+        calls_seen=calls,
+        points=await enforced(context, started),
+    )
+
+
+async def _second_person(context: Context, caller: Caller, zone: Zone) -> str:
+    """Empty once a second person agrees; else whom it waits for."""
+    who, key = caller.principal.principal.id, f"observe/{zone.name}"
+    waiting = context.facts.settings.get(key, "")
+    first, _, until = waiting.partition(" ")
+    now = context.clock.now()
+    if first and first != who and until.isdigit() and now < int(until):
+        await _set(context, caller, key, "")
+        return ""
+    if first != who or not until.isdigit() or now >= int(until):
+        await _set(context, caller, key, f"{who} {now + APPROVAL_HOURS * 3_600_000}")
+    return f"another policy approver, within {APPROVAL_HOURS} hours: `vouchgate adopt {zone.name} --observe`"
+
+
+async def _set(context: Context, caller: Caller, key: str, value: str) -> None:
+    entry = act_entry(context, caller, "adopt-request", "", "done", {"key": key, "value": value})
+    await context.sequencer.submit(caller.principal.principal.id, [SettingPut(key=key, value=value)], [entry])
+
+
+def would_refuse(context: Context, zone_name: str) -> tuple[tuple[WouldRefuse, ...], int]:
+    """(cells that were called in observe and that enforcing refuses, calls seen in the zone)."""
+    endpoints = {one.id for one in context.facts.endpoints.values() if one.zone == zone_name}
+    rows = []
+    for (who, action, name), count in context.traffic.cells.items():
+        if name in endpoints and count.would_deny:
+            rows.append(
+                WouldRefuse(
+                    principal=who,
+                    authenticated=count.authenticated,
+                    action=action,
+                    resource=name,
+                    count=count.would_deny,
+                    last_at=count.last_at,
+                    reason=count.reason,
+                    remedy=count.remedy,
+                )
+            )
+    calls = sum(count.allowed + count.denied for name, count in context.traffic.endpoints.items() if name in endpoints)
+    return tuple(sorted(rows, key=lambda row: -row.count)), calls
+
+
+def zone_states(context: Context) -> tuple[ZoneState, ...]:
+    """Every zone beside what enforcing it would change."""
+    now = context.clock.now()
+    found = []
+    for zone in sorted(context.facts.zones.values(), key=lambda one: one.name):
+        shown = msgspec.structs.replace(zone, mode=context.facts.mode_of(zone.name, now))
+        endpoints = sum(one.zone == zone.name for one in context.facts.endpoints.values())
+        found.append(ZoneState(zone=shown, endpoints=endpoints, would_deny=len(would_refuse(context, zone.name)[0])))
+    return tuple(found)
+
+
+async def wrap(context: Context, caller: Caller, request: WrapRequest) -> WrapOutcome:
+    """Put an unmodified server behind the gateway. Raises `Conflict` for a zone that enforces, `NotPermitted`."""
+    started = time.monotonic()
+    await authorise(context, caller, "wrap")
+    if not context.place.plain:
+        raise Conflict("this gateway has no plain listener", remedy="set `[gateway] plain_listen` in vouchgate.toml and start again")
+    zone_name = request.zone or f"legacy-{request.name}"
+    now = context.clock.now()
+    changes: list[Change] = []
+    zone = context.facts.zones.get(zone_name)
+    until = UnixMillis(now + OBSERVE_DAYS * 86_400_000)
+    if zone is None:
+        zone = Zone(name=zone_name, trust_domain=TrustDomain(context.trust_domain), mode="observe", observe_until=until)
+        changes.append(ZonePut(zone=zone))
+    elif context.facts.mode_of(zone_name, now) != "observe":
+        raise Conflict(
+            f"the zone `{zone_name}` enforces, and a legacy server's callers prove nothing yet",
+            remedy="wrap it into a zone of its own: leave out --zone",
+        )
+    endpoint = Endpoint(
+        id=resource(context.trust_domain, "endpoint", request.name),
+        trust_domain=TrustDomain(context.trust_domain),
+        zone=zone_name,
+        upstream=_upstream(request.upstream),
+        prefix=f"/{request.name}",
+        routes=(Route(method="*", path="/*", action=LEGACY_ACTION, streams=True),),
+        wrapped=True,
+    )
+    if endpoint.id in context.facts.endpoints and not context.facts.endpoints[endpoint.id].wrapped:
+        raise Conflict(f"there is an endpoint `{request.name}` already", remedy="choose another name")
+    if changes:
+        entry = act_entry(context, caller, "put-zone", "", "done", {"zone": zone_name, "mode": "observe"})
+        await context.sequencer.submit(caller.principal.principal.id, changes, [entry])
+    entry = act_entry(context, caller, "wrap", "", "done", {"endpoint": endpoint.id, "upstream": endpoint.upstream, "zone": zone_name})
+    await context.sequencer.submit(caller.principal.principal.id, [EndpointPut(endpoint=endpoint)], [entry])
+    return WrapOutcome(
+        endpoint=endpoint,
+        mode="observe",
+        address=f"http://{context.place.plain}{endpoint.prefix}",
+        observe_until=zone.observe_until,
+        points=await enforced(context, started),
+    )
+
+
+def _upstream(text: str) -> str:
+    """`http://host:port`, `tcp:host:port` or `unix:/path` as an endpoint has it. Raises `InvalidInput`."""
+    if text.startswith("http://"):
+        rest = text.removeprefix("http://").rstrip("/")
+        if "/" in rest or ":" not in rest:
+            raise InvalidInput(f"`{text[:160]}` is not an address", remedy="write http://127.0.0.1:9000, without a path")
+        return f"tcp:{rest}"
+    if text.startswith(("tcp:", "unix:/")):
+        return text
+    raise InvalidInput(f"`{text[:160]}` is not an upstream", remedy="write http://127.0.0.1:9000, tcp:127.0.0.1:9000 or unix:/path/to.sock")

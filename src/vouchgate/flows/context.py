@@ -1,0 +1,90 @@
+"""What every story of the control plane works with: the facts, the sequence, and the ports that wiring plugged in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from vouchgate.flows.facts import Facts
+from vouchgate.flows.publish import Publisher
+from vouchgate.flows.sequence import Sequencer
+from vouchgate.flows.traffic import Traffic
+from vouchgate.vocabulary.settings import Settings
+from vouchgate.vocabulary.vouches import UnixMillis
+
+
+class Reads(Protocol):
+    """The store, for reading (storage/contract.py)."""
+
+    def get(self, kind: str, key: str) -> bytes | None: ...
+    def scan(self, kind: str, *, index: str = "", equals: str = "", after: str = "", limit: int = 1_000) -> list[Any]: ...
+    def epoch(self) -> int: ...
+    def offset(self, source: str) -> Any: ...
+    def size(self) -> int: ...
+    def root(self) -> tuple[int, bytes]: ...
+    def entries(self, start: int, count: int) -> list[bytes]: ...
+    def find_entries(self, label: str) -> list[int]: ...
+    def tile(self, level: int, index: int, width: int) -> bytes: ...
+    def latest_checkpoint(self) -> bytes | None: ...
+    def put_checkpoint(self, note: bytes) -> None: ...
+
+
+class Remote(Protocol):
+    """Another of our processes."""
+
+    async def call(self, method: str, **params: Any) -> Any:
+        """One request. Raises the peer's typed error, or `Unavailable`."""
+
+
+class Clock(Protocol):
+    """Time, by the rules of ports/clock.py."""
+
+    trouble: str
+
+    def now(self) -> UnixMillis: ...
+    def accept(self) -> None: ...
+
+
+@dataclass
+class Place:
+    """What only the supervisor knows."""
+
+    gateway: str
+    plain: str
+    console: str
+    isolated: bool
+    own_uid: int
+
+
+@dataclass
+class Context:
+    """One control plane."""
+
+    settings: Settings
+    place: Place
+    facts: Facts
+    store: Reads
+    sequencer: Sequencer
+    publisher: Publisher
+    points: Any
+    signer: Remote
+    witness: Remote
+    supervisor: Remote
+    clock: Clock
+    traffic: Traffic
+    started_at: UnixMillis = UnixMillis(0)
+    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    sampler: Callable[[], None] | None = None
+
+    @property
+    def trust_domain(self) -> str:
+        """The tenant."""
+        return self.settings.trust_domain
+
+    def spawn(self, work: Any) -> None:
+        """Run something beside, and keep it alive until it ends."""
+        task = asyncio.ensure_future(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)

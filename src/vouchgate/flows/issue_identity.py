@@ -1,0 +1,132 @@
+"""Give out a credential for a registered identity; the key was made by whoever will use it.
+
+1. The act is decided. 2. The registration is made or changed where groups are named; otherwise it must be there. 3. A standing revocation of
+the principal or its registration blocks issuing. 4. While the clock is in trouble nothing is issued. 5. The signer builds and signs; the
+credential's id, never its secret, is recorded before it leaves.
+"""
+
+from __future__ import annotations
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from vouchgate.audit import ocsf
+from vouchgate.flows.administer import act_entry, authorise
+from vouchgate.flows.changes import CredentialIssued, RegistrationPut
+from vouchgate.flows.context import Context
+from vouchgate.vocabulary.answers import Caller, IdentityRequest, IssuedIdentity
+from vouchgate.vocabulary.errors import InvalidInput, NotFound, NotPermitted, Unavailable
+from vouchgate.vocabulary.names import PrincipalId, TrustDomain, principal
+from vouchgate.vocabulary.principals import Registration
+from vouchgate.vocabulary.records import Append
+from vouchgate.vocabulary.vouches import UnixMillis
+
+NOT_ISSUED_KINDS = frozenset({"system", "declared"})
+"""Kinds of principal that nobody can ask a credential for."""
+
+
+async def issue_identity(context: Context, caller: Caller, request: IdentityRequest) -> IssuedIdentity:
+    """Steps 1 to 5. Raises `NotPermitted`, `NotFound`, `InvalidInput`, `Unavailable`."""
+    await authorise(context, caller, "issue-identity")
+    if request.kind in NOT_ISSUED_KINDS:
+        raise InvalidInput(
+            f"nobody is given a credential of kind `{request.kind}`", remedy="use person, service, job, step, server, notebook or agent"
+        )
+    name = principal(context.trust_domain, request.kind, request.zone, request.name)
+    who = caller.principal.principal.id
+    registration = context.facts.registrations.get(name)
+    if request.groups is not None and (registration is None or registration.groups != request.groups):
+        registration = await _register(context, caller, name, request.groups, registration)
+    if registration is None:
+        raise NotFound(f"`{name}` is not registered", remedy="name its groups to register it, for example `--group callers`")
+    revocation = context.facts.revocation_of(name)
+    if revocation is not None:
+        raise NotPermitted(f"`{name}` is revoked: {revocation.reason}", remedy="another person may undo it: `vouchgate revoke --undo`")
+    if context.clock.trouble:
+        raise Unavailable(f"nothing is issued: {context.clock.trouble}", remedy="set the clock right, then `vouchgate admin accept-clock`")
+    issued = await (_x509(context, registration, request) if request.form == "x509" else _jwt(context, registration, request))
+    change = CredentialIssued(
+        id=issued.credential_id, principal=name, kind=request.form, not_after=issued.not_after, audience=request.audience
+    )
+    entries = [
+        Append(
+            entry=ocsf.authentication(
+                context.trust_domain,
+                uid=issued.credential_id,
+                principal=name,
+                credential_kind=request.form,
+                credential_id=issued.credential_id,
+                service="issue-identity",
+                ok=True,
+                reason=f"issued to {who}",
+                peer=caller.peer,
+                now=context.clock.now(),
+            ),
+            label=issued.credential_id,
+        )
+    ]
+    await context.sequencer.submit(who, [change], entries)
+    return issued
+
+
+async def _register(context: Context, caller: Caller, name: PrincipalId, groups: tuple[str, ...], old: Registration | None) -> Registration:
+    roles = sorted(group for group in groups if group.startswith("role:") and group not in caller.principal.principal.groups)
+    if roles:
+        raise NotPermitted(f"you do not hold `{roles[0]}` and cannot give it", remedy="ask somebody who holds it")
+    made = Registration(
+        principal=name,
+        trust_domain=TrustDomain(context.trust_domain),
+        selectors=old.selectors if old else (),
+        groups=groups,
+        svid_ttl_seconds=old.svid_ttl_seconds if old else 3600,
+        jwt_ttl_seconds=old.jwt_ttl_seconds if old else 300,
+        created_at=old.created_at if old else context.clock.now(),
+    )
+    entry = act_entry(context, caller, "register", "", "done", {"principal": name, "groups": list(groups)})
+    await context.sequencer.submit(caller.principal.principal.id, [RegistrationPut(registration=made)], [entry])
+    return made
+
+
+async def _x509(context: Context, registration: Registration, request: IdentityRequest) -> IssuedIdentity:
+    if not request.spki:
+        raise InvalidInput("a certificate needs a public key", remedy="send the public half of a P-256 key")
+    seconds = request.ttl_seconds or registration.svid_ttl_seconds
+    said = await context.signer.call("x509_svid", spki=request.spki, principal=registration.principal, ttl_seconds=seconds, dns=[])
+    return IssuedIdentity(
+        principal=registration.principal,
+        form="x509",
+        certificates=_pem(said["chain"]),
+        bundle=bundle_pem(context),
+        credential_id=said["thumbprint"],
+        not_after=UnixMillis(said["not_after"]),
+        groups=registration.groups,
+    )
+
+
+async def _jwt(context: Context, registration: Registration, request: IdentityRequest) -> IssuedIdentity:
+    endpoints = {one.id.rpartition("/")[2]: one.id for one in context.facts.endpoints.values()}
+    audience = endpoints.get(request.audience, request.audience)
+    if audience not in context.facts.endpoints:
+        raise NotFound(
+            f"there is no endpoint `{request.audience[:160]}`", remedy=f"use one of {', '.join(sorted(endpoints)) or 'none yet'}"
+        )
+    seconds = request.ttl_seconds or registration.jwt_ttl_seconds
+    said = await context.signer.call("jwt_svid", principal=registration.principal, audience=audience, ttl_seconds=seconds)
+    return IssuedIdentity(
+        principal=registration.principal,
+        form="jwt",
+        bundle=bundle_pem(context),
+        token=said["token"],
+        credential_id=said["jti"],
+        not_after=UnixMillis(said["expires_at"]),
+        groups=registration.groups,
+    )
+
+
+def bundle_pem(context: Context) -> str:
+    """The trust domain's CAs."""
+    return _pem(context.facts.bundle.x509_authorities) if context.facts.bundle else ""
+
+
+def _pem(chain: tuple[bytes, ...] | list[bytes]) -> str:
+    return "".join(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM).decode() for der in chain)

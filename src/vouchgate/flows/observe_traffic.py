@@ -1,0 +1,178 @@
+"""What went through the gateway: the access log's events become log entries, counters and, in observe, would-be decisions.
+
+In the tailer
+1. An event becomes an OCSF entry and a short line for people (`shape`).
+In the control plane
+2. Entries and the file's new offset are one commit; a batch whose first offset is not the stored one is refused (exactly once).
+3. The line gets the reason of the decision behind it: the PDP worker's answer, the grant's standing decision, or the gateway's own word.
+4. In observe the decision that enforcing would have made is computed beside and recorded once per cell and epoch.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from vouchgate.audit import ocsf
+from vouchgate.flows.facts import Facts
+from vouchgate.flows.sequence import Sequencer
+from vouchgate.flows.traffic import Traffic
+from vouchgate.identity.verify import declared, registered
+from vouchgate.vocabulary import wire
+from vouchgate.vocabulary.answers import DecisionLine
+from vouchgate.vocabulary.decisions import Decision
+from vouchgate.vocabulary.errors import VouchgateError
+from vouchgate.vocabulary.events import Event
+from vouchgate.vocabulary.names import principal
+from vouchgate.vocabulary.records import Append, SetOffset
+from vouchgate.vocabulary.vouches import UnixMillis
+
+SOURCE = "gateway"
+"""Name of the access log among the store's offsets."""
+REMEMBERED = 20_000
+"""Decisions at hand by id, so that a line can say why; older ones are read from the log."""
+
+_NATIVE = {
+    "anonymous": ("the request carries no identity that counts here", "present an SVID; `vouchgate identity issue` makes one"),
+    "bad-name": (
+        "the certificate does not name exactly one identity of this trust domain",
+        "present an X.509-SVID with exactly one URI name",
+    ),
+    "revoked": ("the identity or the credential was revoked", "ask a responder; another person may undo it"),
+    "jwt_authn": ("the token was not accepted", "ask for a new JWT-SVID for exactly this endpoint"),
+    "lua": ("the body does not name one model in a way that can be relied on", "send one JSON object with one string member `model`"),
+    "rbac": ("the gateway's lease had run out", "start the control plane, or see `vouchgate status`"),
+    "direct_response": ("no endpoint lists this host, method and path", "see `vouchgate status` for the listed endpoints"),
+    "ext_authz_error": ("the policy decision point did not answer", "see `vouchgate status`"),
+}
+"""How the gateway's own denials read."""
+
+
+class Shaped(wire.Noun, frozen=True, kw_only=True):
+    """One line of the access log, ready to be logged and shown."""
+
+    entry: bytes
+    line: DecisionLine
+    observed: bool = False
+    """Let through by observe."""
+    final: bool = True
+    """The request's end; a stream's start is logged, not counted."""
+
+
+def shape(event: Event, trust_domain: str) -> Shaped:
+    """Step 1."""
+    details, granted = str(event.detail.get("details", "")), event.grant_id
+    line = DecisionLine(
+        seq=0,
+        at=event.occurred_at,
+        effect="deny" if event.outcome == "denied" else "allow",
+        would_be="deny" if event.outcome == "denied" else "allow",
+        mode="enforce",
+        principal=event.principal,
+        authenticated=event.authenticated,
+        action=event.action,
+        resource=event.resource,
+        method=str(event.detail.get("method", "")),
+        path=str(event.detail.get("path", "")),
+        status=int(event.detail.get("status") or 0),
+        reason=_native(details, "reason") if event.outcome == "denied" else "",
+        remedy=_native(details, "remedy") if event.outcome == "denied" else "",
+        decision_id=event.decision_id or granted.partition(".")[0],
+        grant_id=granted,
+        request_id=event.request_id,
+        enforced_by=event.enforced_by,
+        duration_ms=event.duration_ms,
+        peer=event.peer,
+    )
+    observed = str(event.detail.get("map", "")).startswith("observe:")
+    return Shaped(entry=ocsf.request(trust_domain, event), line=line, observed=observed, final=event.phase == "end")
+
+
+def _native(details: str, part: str) -> str:
+    for mark, words in _NATIVE.items():
+        if mark in details:
+            return words[0] if part == "reason" else words[1]
+    return ""
+
+
+class Observer:
+    """Steps 2 to 4."""
+
+    def __init__(self, facts: Facts, sequencer: Sequencer, traffic: Traffic, clock: Callable[[], UnixMillis]) -> None:
+        self._facts, self._sequencer, self._traffic, self._clock = facts, sequencer, traffic, clock
+        self._decisions: OrderedDict[str, Decision] = OrderedDict()
+        self._would: OrderedDict[tuple[Any, ...], Decision] = OrderedDict()
+        self.heard_at = UnixMillis(0)
+        """When the tailer last said that it is up to date, or brought lines."""
+        self.end_lines = 0
+        """Ended requests that were taken in since the start."""
+
+    def remember(self, decision: Decision) -> None:
+        """A decision that a line may name."""
+        self._decisions[decision.id] = decision
+        if len(self._decisions) > REMEMBERED:
+            self._decisions.popitem(last=False)
+
+    def decision(self, decision_id: str) -> Decision | None:
+        """A decision that was made lately."""
+        return self._decisions.get(decision_id)
+
+    async def take(self, shaped: Sequence[Shaped], offset: SetOffset, size: Callable[[], int]) -> None:
+        """Step 2, then 3 and 4. Raises `Conflict` where the batch does not continue what was read."""
+        entries = [Append(entry=one.entry, label=one.line.request_id) for one in shaped]
+        extra: list[Append] = []
+        lines = [self._explained(one, extra) for one in shaped]
+        await self._sequencer.submit(SOURCE, (), entries + extra, steps=(offset,))
+        first = size() - len(entries) - len(extra)
+        self.heard_at = self._clock()
+        for number, (one, line) in enumerate(zip(shaped, lines, strict=True)):
+            if one.final:
+                self.end_lines += 1
+                self._traffic.add(msgspec.structs.replace(line, seq=first + number))
+
+    def _explained(self, one: Shaped, extra: list[Append]) -> DecisionLine:
+        line = one.line
+        if one.observed:
+            would = self._would_be(line)
+            if would is None:
+                return line
+            if would.id not in self._decisions:
+                self.remember(would)
+                extra.append(Append(entry=ocsf.decision(would), label=would.id))
+            return msgspec.structs.replace(
+                line, would_be=would.would_be, mode="observe", reason=would.reason, remedy=would.remedy, decision_id=would.id
+            )
+        known = self._decisions.get(line.decision_id)
+        if known is not None and (known.reason or known.remedy):
+            return msgspec.structs.replace(line, reason=known.reason, remedy=known.remedy, mode=known.mode, resource=known.resource)
+        return line
+
+    def _would_be(self, line: DecisionLine) -> Decision | None:
+        """What enforcing would have said; once per caller, act, thing and epoch."""
+        key = (line.principal, line.action, line.resource, self._facts.epoch)
+        made = self._would.get(key)
+        if made is None:
+            try:
+                made = self._decide(line)
+            except VouchgateError:
+                return None
+            self._would[key] = made
+            if len(self._would) > REMEMBERED:
+                self._would.popitem(last=False)
+        return made
+
+    def _decide(self, line: DecisionLine) -> Decision:
+        now, known = self._clock(), self._facts.registrations.get(line.principal)
+        if known is not None and line.authenticated:
+            return self._facts.decide(registered(known, now), line.action, line.resource, now)
+        return self._facts.decide(declared(declared_name(self._facts, line), f"address:{line.peer}", now), line.action, line.resource, now)
+
+
+def declared_name(facts: Facts, line: DecisionLine) -> str:
+    """A weak name for a caller that proves nothing: where it calls from."""
+    endpoint = facts.endpoints.get(line.resource)
+    host = line.peer.rpartition(":")[0].strip("[]").replace(":", "-") or "unknown"
+    return principal(facts.trust_domain, "declared", endpoint.zone if endpoint else "unknown", f"address-{host}"[:64])
