@@ -13,6 +13,7 @@ from __future__ import annotations
 import datetime
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
@@ -76,14 +77,15 @@ def load_ca(der: bytes, trust_domain: str) -> x509.Certificate:
         extensions = certificate.extensions
         basic = extensions.get_extension_for_class(x509.BasicConstraints).value
         usage = extensions.get_extension_for_class(x509.KeyUsage)
+        public = certificate.public_key()
         uris = extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.UniformResourceIdentifier)
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except (ValueError, UnsupportedAlgorithm, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         raise InvalidInput(f"the CA certificate cannot be read: {type(error).__name__}", remedy=remedy) from None
     if not basic.ca or not usage.critical or not usage.value.key_cert_sign or usage.value.digital_signature:
         raise InvalidInput("the certificate is not a signing certificate", remedy=remedy)
     if uris != [f"spiffe://{trust_domain}"]:
         raise InvalidInput(f"the CA certificate does not name `{trust_domain}` alone", remedy=remedy)
-    if not isinstance(certificate.public_key(), ec.EllipticCurvePublicKey):
+    if not isinstance(public, ec.EllipticCurvePublicKey):
         raise InvalidInput("the CA's key is not an elliptic-curve key", remedy="use a CA with a P-256 key")
     return certificate
 

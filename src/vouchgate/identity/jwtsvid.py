@@ -137,7 +137,7 @@ def _claims(claims: dict[str, Any], trust_domain: str, audience: str, now: UnixM
     late = _time_fault(claims, now / 1000)  # 6
     if late is not None:
         return late
-    bound = _confirmation(claims.get("cnf"))
+    bound = _confirmation(claims["cnf"]) if "cnf" in claims else ""
     if bound is None:
         return _no("jwt-claims", "the token's `cnf` is not one certificate thumbprint")
     return JwtFacts(PrincipalId(claims["sub"]), claims["jti"], UnixMillis(claims["exp"] * 1000), bound)
@@ -158,8 +158,6 @@ def _time_fault(claims: dict[str, Any], now: float) -> Denied | None:
 
 
 def _confirmation(cnf: Any) -> str | None:
-    if cnf is None:
-        return ""
     if not isinstance(cnf, dict) or set(cnf) != {"x5t#S256"} or not isinstance(cnf["x5t#S256"], str):
         return None
     text = cnf["x5t#S256"]

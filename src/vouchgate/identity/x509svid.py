@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import verification
@@ -143,7 +144,7 @@ def read_x509(chain: Sequence[bytes], bundle: TrustBundle, now: UnixMillis) -> X
     try:
         leaf, *others = (x509.load_der_x509_certificate(der) for der in chain)
         why = _leaf_fault(leaf, bundle.trust_domain)
-    except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         return _no("x509-malformed", "the certificate cannot be read")
     if why:
         return _no("x509-not-an-svid", why)
@@ -155,7 +156,7 @@ def read_x509(chain: Sequence[bytes], bundle: TrustBundle, now: UnixMillis) -> X
     verifier = verification.PolicyBuilder().store(store).time(instant(now)).max_chain_depth(1).build_client_verifier()
     try:
         verifier.verify(leaf, others)
-    except verification.VerificationError:
+    except (verification.VerificationError, UnsupportedAlgorithm, ValueError):
         return _no("x509-untrusted", f"no CA of `{bundle.trust_domain}` signed the certificate, or it is not valid now")
     uri = _uris(leaf)[0]
     return X509Facts(PrincipalId(uri), leaf.fingerprint(hashes.SHA256()).hex(), _millis(leaf.not_valid_after_utc))
