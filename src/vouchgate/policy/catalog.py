@@ -1,21 +1,39 @@
-"""The policy packs that come with the product, and the schema they speak.
+"""Loading what the product decides on: the packs that come with it, a person's own policies, and the schema they speak.
 
-    schema_text() -> str                          the Cedar schema of the spine
-    pack(name) -> Source                          one pack; `base` cannot be left out: `load.load` always puts it first
+    load(sources) -> PolicySet                    base pack first, then these; validated and free of hazards. Raises `InvalidPolicy`
+    pack(name) -> Source                          one pack, for example `ai_lifecycle`
     packs() -> tuple[str, ...]                    their names
+    schema_text() -> str                          the Cedar schema of the spine
 
-A pack is one file `packs/<name>.cedar`; adding one needs no other change.
+Rules
+1. The base policy is always there and comes first; no other policy may take one of its names.
+2. What Cedar's validator does not accept, and what `hazards` names, is refused with policy, file, line and fix.
+3. A pack is one file `packs/<name>.cedar`; adding one needs no other change.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 
-from vouchgate.policy.load import Source
+from vouchgate.policy.hazards import hazards
+from vouchgate.policy.load import MAX_LISTED, InvalidPolicy, PolicySet, Source, read, validate
 from vouchgate.vocabulary.errors import NotFound
 
 BASE = "base"
 _FOLDER = resources.files("vouchgate.policy") / "packs"
+
+
+def load(sources: Sequence[Source], schema: str | None = None) -> PolicySet:
+    """Read, validate and refuse hazards (rules 1 and 2). Raises `InvalidPolicy`."""
+    others = [source for source in sources if source != pack(BASE)]
+    policies = read([pack(BASE), *others], schema if schema is not None else schema_text())
+    validate(policies)
+    found = hazards(policies)
+    if found:
+        told = "; ".join(f"policy `{one.policy}` ({one.source}, line {one.line}): {one.text}" for one in found[:MAX_LISTED])
+        raise InvalidPolicy(told, remedy=found[0].fix)
+    return policies
 
 
 def packs() -> tuple[str, ...]:

@@ -78,6 +78,8 @@ class CompiledPolicy:
     reads: frozenset[str] | None
     """Context attributes it reads; None for the whole context."""
     order: int
+    by_cedar: bool = False
+    """Answered by cedarpy (rule 5)."""
 
 
 @dataclass(slots=True)
@@ -116,10 +118,18 @@ class CompiledPolicies:
         self.actions = source.actions
         self._index: dict[Uid | None, dict[Uid | None, dict[Uid | None, list[CompiledPolicy]]]] = {}
         self._cache: dict[tuple[Uid, Uid, Uid], _Cached] = {}
+        self._handle: Any = None
         for policy in policies:
             by_action = self._index.setdefault(policy.scope.principal, {})
             for action in policy.scope.actions if policy.scope.actions is not None else (None,):
                 by_action.setdefault(action, {}).setdefault(policy.scope.resource, []).append(policy)
+
+    @property
+    def cedar_handle(self) -> Any:
+        """cedarpy's own parse of the whole set, made at the first use; its policies are named `policy0`, `policy1`, ... in order."""
+        if self._handle is None:
+            self._handle = cedarpy.PolicySet.from_str(self.source.text)
+        return self._handle
 
     def in_scope(self, principal: Uid, action: Uid, resource: Uid, world: World) -> tuple[CompiledPolicy, ...]:
         """The policies whose scope matches, in the order of the set."""
@@ -207,6 +217,10 @@ def _certain(facts: Facts) -> int:
     return TRUE
 
 
+def _open(facts: Facts) -> int:
+    return TRUE | FALSE | ERROR
+
+
 def _compile_one(policy: Policy, order: int, schema: Any) -> CompiledPolicy:
     if policy.tree is None:
         return _left_to_cedar(policy, order, schema, Scope(None, None, None, None, None))
@@ -232,7 +246,7 @@ def _left_to_cedar(policy: Policy, order: int, schema: Any, scope: Scope) -> Com
             raise CedarError(str(answer.diagnostics.errors[0]))
         return bool(answer.diagnostics.reasons)
 
-    return CompiledPolicy(policy, policy.id, policy.effect == "forbid", scope, term, lambda facts: TRUE | FALSE | ERROR, None, order)
+    return CompiledPolicy(policy, policy.id, policy.effect == "forbid", scope, term, _open, None, order, by_cedar=True)
 
 
 def ask_cedar(policies: Any, request: Request, world: World, schema: Any) -> Any:

@@ -1,14 +1,15 @@
-"""Policy text -> `PolicySet`: read, bounded, validated against the schema, refused with policy, line and fix.
+"""Policy text -> `PolicySet`: read within bounds, and validated against the schema.
 
-    load(sources, schema) -> PolicySet           strict: what the product decides on. Raises `InvalidPolicy`
     read(sources, schema) -> PolicySet           reads without validating, for conformance vectors and `check`
+    problems(policy_set) -> list                 what Cedar's strict validator says
+
+What the product decides on comes from `catalog.load`, which reads, validates and refuses hazards.
 
 Rules
 1. Bounds come first: bytes, policies, bracket depth; Cedar's own parser never sees text beyond them.
 2. Every policy carries a unique `@id`; decisions, reasons and findings name it. Templates are refused.
-3. Cedar's strict validator must pass (so an optional attribute is guarded by `has`), and no finding of `hazards` with severity `error` may
-   stand: the properties that `hazards` names then hold for everything that loads.
-4. The digest is SHA-256 over the schema and the formatted policies, sources in order; white space outside comments does not change it.
+3. Cedar's strict validator must pass (so an optional attribute is guarded by `has`).
+4. The digest is SHA-256 over the schema and each policy in Cedar's JSON form, in order; layout and comments of policies do not change it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,12 @@ MAX_SOURCE_BYTES = 1024 * 1024
 """Bytes of one policy file or schema; 10,000 policies of 100 bytes."""
 MAX_POLICIES = 10_000
 """Policies of one set; beyond it a person reads none of them."""
+MAX_POLICY_BYTES = 64 * 1024
+"""Bytes of one policy; 800 names of 80 bytes in a set."""
+MAX_POLICY_OPERATORS = 256
+"""Operators of one policy: Cedar's parser recurses on chains, and one of 40,000 ends the process."""
+MAX_POLICY_COMMAS = 2_000
+"""Elements of the sets of one policy; the validator needs 40 ms for as many."""
 MAX_BRACKET_DEPTH = 64
 """Nested brackets; Cedar's typed tree stops at 100 levels."""
 MAX_LISTED = 5
@@ -50,7 +57,7 @@ class Source:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Policy:
     """One policy as read."""
 
@@ -91,7 +98,8 @@ class PolicySet:
         return next((policy for policy in self.policies if policy.id == policy_id), None)
 
 
-_TOKEN = re.compile(r'//[^\n]*|"(?:\\.|[^"\\])*"|[()\[\]{};]|[^()\[\]{};"/]+|/', re.DOTALL)
+_OPERATOR = re.compile(r"&&|\|\||::|[.+*\-@]|[<>=!]=?|\b(?:if|when|unless|has|in|is|like)\b")
+_TOKEN = re.compile(r'//[^\r\n]*|"(?:\\.|[^"\\])*"|[()\[\]{};]|[^()\[\]{};"/]+|/', re.DOTALL)
 
 
 def split(source: Source) -> list[tuple[int, str]]:
@@ -100,23 +108,33 @@ def split(source: Source) -> list[tuple[int, str]]:
     if size > MAX_SOURCE_BYTES:
         raise InvalidPolicy(f"`{source.name}` has {size} bytes, the bound is {MAX_SOURCE_BYTES}", remedy="split it into several files")
     statements: list[tuple[int, str]] = []
-    depth, start, line, first_line = 0, None, 1, 1
+    depth, start, line, first_line, operators, commas = 0, None, 1, 1, 0, 0
     for match in _TOKEN.finditer(source.text):
         part = match[0]
-        blank = part.startswith("//") or not part.strip()
-        if start is None and not blank:
+        quoted = part[0] == '"' or part.startswith("//")
+        if start is None and not part.startswith("//") and part.strip():
             lead = len(part) - len(part.lstrip())
-            start, first_line = match.start() + lead, line + part[:lead].count("\n")
+            start, first_line, operators, commas = match.start() + lead, line + part[:lead].count("\n"), 0, 0
         line += part.count("\n")
+        if not quoted:
+            operators += len(_OPERATOR.findall(part))
+            commas += part.count(",")
         if part in "([{":
             depth += 1
-            if depth > MAX_BRACKET_DEPTH:
-                raise InvalidPolicy(
-                    f"`{source.name}`, line {line}: brackets are nested deeper than {MAX_BRACKET_DEPTH}", remedy="split the condition"
-                )
         elif part in ")]}":
             depth -= 1
-        elif part == ";" and depth == 0 and start is not None:
+        if start is not None and (
+            depth > MAX_BRACKET_DEPTH
+            or operators > MAX_POLICY_OPERATORS
+            or commas > MAX_POLICY_COMMAS
+            or match.end() - start > MAX_POLICY_BYTES
+        ):
+            raise InvalidPolicy(
+                f"`{source.name}`, line {first_line}: the policy is too large (at most {MAX_POLICY_BYTES} bytes, "
+                f"{MAX_POLICY_OPERATORS} operators, {MAX_BRACKET_DEPTH} nested brackets)",
+                remedy="divide it, or compare with a set: `[...].contains(x)`",
+            )
+        if part == ";" and depth == 0 and start is not None:
             statements.append((first_line, source.text[start : match.end()]))
             start = None
     if len(statements) > MAX_POLICIES:
@@ -124,7 +142,7 @@ def split(source: Source) -> list[tuple[int, str]]:
     return statements
 
 
-def _parse_error(source: Source, error: ValueError) -> InvalidPolicy:
+def _parse_error(source: Source, error: Exception) -> InvalidPolicy:
     for line, text in split(source):
         try:
             cedarpy.PolicySet.from_str(text)
@@ -155,7 +173,7 @@ def read_source(source: Source) -> list[Policy]:
     statements = split(source)
     try:
         document = json.loads(cedarpy.policies_to_json_str(source.text))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _parse_error(source, error) from None
     if document.get("templates"):
         raise InvalidPolicy(f"`{source.name}` holds a template (`?principal` or `?resource`)", remedy="write a policy for a group instead")
@@ -192,13 +210,10 @@ def _actions(schema: Any) -> dict[Uid, frozenset[Uid]]:
     return {uid: climb(uid) for uid in parents}
 
 
-def _digest(schema_text: str, text: str) -> str:
-    try:
-        text = cedarpy.format_policies(text, 140, 2)
-    except ValueError as error:
-        raise InvalidPolicy(f"the policies cannot be formatted: {error}", remedy="remove the unusual comment or character") from None
-    canonical = f"vouchgate/policy/v1\0{schema_text.strip()}\0{text.strip()}".encode()
-    return "sha256:" + hashlib.sha256(canonical).hexdigest()
+def _digest(schema_text: str, policies: Sequence[Policy]) -> str:
+    bodies = [[policy.id, policy.json] for policy in policies]
+    canonical = json.dumps([schema_text.strip(), bodies], sort_keys=True, separators=(",", ":"))
+    return "sha256:" + hashlib.sha256(b"vouchgate/policy/v1\0" + canonical.encode()).hexdigest()
 
 
 def read(sources: Sequence[Source], schema_text: str = "") -> PolicySet:
@@ -210,13 +225,14 @@ def read(sources: Sequence[Source], schema_text: str = "") -> PolicySet:
         policies=policies,
         text=text,
         schema_text=schema_text,
-        digest=_digest(schema_text, text),
+        digest=_digest(schema_text, policies),
         actions=_actions(schema) if schema else {},
         schema=schema,
     )
 
 
-def _named(policies: Sequence[Policy]) -> None:
+def validate_names(policies: Sequence[Policy]) -> None:
+    """Rule 2. Raises `InvalidPolicy`."""
     seen: dict[str, Policy] = {}
     for policy in policies:
         if policy.id == policy.raw_id:
@@ -228,30 +244,26 @@ def _named(policies: Sequence[Policy]) -> None:
 
 def problems(policies: PolicySet) -> list[tuple[Policy | None, str]]:
     """What Cedar's strict validator says, by policy."""
-    found: list[tuple[Policy | None, str]] = []
-    for policy in policies.policies:
-        result = cedarpy.validate_policies(policy.text, policies.schema)
-        if not result.validation_passed:
-            found.extend((policy, re.sub(r"^for policy `policy0`, ", "", error.error)) for error in result.errors)
-            if not result.errors:
-                found.append((policy, "the validator does not accept it"))
-    return found
+    result = cedarpy.validate_policies(policies.text, policies.schema)
+    if result.validation_passed:
+        return []
+    by_number = {f"policy{number}": policy for number, policy in enumerate(policies.policies)}
+    found = dict.fromkeys((by_number.get(error.policy_id), _plain(error.error)) for error in result.errors)
+    return list(found) or [(None, "Cedar's validator does not accept the set")]
+
+
+def _plain(problem: str) -> str:
+    """The validator's message without positional id, and once for all actions."""
+    return re.sub(r" for Action::\"[^\"]*\"$", "", re.sub(r"^for policy `policy[0-9]+`, ", "", problem))
 
 
 def validate(policies: PolicySet) -> None:
     """Rule 2 and Cedar's own validation. Raises `InvalidPolicy`."""
-    _named(policies.policies)
+    validate_names(policies.policies)
     found = problems(policies)
     if found:
         told = "; ".join(f"{policy.where if policy else 'the set'}: {text}" for policy, text in found[:MAX_LISTED])
         raise InvalidPolicy(told, remedy=remedy_for(found[0][1]))
-
-
-def load(sources: Sequence[Source], schema_text: str) -> PolicySet:
-    """Read and validate. Raises `InvalidPolicy`."""
-    policies = read(sources, schema_text)
-    validate(policies)
-    return policies
 
 
 def remedy_for(problem: str) -> str:

@@ -1,0 +1,187 @@
+"""Explain: one decision laid out for `vouchgate why`: who, what, because of which policies and vouches, along which path, what would flip it.
+
+    explain(principal, action, resource, world, context, *, policies, now, evidence_epoch, risk, unknown, mode) -> Explanation
+
+Rules
+1. It decides again over the facts that it is given; it never tells a story about another decision.
+2. `minimal` is a sufficient set: while these facts stay and no forbid begins to hold, an allow stays.
+3. `flips`: for an allow, each single fact whose loss ends it; for a deny, the changes that would all be needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vouchgate.policy.compile import CompiledPolicies, Request, evaluate, facts_of
+from vouchgate.policy.decide import decide
+from vouchgate.policy.facts import action_uid, principal_uid, request_context, resource_uid
+from vouchgate.policy.grounds import Grounds, grounds
+from vouchgate.policy.leaves import Leaf
+from vouchgate.policy.values import Uid
+from vouchgate.policy.words import short
+from vouchgate.policy.world import World
+from vouchgate.vocabulary.decisions import Decision, Mode, Risk
+from vouchgate.vocabulary.principals import VerifiedPrincipal
+from vouchgate.vocabulary.vouches import UnixMillis
+from vouchgate.vocabulary.wire import Noun
+
+
+class BecausePolicy(Noun, frozen=True, kw_only=True):
+    """A policy that decided, or that waits for the request."""
+
+    id: str
+    effect: str
+    source: str
+    line: int
+    text: str
+
+
+class BecauseVouch(Noun, frozen=True, kw_only=True):
+    """A vouch that the answer rests on."""
+
+    id: str
+    predicate: str
+    tier: str
+    subject: str
+    not_after: UnixMillis
+
+
+class Explanation(Noun, frozen=True, kw_only=True):
+    """Everything `why` prints."""
+
+    decision: Decision
+    who: str
+    groups: tuple[str, ...]
+    what: str
+    model: str
+    """The artifact behind the endpoint; empty where none is known or the resource is not an endpoint."""
+    policies: tuple[BecausePolicy, ...]
+    vouches: tuple[BecauseVouch, ...]
+    minimal: tuple[str, ...]
+    """A sufficient set of facts, in words; empty for a deny."""
+    path: tuple[str, ...]
+    """From caller to evidence."""
+    flips: tuple[str, ...]
+
+
+def explain(
+    principal: VerifiedPrincipal,
+    action: str,
+    resource: str,
+    world: World,
+    context: Mapping[str, Any],
+    *,
+    policies: CompiledPolicies,
+    now: UnixMillis,
+    evidence_epoch: int,
+    risk: Risk = Risk(),
+    unknown: frozenset[str] = frozenset(),
+    mode: Mode = "enforce",
+) -> Explanation:
+    """Decide and lay it out. Raises as `decide` does."""
+    decision = decide(
+        principal,
+        action,
+        resource,
+        world,
+        context,
+        policies=policies,
+        now=now,
+        evidence_epoch=evidence_epoch,
+        risk=risk,
+        unknown=unknown,
+        mode=mode,
+    )
+    request = Request(
+        principal_uid(principal.principal.id), action_uid(action), resource_uid(resource), request_context(principal, risk, context)
+    )
+    facts = facts_of(policies, request, world, unknown)
+    found = grounds(policies, evaluate(policies, request, world, unknown), facts)
+    model = world.attributes.get(request.resource, {}).get("model")
+    denied = decision.would_be == "deny" and not decision.residual
+    return Explanation(
+        decision=decision,
+        who=principal.principal.id,
+        groups=tuple(sorted(uid.id for uid in world.up.get(request.principal, ()) if uid.type == "Group")),
+        what=resource,
+        model=model.id if isinstance(model, Uid) else "",
+        policies=_policies(policies, decision),
+        vouches=() if denied else _vouches(found, world),
+        minimal=() if denied else tuple(_words(leaf) for leaf in found.leaves),
+        path=_path(request, decision, model, found),
+        flips=_flips(found, decision, denied=denied),
+    )
+
+
+def _policies(policies: CompiledPolicies, decision: Decision) -> tuple[BecausePolicy, ...]:
+    chosen = (policies.source.policy(name) for name in dict.fromkeys((*decision.determining, *decision.errors)))
+    return tuple(BecausePolicy(id=one.id, effect=one.effect, source=one.source, line=one.line, text=one.text) for one in chosen if one)
+
+
+def _vouches(found: Grounds, world: World) -> tuple[BecauseVouch, ...]:
+    subjects = {leaf.subject for leaf in found.leaves if leaf.kind == "vouch" and leaf.subject is not None}
+    of: dict[str, str] = {}
+    for subject in subjects:
+        entity = world.entities.get(subject)
+        of.update({held.vouch_id: subject.id for held in (entity.evidence.held if entity and entity.evidence else ())})
+    return tuple(
+        BecauseVouch(
+            id=held.vouch_id, predicate=held.predicate, tier=held.tier, subject=of.get(held.vouch_id, ""), not_after=held.not_after
+        )
+        for held in dict.fromkeys(found.used)
+    )
+
+
+def _path(request: Request, decision: Decision, model: Any, found: Grounds) -> tuple[str, ...]:
+    steps = [request.principal.id]
+    steps += [f"group `{leaf.name}`" for leaf in found.leaves if leaf.kind == "group" and leaf.want]
+    steps += [f"policy `{name}`" for name in decision.determining]
+    steps.append(request.resource.id)
+    if isinstance(model, Uid):
+        steps.append(model.id)
+    return tuple(steps)
+
+
+def _words(leaf: Leaf) -> str:
+    """A fact that stands."""
+    match leaf.kind:
+        case "vouch":
+            return f"`{short(leaf.subject)}` {'has' if leaf.want else 'has no'} a fresh `{leaf.name}` vouch"
+        case "model":
+            return f"`{short(leaf.subject)}` is known to serve a model"
+        case "group":
+            return f"the caller is {'' if leaf.want else 'not '}in group `{leaf.name}`"
+        case "zone":
+            return f"`{short(leaf.subject)}` is {'' if leaf.want else 'not '}in zone `{leaf.name}`"
+        case "risk":
+            return f"the caller's risk is compared with {leaf.name}"
+        case "fact":
+            return f"the request's {leaf.name.replace('_', ' ')} fits"
+        case "caller":
+            return "the caller's credential was verified" if leaf.name == "authenticated" else f"the caller's {leaf.name} fits"
+    return f"`{leaf.name}` as the policy's text asks"
+
+
+def _flips(found: Grounds, decision: Decision, *, denied: bool) -> tuple[str, ...]:
+    if denied:
+        return (decision.remedy,) if decision.remedy else ()
+    return tuple(dict.fromkeys(text for text in map(_loss, found.leaves) if text))
+
+
+def _loss(leaf: Leaf) -> str:
+    """The change that would end an allow; empty where it cannot change."""
+    match leaf.kind:
+        case "vouch" if leaf.want:
+            return f"the `{leaf.name}` vouch of `{short(leaf.subject)}` lapses or is revoked"
+        case "group" if leaf.want:
+            return f"the caller leaves group `{leaf.name}`"
+        case "zone" if leaf.want:
+            return f"`{short(leaf.subject)}` leaves zone `{leaf.name}`"
+        case "risk":
+            return f"the caller's risk rises to {leaf.name}"
+        case "model":
+            return f"it is no longer known which model `{short(leaf.subject)}` serves"
+        case "fact":
+            return f"the request's {leaf.name.replace('_', ' ')} differs"
+    return ""
