@@ -30,10 +30,12 @@ from cryptography.x509.oid import NameOID
 from vouchgate.edges.envoy import ext_authz
 from vouchgate.edges.envoy.ads import AdsServer
 from vouchgate.edges.envoy.bootstrap import bootstrap, envoy_binary, flags
+from vouchgate.edges.envoy.messages import EXTENSION_TYPE, ROUTE_TYPE
 from vouchgate.edges.envoy.publisher import GatewayView
 from vouchgate.edges.envoy.settings import GatewaySettings
 from vouchgate.vocabulary.decisions import Grant
 from vouchgate.vocabulary.places import Endpoint, Route, Zone
+from vouchgate.vocabulary.vouches import Revocation
 
 TD = "test.local"
 ISSUER = f"spiffe://{TD}"
@@ -41,6 +43,23 @@ DIGITS = f"vg://{TD}/endpoint/digits"
 CHAT = f"vg://{TD}/endpoint/chat"
 LEGACY = f"vg://{TD}/endpoint/legacy"
 FAR = 4_000_000_000_000
+
+
+NO: ext_authz.Answer = (403, {"content-type": "application/problem+json", "x-vg-decision-id": "d-no"}, b'{"from":"pdp"}')
+YES: ext_authz.Answer = (200, {"x-vg-decision-id": "d-yes"}, b"")
+
+
+def revocation(kind: str, target: str, **more: object) -> Revocation:
+    values: dict = {
+        "id": "r1",
+        "trust_domain": TD,
+        "target_kind": kind,
+        "target": target,
+        "reason": "test",
+        "requested_by": "ops",
+        "made_at": 1,
+    }
+    return Revocation(**(values | more))
 
 
 def spiffe(name: str, td: str = TD) -> str:
@@ -138,11 +157,13 @@ class Upstream:
         self.path = path
         self.seen: list[dict] = []
         self.delay = 0.0
+        self.open: set[asyncio.StreamWriter] = set()
 
     async def serve(self) -> asyncio.AbstractServer:
         return await asyncio.start_unix_server(self._connection, self.path)
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open.add(writer)
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -162,6 +183,7 @@ class Upstream:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
+            self.open.discard(writer)
             writer.close()
 
     async def _body(self, reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
@@ -221,8 +243,9 @@ class Harness:
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
         self.asked: list[ext_authz.Request] = []
-        self.verdict: ext_authz.Answer = (403, {"content-type": "application/problem+json", "x-vg-decision-id": "d-no"}, b'{"from":"pdp"}')
+        self.verdict: ext_authz.Answer = NO
         self.ask_delay = 0.0
+        self.epoch = 0
         self.rejections: list[tuple[str, list, str]] = []
         self.upstreams = {name: Upstream(str(self.dir / f"{name}.up")) for name in ("digits", "chat", "legacy")}
         self.envoy: subprocess.Popen | None = None
@@ -253,6 +276,31 @@ class Harness:
 
     async def serve_ask(self) -> None:
         self.ask_server = await ext_authz.serve(self.settings.ext_authz_socket, self._decide, allowed_uids={os.getuid()})
+
+    def leasing_off(self) -> None:
+        self.leasing.cancel()
+
+    def leasing_on(self) -> None:
+        self.leasing = self.loop.create_task(self.view.run())
+
+    async def stop_ask(self) -> None:
+        self.ask_server.close()
+        Path(self.settings.ext_authz_socket).unlink()
+        ext_authz_connections = [t for t in self.ask_connections() if not t.is_closing()]
+        for transport in ext_authz_connections:
+            transport.abort()
+
+    def ask_connections(self) -> list:
+        """Transports of the PDP's open connections."""
+        import gc
+
+        return [made._transport for made in gc.get_objects() if isinstance(made, ext_authz._Connection) and made._transport]
+
+    async def forget_upstream_connections(self) -> None:
+        for upstream in self.upstreams.values():
+            for writer in list(upstream.open):
+                writer.close()
+        await asyncio.sleep(0.05)
 
     async def _decide(self, request: ext_authz.Request) -> ext_authz.Answer:
         self.asked.append(request)
@@ -309,13 +357,44 @@ class Harness:
             self.view.set_zones([self.zone, Zone(name="old", trust_domain=TD, mode="observe", observe_until=FAR)])
             svid = self.ca.issue(spiffe("gateway"), hosts=("localhost",))
             self.view.set_identity(jwks=self.ca.jwks(), bundle=self.ca.pem, svid=svid[:2])
-            self.view.set_revocations([], epoch=0)
+            self.epoch += 1
+            self.view.set_revocations([], epoch=self.epoch)
             self.view.set_endpoints(self.endpoints())
             self.view.set_grants(DIGITS, [self.grant("alice"), self.grant("bob", kind="jwt"), self.grant("carol", kind="both")])
             self.view.set_grants(CHAT, [self.grant("alice", CHAT), self.grant("bob", CHAT, kind="jwt")])
             self.view.resume()
 
         self.do(work)
+
+    def settled(self) -> None:
+        """Until everything that was fed is enforced."""
+
+        async def wait() -> None:
+            names = ["revocations", "lease", "jwt", "map/0", "map/1", "map/2"]
+            assert (await self.ads.wait_acked(EXTENSION_TYPE, names, timeout=3)) == {"gateway-1": True}
+            assert (await self.ads.wait_acked(ROUTE_TYPE, ["tls", "plain"], timeout=3)) == {"gateway-1": True}
+
+        self.do(wait())
+
+    def reset(self) -> None:
+        """The usual state again."""
+        self.asked.clear()
+        self.verdict, self.ask_delay = NO, 0.0
+        for upstream in self.upstreams.values():
+            upstream.seen.clear()
+            upstream.delay = 0.0
+        self.feed()
+        self.settled()
+
+    def revoke(self, kind: str, target: str, **more: object) -> None:
+        """Revoke, and wait until it is enforced."""
+
+        async def work() -> None:
+            self.epoch += 1
+            self.view.set_revocations([revocation(kind, target, **more)], epoch=self.epoch)
+            assert (await self.view.wait_enforced(timeout=3)) == {"gateway-1": True}
+
+        self.do(work())
 
     def start_envoy(self) -> None:
         config = self.dir / "envoy.json"
@@ -423,6 +502,11 @@ class Harness:
         """The access log after a flush."""
         time.sleep(seconds)
         return [json.loads(line) for line in Path(self.settings.access_log).read_text().splitlines()]
+
+    def end_line(self, answer: Reply) -> dict:
+        """The log line of an answer's end."""
+        wanted = answer.headers["x-request-id"]
+        return next(line for line in self.lines(0.25) if line["id"] == wanted and line["kind"] == "DownstreamEnd")
 
     def stop_envoy(self, sig: int = signal.SIGTERM) -> None:
         if self.envoy and self.envoy.poll() is None:

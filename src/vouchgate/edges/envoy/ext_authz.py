@@ -5,7 +5,8 @@ Rules
 2. The facts come from the `x-vg-` headers that Envoy sets itself (it removes a client's own first); a required one that is missing, or
    any that is there twice, makes the check 403. `-` is absent.
 3. At most `MAX_AT_ONCE` checks are decided at once; a check that is not decided within `DECIDE_SECONDS`, or whose decision fails, is 503.
-   Nothing here ever turns a failure into an allow.
+   Nothing here ever turns a failure into an allow. To Envoy any 5xx is no answer (503 `pdp-unavailable`): a refusal that is to be read by
+   the caller is a 4xx.
 
 The verdict, its words and its log entry are `decide`'s.
 """

@@ -2,9 +2,9 @@
 
 Rules
 1. Feed values, in any order and as often as you like; only what renders differently is pushed. Revocations go first and alone (ads.py).
-2. A map's TTL is min(the zone's lease, the earliest `not_after` in it, the end of observe); a grant is left out from its `not_after` on,
-   and the earliest of these times wakes the loop.
-3. Every lease/3 the lease gets a new end and the maps and revocations a heartbeat, while the loop runs, is not paused, and the node has
+2. A map's TTL is min(the zone's lease, the earliest `not_after` in it, the end of observe); the earliest of these times wakes the loop,
+   which leaves the grant out `LAPSE_MARGIN_SECONDS` before it lapses.
+3. Every lease/3 of the shortest lease, the lease gets a new end and the maps and revocations a heartbeat, while the loop runs, is not paused, and the node has
    acknowledged the newest revocations.
 4. A slot belongs to one endpoint while it lives; a freed slot is used again last. The listener changes only when slots double.
 
@@ -45,13 +45,16 @@ from vouchgate.edges.envoy.secrets import bundle_secret, svid_secret
 from vouchgate.edges.envoy.settings import BUNDLE_SECRET, MAX_SLOTS, SVID_SECRET, GatewaySettings, slot_count
 from vouchgate.edges.envoy.tokens import JWT, token_filter
 from vouchgate.vocabulary.decisions import Grant
-from vouchgate.vocabulary.errors import LimitExceeded
+from vouchgate.vocabulary.errors import Conflict, LimitExceeded
 from vouchgate.vocabulary.places import DEFAULT_LEASE_SECONDS, Endpoint, Zone
 from vouchgate.vocabulary.vouches import Revocation, UnixMillis
 from vouchgate.vocabulary.wire import Noun
 
+LAPSE_MARGIN_SECONDS = 0.2
+"""A grant is left out so long before its end (and its caller asked about), so that the map's TTL strikes nobody else."""
 MIN_TTL_SECONDS = 0.05
-"""Shortest TTL sent; what is nearer to its end is left out instead."""
+"""Shortest TTL sent."""
+IDLE_SECONDS = 60.0
 RENEWALS_PER_LEASE = 3
 """Two renewals may be lost before a lease runs out."""
 
@@ -103,6 +106,8 @@ class GatewayView:
         self._overflow: dict[str, int] = {}
         self._paused = ""
         self._wake = asyncio.Event()
+        self._due = 0.0
+        self._planned = UnixMillis(2**62)
 
     # -- what to enforce
 
@@ -139,14 +144,14 @@ class GatewayView:
             self._push_maps([endpoint_id])
 
     def set_revocations(self, revocations: Iterable[Revocation], *, epoch: int) -> None:
-        """All standing revocations as of an epoch, which never falls. Raises `LimitExceeded`."""
+        """All standing revocations as of an epoch, which never falls. Raises `LimitExceeded`, `Conflict`."""
         standing = tuple(revocations)
         if len(standing) > MAX_REVOCATIONS:
             raise LimitExceeded(
                 f"{len(standing)} revocations are over the bound of {MAX_REVOCATIONS}", remedy="drop those whose credentials have expired"
             )
         if epoch < self._epoch:
-            raise LimitExceeded(f"epoch {epoch} is older than {self._epoch}", remedy="publish from the newest state alone")
+            raise Conflict(f"epoch {epoch} is older than {self._epoch}", remedy="publish from the newest state alone")
         self._revocations, self._epoch = standing, epoch
         value = packed(extension(REVOCATIONS, revocation_map(standing, trust_domain=self._settings.trust_domain)))
         version = f"{epoch}-{_digest(value)}"
@@ -168,13 +173,17 @@ class GatewayView:
     def resume(self) -> None:
         """Renew again, at once."""
         self._paused = ""
+        self._due = 0.0
         self._wake.set()
 
     async def run(self) -> None:
         """The lease loop; ends by cancellation."""
         while True:
             if not self._paused:
-                self.renew()
+                if time.monotonic() >= self._due:
+                    self.renew()
+                else:
+                    self._leave_out_lapsing()
             self._wake.clear()
             try:
                 await asyncio.wait_for(self._wake.wait(), self._pause_length())
@@ -182,12 +191,17 @@ class GatewayView:
                 continue
 
     def renew(self) -> None:
-        """One renewal: a new end for the lease, heartbeats for revocations and maps, maps rendered again where a grant has lapsed."""
+        """One renewal: a new end for the lease, heartbeats for revocations and maps, maps rendered again where a grant lapses."""
         now = self._clock()
+        self._due = time.monotonic() + self._shortest_lease() / RENEWALS_PER_LEASE
         self._server.heartbeat(EXTENSION_TYPE, {REVOCATIONS: self._longest_lease()})
         self._push_lease()
-        self._push_maps([name for name, lapse in self._map_lapses.items() if lapse <= now and name in self._endpoints])
+        self._leave_out_lapsing()
         self._server.heartbeat(EXTENSION_TYPE, {map_name(slot): self._ttl(name, now) for name, slot in self._slots.items()})
+
+    def _leave_out_lapsing(self) -> None:
+        soon = self._clock() + 1000 * LAPSE_MARGIN_SECONDS
+        self._push_maps([name for name, lapse in self._map_lapses.items() if lapse <= soon and name in self._endpoints])
 
     # -- what came of it
 
@@ -245,11 +259,15 @@ class GatewayView:
     def _longest_lease(self) -> float:
         return float(max((self._lease_seconds(endpoint.zone) for endpoint in self._endpoints.values()), default=DEFAULT_LEASE_SECONDS))
 
+    def _shortest_lease(self) -> float:
+        return float(min((self._lease_seconds(endpoint.zone) for endpoint in self._endpoints.values()), default=DEFAULT_LEASE_SECONDS))
+
     def _pause_length(self) -> float:
-        shortest = min((self._lease_seconds(endpoint.zone) for endpoint in self._endpoints.values()), default=DEFAULT_LEASE_SECONDS)
-        now = self._clock()
-        lapse = min(self._map_lapses.values(), default=UnixMillis(now + 3_600_000))
-        return max(MIN_TTL_SECONDS, min(shortest / RENEWALS_PER_LEASE, (lapse - now) / 1000 + 0.001))
+        if self._paused:
+            return IDLE_SECONDS
+        self._planned = min(self._map_lapses.values(), default=UnixMillis(2**62))
+        until_lapse = (self._planned - self._clock()) / 1000 - LAPSE_MARGIN_SECONDS
+        return max(0.001, min(self._due - time.monotonic(), until_lapse, IDLE_SECONDS))
 
     def _push_lease(self) -> None:
         now = self._clock()
@@ -268,9 +286,9 @@ class GatewayView:
         rendered = {}
         for name in names:
             endpoint, slot = self._endpoints[name], self._slots[name]
-            grants = [grant for grant in self._grants.get(name, ()) if grant.not_after > now + 1000 * MIN_TTL_SECONDS]
+            grants = [grant for grant in self._grants.get(name, ()) if grant.not_after > now + 1000 * LAPSE_MARGIN_SECONDS]
             zone = self._zones.get(endpoint.zone)
-            observe = zone is not None and zone.mode == "observe" and zone.observe_until > now
+            observe = zone is not None and zone.mode == "observe" and zone.observe_until > now + 1000 * LAPSE_MARGIN_SECONDS
             lapses = [grant.not_after for grant in grants] + ([zone.observe_until] if observe and zone else [])
             message, overflow = allow_map(endpoint, grants, observe=observe)
             value = packed(extension(map_name(slot), message))
@@ -290,6 +308,8 @@ class GatewayView:
             self._overflow[name] = overflow
         if lapses:
             self._map_lapses[name] = min(lapses)
+            if self._map_lapses[name] < self._planned:
+                self._wake.set()
 
     def _set(self, type_url: str, messages: Mapping[str, Message], *, ttl: float | None = None) -> None:
         values = {name: packed(message) for name, message in messages.items()}

@@ -3,7 +3,7 @@
 Rules
 1. A route is host + method + exact path; a template's `{name}` is `[A-Za-z0-9._-]{1,64}`, as a regular expression over the whole path, so
    double encoding, `;`, another case, a trailing slash or dot do not match. The last route of every host is a native 404.
-2. A host that is not listed has the 404 alone.
+2. A host that is not listed has the 404 alone; an endpoint of its own host is reached under no other, nor another under that host.
 3. A route carries its endpoint, action, zone and slot as metadata: the allow-map's key and the log take them from there.
 4. A route switches on its endpoint's map filter, its token provider, and, where the body names the model, the tokenizer.
 5. The upstream sees the path without the endpoint's prefix. A request ends after `max_stream_seconds`, whatever it does.
@@ -44,10 +44,11 @@ def route_tables(endpoints: Iterable[Endpoint], slots: Mapping[str, int], *, hos
 
 def _table(name: str, endpoints: list[Endpoint], slots: Mapping[str, int], hosts: Iterable[str]) -> Message:
     table = route_pb2.RouteConfiguration(name=name, validate_clusters={"value": False})
-    for host in sorted({*hosts, *(endpoint.host for endpoint in endpoints)} - {"*"}):
+    general = set(hosts)
+    for host in sorted((general | {endpoint.host for endpoint in endpoints}) - {"*"}):
         virtual = table.virtual_hosts.add(name=host, domains=[host])
         for endpoint in endpoints:
-            if endpoint.host in {"*", host}:
+            if endpoint.host == host or (endpoint.host == "*" and host in general):
                 virtual.routes.extend(_routes(endpoint, slots[endpoint.id]))
         virtual.routes.append(_nowhere())
     table.virtual_hosts.add(name="nowhere", domains=["*"]).routes.append(_nowhere())
