@@ -54,7 +54,7 @@ async def adopt(context: Context, caller: Caller, request: AdoptRequest) -> Adop
     outcome = AdoptOutcome(
         zone=zone.name, was=was, now=was, planned=True, observe_until=zone.observe_until, would_refuse=refused, calls_seen=calls
     )
-    if request.to == "plan" or request.to == was:
+    if request.to in ("plan", was):
         return msgspec.structs.replace(outcome, planned=request.to == "plan")
     if request.to == "observe" and not context.settings.solo:
         waits = await _second_person(context, caller, zone)
@@ -74,7 +74,7 @@ async def adopt(context: Context, caller: Caller, request: AdoptRequest) -> Adop
     return AdoptOutcome(
         zone=zone.name,
         was=was,
-        now=request.to,
+        now=made.mode,
         planned=False,
         observe_until=until,
         would_refuse=refused,

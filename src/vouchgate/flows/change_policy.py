@@ -1,0 +1,85 @@
+"""Check a policy text, and make it the one in force: authored by one person, approved by another (with `solo` by the same)."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+
+from vouchgate.flows.administer import act_entry, authorise
+from vouchgate.flows.changes import SettingPut
+from vouchgate.flows.context import Context
+from vouchgate.flows.facts import compile_sources
+from vouchgate.flows.revoke import enforced
+from vouchgate.flows.start import activate
+from vouchgate.policy.check import check
+from vouchgate.policy.load import Source
+from vouchgate.vocabulary.answers import Caller, PolicyFinding, PolicyReport, PolicyVersion
+from vouchgate.vocabulary.errors import InvalidInput, Unavailable
+
+NAME = "policy.cedar"
+"""Name under which a text that was sent, not read from a file, stands in findings."""
+
+
+def current(context: Context) -> PolicyVersion:
+    """The policy in force. Raises `Unavailable` before there is one."""
+    policy = context.facts.policy
+    if policy is None:
+        raise Unavailable("no policy is loaded yet", remedy="wait until the control plane is ready")
+    text = "\n".join(f"// --- {name}\n{body}" for name, body in policy.sources)
+    return PolicyVersion(
+        version=policy.version,
+        digest=policy.digest,
+        text=text,
+        signed_by=f"{policy.author}, {policy.approver}",
+        applied_at=policy.applied_at,
+    )
+
+
+def report(context: Context, text: str) -> PolicyReport:
+    """What checking a text gave, and what it would change."""
+    findings = tuple(
+        PolicyFinding(severity=one.severity, policy=one.policy, line=one.line, text=one.text, remedy=one.fix)
+        for one in check([Source(NAME, text)])
+    )
+    if any(one.severity == "error" for one in findings):
+        return PolicyReport(ok=False, policies=0, digest="", findings=findings)
+    try:
+        compiled = compile_sources([(NAME, text)], version=0)
+    except InvalidInput as error:
+        problem = PolicyFinding(severity="error", text=error.reason, remedy=error.remedy)
+        return PolicyReport(ok=False, policies=0, digest="", findings=(*findings, problem))
+    policies = compiled.source.policies
+    old = {one.id: one.text for one in context.facts.policies.source.policies} if context.facts.policies else {}
+    new = {one.id: one.text for one in policies}
+    changes = [f"adds `{one}`" for one in new if one not in old] + [f"removes `{one}`" for one in old if one not in new]
+    changes += [f"changes `{one}`" for one in new if one in old and new[one].strip() != old[one].strip()]
+    return PolicyReport(ok=True, policies=len(policies), digest=compiled.digest, findings=findings, changes=tuple(changes))
+
+
+async def apply(context: Context, caller: Caller, text: str, reason: str) -> PolicyVersion:
+    """Propose a text; it is in force once another person has proposed exactly the same. Raises `InvalidPolicy`, `NotPermitted`."""
+    started = time.monotonic()
+    await authorise(context, caller, "policy-apply")
+    compile_sources([(NAME, text)], version=0)
+    who, digest = caller.principal.principal.id, hashlib.sha256(text.encode()).hexdigest()
+    waiting, _, author = context.facts.settings.get("policy-proposal", "").partition(" ")
+    agreed = context.settings.solo or (waiting == digest and author and author != who)
+    if not agreed:
+        entry = act_entry(context, caller, "propose-policy", "", "done", {"sha256": digest, "reason": reason[:500]})
+        await context.sequencer.submit(who, [SettingPut(key="policy-proposal", value=f"{digest} {who}")], [entry])
+        now = current(context)
+        return PolicyVersion(
+            version=now.version + 1, digest=digest, text=text, waits_for="another policy author or approver, with the same text"
+        )
+    entry = act_entry(context, caller, "apply-policy", "", "done", {"sha256": digest, "reason": reason[:500], "author": author or who})
+    await context.sequencer.submit(who, (), [entry])
+    await activate(context, [(NAME, text)], author=author or who, approver=who)
+    made = current(context)
+    return PolicyVersion(
+        version=made.version,
+        digest=made.digest,
+        text=made.text,
+        signed_by=made.signed_by,
+        applied_at=made.applied_at,
+        points=await enforced(context, started),
+    )

@@ -1,0 +1,116 @@
+"""Who administers: uids of the unix socket, one-time codes of the console, the first administrator's token.
+
+1. A uid is whoever a registration's selector `unix:uid` names; any other uid is still a caller, whom `decide` refuses.
+2. A console code is random, kept as a hash, used once, and ends after `CODE_SECONDS`.
+3. The bootstrap token is single use, ends after ten minutes, counts over the unix socket alone, and gives that uid every role.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+
+from vouchgate.flows.administer import act_entry, authorise
+from vouchgate.flows.changes import RegistrationPut, SettingPut
+from vouchgate.flows.context import Context
+from vouchgate.flows.start import owner_registration
+from vouchgate.identity.verify import peer_uid, session
+from vouchgate.vocabulary.answers import Caller, CodeIssued
+from vouchgate.vocabulary.errors import NotPermitted, Unverified
+from vouchgate.vocabulary.names import PrincipalId, principal
+from vouchgate.vocabulary.outcomes import Denied
+from vouchgate.vocabulary.principals import Principal, Registration
+from vouchgate.vocabulary.vouches import UnixMillis
+
+CODE_SECONDS = 300
+"""Life of a console code: long enough to switch windows."""
+CODE_BYTES = 16
+"""Random bytes of a code: 128 bits cannot be tried."""
+MAX_CODES = 100
+"""Codes that wait at once."""
+BOOTSTRAP = "bootstrap"
+"""Setting that holds the token's hash and end."""
+
+
+class Codes:
+    """One-time codes that wait."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, tuple[Principal, UnixMillis]] = {}
+
+    def make(self, who: Principal, now: UnixMillis) -> str:
+        """A new code."""
+        self._waiting = {key: value for key, value in self._waiting.items() if value[1] > now}
+        while len(self._waiting) >= MAX_CODES:
+            self._waiting.pop(next(iter(self._waiting)))
+        code = secrets.token_urlsafe(CODE_BYTES)
+        self._waiting[_hash(code)] = (who, UnixMillis(now + CODE_SECONDS * 1000))
+        return code
+
+    def use(self, code: str, now: UnixMillis) -> Principal:
+        """Whom it stands for. Raises `Unverified`."""
+        found = self._waiting.pop(_hash(code), None)
+        if found is None or found[1] <= now:
+            raise Unverified("the code is unknown, used or expired", remedy="ask for a new one: `vouchgate admin login`")
+        return found[0]
+
+
+def _hash(code: str) -> str:
+    return hashlib.sha256(code.encode()).hexdigest()
+
+
+def caller_of_uid(context: Context, uid: int, pid: int) -> Caller:
+    """Rule 1."""
+    selector = str(uid)
+    for registration in context.facts.registrations.values():
+        if any(one.type == "unix:uid" and one.value == selector for one in registration.selectors) and not context.facts.revocation_of(
+            registration.principal
+        ):
+            who = Principal(id=registration.principal, groups=registration.groups)
+            break
+    else:
+        who = Principal(id=principal(context.trust_domain, "person", "unknown", f"uid-{uid}"))
+    return Caller(principal=peer_uid(uid, who, context.clock.now()), how="uid", peer=f"uid:{uid} pid:{pid}")
+
+
+def caller_of_code(context: Context, codes: Codes, code: str, peer: str) -> Caller:
+    """Rule 2. Raises `Unverified`."""
+    now = context.clock.now()
+    who = codes.use(code, now)
+    until = UnixMillis(now + context.settings.console.session_minutes * 60_000)
+    made = session(who, _hash(code)[:32], until, now)
+    if isinstance(made, Denied):
+        raise Unverified(made.reason, remedy=made.remedy)
+    return Caller(principal=made, how="cookie", peer=peer)
+
+
+async def login_code(context: Context, codes: Codes, caller: Caller) -> CodeIssued:
+    """A code for the caller's own console session."""
+    await authorise(context, caller, "login")
+    if not context.place.console:
+        raise NotPermitted("there is no console", remedy="set `[console] listen` in vouchgate.toml")
+    now = context.clock.now()
+    code = codes.make(caller.principal.principal, now)
+    entry = act_entry(context, caller, "login-code", "", "done", {})
+    await context.sequencer.submit(caller.principal.principal.id, (), [entry])
+    return CodeIssued(code=code, url=f"http://{context.place.console}/#code={code}", expires_at=UnixMillis(now + CODE_SECONDS * 1000))
+
+
+async def claim(context: Context, caller: Caller, token: str) -> Registration:
+    """Rule 3. Raises `Unverified`, `NotPermitted`."""
+    kept, _, until = context.facts.settings.get(BOOTSTRAP, "").partition(" ")
+    now = context.clock.now()
+    if caller.how != "uid":
+        raise NotPermitted("the bootstrap token counts on the unix socket alone", remedy="run `vouchgate admin claim` on this machine")
+    if not kept or not until.isdigit() or now >= int(until) or not hmac.compare_digest(kept, _hash(token)):
+        entry = act_entry(context, caller, "bootstrap", "", "denied", {})
+        await context.sequencer.submit(caller.principal.principal.id, (), [entry])
+        raise Unverified("the bootstrap token is wrong, used or expired", remedy="name administrators in vouchgate.toml, and start again")
+    uid = int(caller.principal.credential_id.removeprefix("uid:"))
+    made = owner_registration(context.settings, uid, now)
+    entries = [act_entry(context, caller, "bootstrap", "", "done", {"uid": uid}), act_entry(context, caller, "use-token", "", "done", {})]
+    await context.sequencer.submit(
+        PrincipalId("bootstrap"), [SettingPut(key=BOOTSTRAP, value=""), RegistrationPut(registration=made)], entries
+    )
+    return made

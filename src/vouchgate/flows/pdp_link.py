@@ -1,0 +1,87 @@
+"""The control plane's end of the PDP worker: feed it every change in order, ask it for cells, keep its lease.
+
+1. A worker that is new (another instance) or has a gap gets the whole state; then it is fed change by change.
+2. Cells are asked only of a worker that has every change so far.
+3. While the control plane is well, the worker's lease is renewed each `RENEW_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from vouchgate.flows.context import Remote
+from vouchgate.flows.facts import Cell
+from vouchgate.flows.sequence import Sequenced
+from vouchgate.vocabulary import wire
+from vouchgate.vocabulary.decisions import Decision
+from vouchgate.vocabulary.errors import Conflict, Unavailable, VouchgateError
+
+CHUNK = 500
+"""Changes of one message, so that a message stays far below the frame bound."""
+RENEW_SECONDS = 1.0
+"""Seconds between renewals of the worker's lease; it is a third of the shortest lease at most."""
+
+
+class PdpLink:
+    """See the module's text. Feeding and asking share one lock, so a cell is never decided between two halves of a load."""
+
+    def __init__(self, remote: Remote, snapshot: Callable[[], tuple[int, list[Sequenced]]], lease_ms: int) -> None:
+        self._remote, self._snapshot, self._lease_ms = remote, snapshot, lease_ms
+        self._waiting: list[Sequenced] = []
+        self._instance = ""
+        self._epoch = 0
+        self._lock = asyncio.Lock()
+        self.trouble = ""
+
+    def tell(self, batch: Sequence[Sequenced]) -> None:
+        """Changes that are durable and applied."""
+        self._waiting += batch
+
+    async def decide_cells(self, cells: Sequence[Cell]) -> tuple[int, list[list[Decision]]]:
+        """Step 2. Raises `Unavailable`."""
+        async with self._lock:
+            await self._feed()
+            said = await self._remote.call("cells", cells=[list(cell) for cell in cells])
+        return said["epoch"], [[wire.decode(Decision, one, what="decision") for one in cell] for cell in said["cells"]]
+
+    async def run(self, healthy: Callable[[], bool]) -> None:
+        """Step 3, until cancelled."""
+        while True:
+            try:
+                async with self._lock:
+                    await self._feed()
+                    if healthy():
+                        await self._remote.call("lease", milliseconds=self._lease_ms)
+                self.trouble = ""
+            except VouchgateError as error:
+                self.trouble = error.reason
+            await asyncio.sleep(min(RENEW_SECONDS, self._lease_ms / 3000))
+
+    async def _feed(self) -> None:
+        """Step 1."""
+        said = await self._remote.call("hello")
+        if said["instance"] != self._instance or said["epoch"] != self._epoch:
+            await self._load(said["instance"])
+        # a load reads the store, which may already hold what is told only now
+        self._waiting = [one for one in self._waiting if one.epoch > self._epoch]
+        while self._waiting:
+            part = self._waiting[:CHUNK]
+            try:
+                said = await self._remote.call("apply", since=self._epoch, changes=[wire.encode(one) for one in part])
+            except Conflict as error:
+                self._instance = ""
+                raise Unavailable(f"the PDP worker lost step: {error.reason}", remedy="it is loaded again at once") from None
+            del self._waiting[: len(part)]
+            self._epoch = said["epoch"]
+
+    async def _load(self, instance: str) -> None:
+        epoch, everything = self._snapshot()
+        self._waiting.clear()
+        await self._remote.call("begin")
+        for start in range(0, len(everything), CHUNK):
+            await self._remote.call("load", changes=[wire.encode(one) for one in everything[start : start + CHUNK]])
+        said = await self._remote.call("end", epoch=epoch)
+        if said["instance"] != instance:
+            raise Unavailable("the PDP worker was restarted while it was loaded", remedy="it is loaded again at once")
+        self._instance, self._epoch = instance, said["epoch"]

@@ -1,0 +1,180 @@
+"""The control plane as one surface (edges/api/surface.py): who asks is decided first, then one flow tells the story.
+
+Nothing happens here but naming the verb and handing over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from vouchgate.flows import adopt, audit_trail, change_policy, explain, issue_identity, login, report, revoke
+from vouchgate.flows.administer import act_entry, authorise
+from vouchgate.flows.admit_artifact import admit_artifact, desk_of
+from vouchgate.flows.checkpoint import Checkpoints
+from vouchgate.flows.context import Context
+from vouchgate.vocabulary import answers
+from vouchgate.vocabulary.answers import AdministerVerb, Caller
+from vouchgate.vocabulary.errors import Conflict, Unavailable
+from vouchgate.vocabulary.principals import Registration
+
+
+class System:
+    """See the module's text."""
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        checkpoints: Checkpoints,
+        trail: audit_trail.Trail,
+        artifacts: Any,
+        scan: Any,
+        back_up: Callable[[Path], answers.BackupOutcome],
+    ) -> None:
+        self.context, self.checkpoints, self.trail = context, checkpoints, trail
+        self._artifacts, self._scan, self._back_up = artifacts, scan, back_up
+        self._codes = login.Codes()
+
+    async def _read(self, caller: Caller, verb: AdministerVerb = "read") -> None:
+        await authorise(self.context, caller, verb)
+
+    async def _did(self, caller: Caller, verb: str, detail: dict[str, Any]) -> None:
+        entry = act_entry(self.context, caller, verb, "", "done", detail)
+        await self.context.sequencer.submit(caller.principal.principal.id, (), [entry])
+
+    # Who is asking
+
+    async def identify_peer(self, uid: int, pid: int) -> Caller:
+        return login.caller_of_uid(self.context, uid, pid)
+
+    async def identify_code(self, code: str, peer: str) -> Caller:
+        return login.caller_of_code(self.context, self._codes, code, peer)
+
+    # Reading
+
+    async def ready(self) -> answers.Readiness:
+        return await report.ready(self.context, self.checkpoints)
+
+    async def metrics(self) -> tuple[answers.Metric, ...]:
+        return report.metrics(self.context, self.checkpoints)
+
+    async def status(self, caller: Caller) -> answers.Status:
+        await self._read(caller)
+        return await report.status(self.context, self.checkpoints)
+
+    async def endpoints(self, caller: Caller) -> tuple[answers.EndpointState, ...]:
+        await self._read(caller)
+        return report.endpoint_states(self.context)
+
+    async def callers(self, caller: Caller) -> tuple[answers.CallerState, ...]:
+        await self._read(caller)
+        return report.caller_states(self.context)
+
+    async def zones(self, caller: Caller) -> tuple[answers.ZoneState, ...]:
+        await self._read(caller)
+        return adopt.zone_states(self.context)
+
+    async def registrations(self, caller: Caller) -> tuple[Registration, ...]:
+        await self._read(caller)
+        return tuple(sorted(self.context.facts.registrations.values(), key=lambda one: one.principal))
+
+    async def decisions(self, caller: Caller, limit: int, before: int, where: answers.DecisionFilter) -> answers.DecisionPage:
+        await self._read(caller)
+        return report.decisions(self.context, limit, before, where)
+
+    async def subscribe_decisions(self, caller: Caller) -> AsyncIterator[answers.DecisionLine]:
+        await self._read(caller)
+        async for line in self.context.traffic.watch():
+            yield line
+
+    async def why(self, caller: Caller, principal: str, action: str, resource: str) -> answers.Explanation:
+        await self._read(caller, "explain")
+        return explain.why(self.context, principal, action, resource)
+
+    async def why_decision(self, caller: Caller, id: str) -> answers.Explanation:
+        await self._read(caller, "explain")
+        return explain.why_recorded(self.context, id)
+
+    # Acting
+
+    async def revoke(self, caller: Caller, request: answers.RevokeRequest) -> answers.RevokeOutcome:
+        return await revoke.revoke(self.context, caller, request)
+
+    async def unrevoke(self, caller: Caller, id: str, reason: str) -> answers.Approved:
+        return await revoke.unrevoke(self.context, caller, id, reason)
+
+    async def adopt(self, caller: Caller, request: answers.AdoptRequest) -> answers.AdoptOutcome:
+        return await adopt.adopt(self.context, caller, request)
+
+    async def wrap(self, caller: Caller, request: answers.WrapRequest) -> answers.WrapOutcome:
+        return await adopt.wrap(self.context, caller, request)
+
+    async def import_artifact(self, caller: Caller, request: answers.ImportRequest) -> answers.ImportOutcome:
+        await authorise(self.context, caller, "import")
+        source = os.open(request.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            desk = desk_of(self.context, caller, artifacts=self._artifacts, scan=self._scan)
+            return await admit_artifact(desk, source, name=request.name, zone=request.zone)
+        finally:
+            os.close(source)
+
+    async def issue_identity(self, caller: Caller, request: answers.IdentityRequest) -> answers.IssuedIdentity:
+        return await issue_identity.issue_identity(self.context, caller, request)
+
+    async def login_code(self, caller: Caller) -> answers.CodeIssued:
+        return await login.login_code(self.context, self._codes, caller)
+
+    async def claim_bootstrap(self, caller: Caller, token: str) -> Registration:
+        return await login.claim(self.context, caller, token)
+
+    async def accept_clock(self, caller: Caller, reason: str) -> answers.Status:
+        await authorise(self.context, caller, "accept-clock")
+        self.context.clock.accept()
+        await self.context.signer.call("accept_clock")
+        await self._did(caller, "accept-clock", {"reason": reason[:500]})
+        return await report.status(self.context, self.checkpoints)
+
+    # Audit
+
+    async def audit_entries(self, caller: Caller, start: int, count: int) -> answers.AuditPage:
+        await self._read(caller, "audit")
+        return self.trail.entries(start, count)
+
+    async def audit_checkpoint(self, caller: Caller) -> answers.AuditCheckpoint:
+        await self._read(caller, "audit")
+        return self.trail.checkpoint()
+
+    async def audit_proof(self, caller: Caller, of: str) -> answers.AuditProof:
+        await self._read(caller, "audit")
+        return await self.trail.proof(of)
+
+    async def audit_verify(self, caller: Caller, against: str) -> answers.AuditReport:
+        await self._read(caller, "audit")
+        return await self.trail.verify(against)
+
+    # Policy, backup
+
+    async def policy_current(self, caller: Caller) -> answers.PolicyVersion:
+        await self._read(caller)
+        return change_policy.current(self.context)
+
+    async def policy_check(self, caller: Caller, text: str) -> answers.PolicyReport:
+        await self._read(caller, "policy-check")
+        return await asyncio.to_thread(change_policy.report, self.context, text)
+
+    async def policy_apply(self, caller: Caller, text: str, reason: str) -> answers.PolicyVersion:
+        return await change_policy.apply(self.context, caller, text, reason)
+
+    async def backup(self, caller: Caller, path: Path) -> answers.BackupOutcome:
+        await authorise(self.context, caller, "backup")
+        if path.exists():
+            raise Conflict(f"`{path.name}` exists already", remedy="choose another name")
+        await self._did(caller, "backup", {"name": path.name})
+        try:
+            return await asyncio.to_thread(self._back_up, path)
+        except OSError as error:
+            raise Unavailable(f"the backup could not be written: {error.strerror}", remedy="free some space and try again") from None
