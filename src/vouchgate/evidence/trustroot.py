@@ -182,7 +182,7 @@ def _fault(trust_root: TrustRoot) -> str:
 
 def _delegation_fault(one: Delegation, keys: dict[str, PublicKey], latest: UnixMillis) -> str:
     key = keys.get(one.key_id)
-    if key is None or key.purpose != one.role:
+    if key is None or key.purpose != one.role or one.role == "root":
         return f"a delegation of role `{one.role[:40]}` goes to no key of that purpose"
     if one.expires_at > latest:
         return f"a delegation of role `{one.role[:40]}` outlives the TrustRoot"
