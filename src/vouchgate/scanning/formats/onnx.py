@@ -8,7 +8,7 @@ Rules
 3. No tensor lies outside the file (`external_data`, CVE-2022-25882, CVE-2024-27318, CVE-2024-5187): its path is the model's to choose.
 4. A tensor's data is exactly dims x data_type, in exactly one field.
 5. Subgraphs, functions, training graphs, sparse tensors and attributes are held to the same rules, at any depth up to the bound.
-6. No opaque types. Metadata that would act if shown is put up for review.
+6. No opaque types. Metadata that would act if shown, or that sets the runtime's options, is put up for review.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ MAX_ELEMENTS = 2**48
 """Elements of one tensor; a product beyond it cannot be data in a file."""
 MAX_FACT_TEXT = 400
 """Characters of one text among the facts."""
+RUNTIME_OPTIONS = "ort_config"
+"""Metadata key from which onnxruntime takes session options where ORT_LOAD_CONFIG_FROM_MODEL is set."""
 _IR_VERSION_TAG = 0x08
 _NEXT_TAGS = frozenset((0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42))
 _DATA_FIELDS = ("raw_data", "float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
@@ -280,19 +282,22 @@ def _length(value: Any) -> int:
 
 
 def _review(model: Message) -> tuple[Reason, ...]:
+    """Rule 6."""
+    reasons = []
+    if any(item.get("key") == RUNTIME_OPTIONS for item in model.get("metadata_props", [])):
+        why = "it sets options of onnxruntime, which are the server's to set"
+        reasons.append(_doubt("runtime-options", f"metadata `{RUNTIME_OPTIONS}`", why))
     found = first_active(dict(_texts(model)))
-    if found is None:
-        return ()
-    where, what = found
-    return (
-        Reason(
-            rule=f"{NAME}:active-metadata",
-            where=where,
-            why=f"it holds {what}: no runtime runs it, but a page, a template or a careless tool might",
-            remedy="export the model again without that text, or have a person accept it",
-            weight="review",
-        ),
-    )
+    if found is not None:
+        where, what = found
+        why = f"it holds {what}: no runtime runs it, but a page, a template or a careless tool might"
+        reasons.append(_doubt("active-metadata", where, why))
+    return tuple(reasons)
+
+
+def _doubt(rule: str, where: str, why: str) -> Reason:
+    remedy = "export the model again without it, or have a person accept it"
+    return Reason(rule=f"{NAME}:{rule}", where=where, why=why, remedy=remedy, weight="review")
 
 
 def _texts(model: Message) -> Iterator[tuple[str, str]]:

@@ -64,9 +64,8 @@ def recognise(view: memoryview) -> Claim:
     if bytes(view[257:262]) == b"ustar":
         return NOT_MINE  # a tar: its first bytes are a file's name, and `0.` of `0.pkl` would pass for two opcodes
     packer = _packer(head)
-    if packer:
-        return _compressed(view, packer)
-    return _raw(view)
+    claim = _compressed(view, packer) if packer else NOT_MINE
+    return _raw(view) if claim is NOT_MINE else claim  # `(S` is MARK, STRING and a valid zlib header at once
 
 
 def read(view: memoryview, settings: ScanSettings) -> Reading:
