@@ -40,8 +40,8 @@ def short_name(name: str) -> str:
 
 
 def short_digest(text: str) -> str:
-    """`sha256:4e4e4e4e4e4e…`"""
-    kind, colon, value = text.partition(":")
+    """`sha256:4e4e4e4e4e4e…`, and bare hexadecimal likewise."""
+    kind, colon, value = text.partition(":") if ":" in text else ("", "", text)
     return f"{kind}{colon}{value[:12]}…" if len(value) > 12 else text
 
 

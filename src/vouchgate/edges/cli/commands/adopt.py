@@ -64,5 +64,5 @@ def _show(session: Session, answer: AdoptOutcome) -> None:
         ]  # fmt: skip
         show.table(("caller", "action", "endpoint", "calls", "last", "why"), rows)
         for remedy in sorted({cell.remedy for cell in answer.would_refuse if cell.remedy}):
-            show.command("fix", remedy)
+            show.field("fix", remedy)
     show.points(answer.points, now)

@@ -44,4 +44,4 @@ def _show(session: Session, state: EndpointState) -> None:
     show.vouches(state.vouches, session.client.now)
     for missing in state.missing:
         show.field("missing", f"{missing.predicate} of {short_name(missing.subject)}: {missing.why}")
-        show.command("fix", missing.remedy)
+        show.field("fix", missing.remedy)
