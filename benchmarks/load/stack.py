@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from benchmarks.load import plain_hop
@@ -18,7 +19,8 @@ from benchmarks.load.credentials import Credentials, Probe
 from vouchgate.vocabulary.wire import encode
 
 START_SECONDS = 30.0
-DELAYS = (0, 5, 50)
+MODELS = {"0": "0", "5": "5", "50": "50", "burn": "5,burn"}
+"""Name of a model in rows -> its delay in milliseconds, as `delay_server` reads it; `burn` computes for 5 ms, the others wait."""
 INFER = "/v2/models/digits/infer"
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,6 +42,7 @@ class Stack:
         """Row family -> the allowed caller, one without a grant, and one without identity, for `probe`."""
         self.recorded: dict[str, Callable[[], int]] = {}
         """Row family -> how many allowed calls its audit record holds by now."""
+        self.renewals: list[Callable[[], None]] = []
         self._processes: list[subprocess.Popen[bytes]] = []
         self._closing: list[Callable[[], None]] = []
 
@@ -62,6 +65,16 @@ class Stack:
     def on_close(self, action: Callable[[], None]) -> None:
         """Have `action` called before the processes are ended."""
         self._closing.append(action)
+
+    def renew(self) -> None:
+        """Make short-lived credentials anew; to be called before each phase, which must end within their life."""
+        for renewal in self.renewals:
+            renewal()
+
+    @property
+    def tree_roles(self) -> list[str]:
+        """Roles of vouchgate's own processes."""
+        return [role for role in self.roles if role.startswith("vouchgate")]
 
     def probe(self, family: str) -> Probe:
         """Whether the family of rows protects at all."""
@@ -117,14 +130,14 @@ def envoy_binary() -> str:
     return found
 
 
-def start_models(stack: Stack, *, burn: bool = False) -> dict[int, str]:
-    """The delay server: for each delay a unix socket (for hops) and a TCP port (for direct calls). Returns delay -> unix path."""
-    paths = {delay: str(stack.directory / f"d{delay}.sock") for delay in DELAYS}
+def start_models(stack: Stack) -> dict[str, str]:
+    """The delay server: for each model a unix socket (for hops) and a TCP port (for direct calls). Returns model -> unix path."""
+    paths = {model: str(stack.directory / f"d{model}.sock") for model in MODELS}
     listens = []
-    for delay, path in paths.items():
-        port, how = free_port(), ",burn" if burn and delay else ""
-        listens += [f"unix:{path}={delay}{how}", f"tcp:127.0.0.1:{port}={delay}{how}"]
-        stack.targets[f"direct/{delay}"] = Target(name=f"direct/{delay}", address=("127.0.0.1", port), request=request(INFER))
+    for model, path in paths.items():
+        port = free_port()
+        listens += [f"unix:{path}={MODELS[model]}", f"tcp:127.0.0.1:{port}={MODELS[model]}"]
+        stack.targets[f"direct/{model}"] = Target(name=f"direct/{model}", address=("127.0.0.1", port), request=request(INFER))
     stack.start("model", [sys.executable, "-m", "benchmarks.load.delay_server", *listens])
     stack.wait("model", answers(stack.targets["direct/0"]))
     for path in paths.values():
@@ -132,7 +145,7 @@ def start_models(stack: Stack, *, burn: bool = False) -> dict[int, str]:
     return paths
 
 
-def start_plain_hop(stack: Stack, models: Mapping[int, str], credentials: Credentials) -> None:
+def start_plain_hop(stack: Stack, models: Mapping[str, str], credentials: Credentials) -> None:
     """The plain hop in front of the same model process."""
     plain, tls = free_port(), free_port()
     document = plain_hop.bootstrap(
@@ -148,7 +161,7 @@ def start_plain_hop(stack: Stack, models: Mapping[int, str], credentials: Creden
     stack.wait("plain hop", answers(stack.targets["plain/0"]))
 
 
-def start_peer(stack: Stack, models: Mapping[int, str], credentials: Credentials) -> None:
+def start_peer(stack: Stack, models: Mapping[str, str], credentials: Credentials) -> None:
     """The Starlette + httpx proxy in front of the same model process; rows `peer-x509/<delay>` and `peer-jwt/<delay>`."""
     port, log, leased = free_port(), stack.directory / "peer.jsonl", stack.directory / "peer-map.json"
     leased.write_bytes(encode(credentials.leased_map("/{prefix}" + INFER)))
@@ -158,13 +171,13 @@ def start_peer(stack: Stack, models: Mapping[int, str], credentials: Credentials
     )
     for delay in models:
         path = f"/d{delay}{INFER}"
-        _both_ways(stack, "peer-x509", "peer-jwt", delay, path, credentials, (port, port))
+        stack.renewals.append(partial(_both_ways, stack, "peer-x509", "peer-jwt", delay, path, credentials, (port, port)))
     stack.recorded["peer"] = _lines(log, '"allowed":true')
     stack.guards["peer"] = _guard(f"/d0{INFER}", port, credentials)
     stack.wait("peer", answers(stack.guards["peer"][0]))
 
 
-def start_asgi(stack: Stack, credentials: Credentials, *, delay: int = 5, mode: str = "enforce") -> None:
+def start_asgi(stack: Stack, credentials: Credentials, *, delay: str = "5", mode: str = "enforce") -> None:
     """The in-process point; rows `asgi-bare`, `asgi-jwt` (no TLS) and `asgi-bare+tls`, `asgi-x509`, each `/<delay>`."""
     family = "asgi" if mode == "enforce" else "asgi in observe"
     log, leased, control = (stack.directory / f"{family.replace(' ', '-')}{end}" for end in (".jsonl", "-map.json", ".sock"))
@@ -172,21 +185,21 @@ def start_asgi(stack: Stack, credentials: Credentials, *, delay: int = 5, mode: 
     stack.start(f"{family} control", [sys.executable, "-m", "benchmarks.load.map_server", str(control), str(leased), str(log)])
     stack.wait(f"{family} control", control.exists)
     bare, jwt, bare_tls, x509 = (free_port() for _ in range(4))
-    argv = [sys.executable, "-m", "benchmarks.load.asgi_model", str(stack.directory), str(control), str(delay)]
+    argv = [sys.executable, "-m", "benchmarks.load.asgi_model", str(stack.directory), str(control), delay]
     stack.start(family, [*argv, *(str(port) for port in (bare, jwt, bare_tls, x509))])
     if mode == "enforce":
         stack.targets[f"asgi-bare/{delay}"] = Target(name="asgi-bare", address=("127.0.0.1", bare), request=request(INFER))
         stack.targets[f"asgi-bare+tls/{delay}"] = Target(
             name="asgi-bare+tls", address=("127.0.0.1", bare_tls), request=request(INFER), tls=credentials.context("allowed")
         )
-        _both_ways(stack, "asgi-x509", "asgi-jwt", delay, INFER, credentials, (x509, jwt))
+        stack.renewals.append(partial(_both_ways, stack, "asgi-x509", "asgi-jwt", delay, INFER, credentials, (x509, jwt)))
     stack.guards[family] = _guard(INFER, x509, credentials)
     stack.recorded[family] = _lines(log, '"allowed":true')
     allowed = stack.guards[family][0]
     stack.wait(family, lambda: statuses(allowed)[0] == 200)
 
 
-def _both_ways(stack: Stack, x509: str, jwt: str, delay: int, path: str, credentials: Credentials, ports: tuple[int, int]) -> None:
+def _both_ways(stack: Stack, x509: str, jwt: str, delay: str, path: str, credentials: Credentials, ports: tuple[int, int]) -> None:
     """Targets for a caller by certificate and a caller by token; the one by token uses TLS where both share a port."""
     names, bearer = (f"{x509}/{delay}", f"{jwt}/{delay}"), {"authorization": f"Bearer {credentials.token()}"}
     secured = credentials.context("allowed")
