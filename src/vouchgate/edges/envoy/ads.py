@@ -21,6 +21,7 @@ What the resources mean is publisher.py's business.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import time
@@ -177,22 +178,27 @@ class AdsServer:
         return gate is not None and node.acked.get(GATE) == gate.version
 
     async def wait_acked(self, type_url: str, names: Collection[str], *, timeout: float) -> dict[str, bool]:
-        """Wait until every connected node acknowledged the current versions: node id -> whether it did in time."""
-        until = time.monotonic() + timeout
+        """Wait until every connected node acknowledged the current versions of what it subscribed to: node id -> whether it did in time."""
         keys = [(type_url, name) for name in names]
+
+        def done(node: Node) -> bool:
+            return all(node.acked.get(key) == held.version for key in keys if (held := self._held.get(key)) and node.wants(key))
+
+        return await self._wait(done, timeout)
+
+    async def wait_gate(self, *, timeout: float) -> dict[str, bool]:
+        """Wait until every connected node enforces the newest revocations: node id -> whether it did in time."""
+        return await self._wait(self.gate_acked, timeout)
+
+    async def _wait(self, done: Callable[[Node], bool], timeout: float) -> dict[str, bool]:
+        until = time.monotonic() + timeout
         while True:
-            answer = {
-                node.id: all(node.acked.get(key) == held.version for key in keys if (held := self._held.get(key)) and node.wants(key))
-                for node in self._nodes.values()
-            }
+            answer = {node.id: done(node) for node in self._nodes.values()}
             left = until - time.monotonic()
             if all(answer.values()) or left <= 0:
                 return answer
-            progress = self._progress
-            try:
-                await asyncio.wait_for(progress.wait(), left)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._progress.wait(), left)
 
     def _admits(self, peer: Peer) -> bool:
         if peer.uid in self._uids and len(self._nodes) < MAX_NODES:
@@ -259,7 +265,7 @@ class AdsServer:
         if len(names) > MAX_NAMES:
             raise ConnectionError("too many names")
         gone = {name for name in request.initial_resource_versions if (type_url, name) not in self._held}
-        for name in (asked | gone) - {"*"}:
+        for name in sorted((asked | gone) - {"*"}):
             node.sent.pop((type_url, name), None)
             node.dirty[type_url, name] = True
         node.wake.set()

@@ -207,7 +207,7 @@ class GatewayView:
 
     async def wait_enforced(self, *, timeout: float) -> dict[str, bool]:
         """Wait until every connected point acknowledged the newest revocations: node id -> whether it did in time."""
-        return await self._server.wait_acked(*_one(GATE), timeout=timeout)
+        return await self._server.wait_gate(timeout=timeout)
 
     async def wait_map(self, endpoint_id: str, *, timeout: float) -> dict[str, bool]:
         """The same for one endpoint's map."""
@@ -318,7 +318,3 @@ class GatewayView:
 
 def _digest(value: Message) -> str:
     return hashlib.sha256(value.value).hexdigest()[:16]
-
-
-def _one(key: tuple[str, str]) -> tuple[str, list[str]]:
-    return key[0], [key[1]]

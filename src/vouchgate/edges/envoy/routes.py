@@ -27,7 +27,7 @@ from vouchgate.vocabulary.places import Endpoint, Route
 ASK, MODEL_NAME, STRIP_AUTHORIZATION = "ask", "model-name", "strip-authorization"
 MAX_PATH_BYTES = 512
 """Bytes of a listed path."""
-_LITERAL = re.compile(r"[A-Za-z0-9._~!$&'()*+,:@-]*\Z")
+_LITERAL = re.compile(r"[A-Za-z0-9._~!$&'()+,:@-]*\Z")
 _PLACEHOLDER = re.compile(r"\{[a-z_]{1,32}\}\Z")
 _METHOD = re.compile(r"[A-Z]{3,16}\Z")
 _SEGMENT = "[A-Za-z0-9._-]{1,64}"

@@ -1,0 +1,206 @@
+"""The log: what a line says, that none is lost, and that a gap is seen."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import stat
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from gateway_harness import CHAT, DIGITS, YES, Harness, spiffe
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vouchgate.edges.envoy.access_log import Counters, fetch_counters, lost_lines, parse_line, read_counters
+from vouchgate.edges.envoy.log_format import FIELDS
+from vouchgate.vocabulary.errors import InvalidInput, Unavailable, VouchgateError
+from vouchgate.vocabulary.events import Event
+
+INFER = "/v2/models/digits/infer"
+
+
+def row(**more: object) -> bytes:
+    return json.dumps(dict.fromkeys(FIELDS) | {"kind": "DownstreamEnd", "start": "1.5", "action": "infer"} | more).encode()
+
+
+def event(line: bytes) -> Event:
+    return parse_line(line, source="gateway-1", inode=7, offset=9, observed_at=3)
+
+
+def test_the_dedupe_key_is_inode_and_offset():
+    made = event(row())
+    assert (made.source, made.source_epoch, made.source_seq, made.occurred_at) == ("gateway-1", 7, 9, 1500)
+
+
+@pytest.mark.parametrize(
+    ("fields", "outcome"),
+    [
+        ({"details": "via_upstream", "upstream": "/u"}, "allowed"),
+        ({"kind": "UpstreamPoolReady"}, "allowed"),
+        ({"details": "rbac_access_denied_matched_policy[anonymous]"}, "denied"),
+        ({"details": "jwt_authn_access_denied{Jwt_is_expired}"}, "denied"),
+        ({"details": "ext_authz_denied"}, "denied"),
+        ({"details": "lua_response"}, "denied"),
+        ({"details": "direct_response"}, "denied"),
+        ({"details": "ext_authz_error"}, "failed"),
+        ({"details": "http1.codec_error"}, "failed"),
+        ({"details": None}, "failed"),
+        ({"details": "upstream_reset_before_response_started{connection_failure}", "upstream": "/u"}, "allowed"),
+    ],
+)
+def test_how_it_ended(fields: dict, outcome: str):
+    assert event(row(**fields)).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("fields", "who", "credential", "known"),
+    [
+        ({"san": "a", "fingerprint": "f"}, "a", "f", True),
+        ({"sub": "b", "jti": "j"}, "b", "j", True),
+        ({"san": "a", "fingerprint": "f", "sub": "b", "jti": "j"}, "a", "f", True),
+        ({}, "", "", False),
+        ({"san": "-", "sub": "-"}, "", "", False),
+        ({"san": "a,b", "details": "rbac_access_denied_matched_policy[bad-name]"}, "a,b", "", False),
+    ],
+)
+def test_who_it_was(fields: dict, who: str, credential: str, known: bool):
+    made = event(row(**fields))
+    assert (made.principal, made.credential_id, made.authenticated) == (who, credential, known)
+
+
+def test_an_upstream_cannot_forge_a_decision():
+    made = event(row(details="via_upstream", upstream="/u", denied_decision="forged", map="grant:g1"))
+    assert (made.decision_id, made.enforced_by, made.grant_id) == ("", "gateway", "g1")
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"{}", b"[]", b"null", row()[:-5], row() + b"x", row(more=1), b"\xff" + row(), b'{"a":' * 5000, row(path="a" * 70_000)]
+)
+def test_a_line_that_is_not_ours_is_refused(line: bytes):
+    with pytest.raises(InvalidInput):
+        event(line)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_give_an_event_or_a_typed_error(line: bytes):
+    with contextlib.suppress(VouchgateError):
+        event(line)
+
+
+def test_counters_are_read_from_the_admin_s_text():
+    text = "http.tls.downstream_rq_total: 5\nhttp.tls.downstream_rq_completed: 4\nhttp.plain.downstream_rq_completed: 2\nhttp.tls.rbac.map_.denied: 3\nx\n"
+    assert read_counters(text) == Counters(requests=5, completed=6, denied_by={"map": 3})
+    assert lost_lines(read_counters(text), 4) == 2
+    assert lost_lines(read_counters(text), 9) == 0
+
+
+@pytest.mark.gateway
+def test_a_line_names_caller_credential_action_and_word(gw: Harness):
+    gw.verdict = YES
+    by_token = gw.call("POST", INFER, token=gw.ca.token(spiffe("bob"), jti="j-1"))
+    by_word = gw.call("POST", INFER, who="mallory")
+    time.sleep(0.3)
+    events = {made.request_id: made for line in Path(gw.settings.access_log).read_bytes().splitlines() if (made := event(line))}
+    made = events[by_token.headers["x-request-id"]]
+    assert (made.principal, made.credential_id, made.authenticated) == (spiffe("bob"), "j-1", True)
+    assert (made.resource, made.action, made.grant_id, made.enforced_by, made.outcome) == (
+        DIGITS,
+        "infer",
+        "g-bob-jwt",
+        "gateway",
+        "allowed",
+    )
+    assert (made.phase, made.bytes_out, made.detail["status"]) == ("end", len(by_token.body), "200")
+    assert 0 < made.duration_ms < 1000
+    assert abs(made.occurred_at - time.time() * 1000) < 5000
+    made = events[by_word.headers["x-request-id"]]
+    assert (made.decision_id, made.enforced_by, made.outcome, made.grant_id) == ("d-yes", "ext_authz", "allowed", "")
+
+
+@pytest.mark.gateway
+def test_a_streaming_request_is_logged_at_its_start_and_with_the_asked_path(gw: Harness):
+    answer = gw.call(
+        "POST", "/chat/v1/chat/completions?secret=1", who="alice", body=b'{"model":"tiny"}', headers={"content-type": "application/json"}
+    )
+    time.sleep(0.3)
+    lines = [event(line) for line in Path(gw.settings.access_log).read_bytes().splitlines()]
+    start, end = [made for made in lines if made.request_id == answer.headers["x-request-id"]]
+    assert (start.phase, start.resource, start.outcome) == ("start", CHAT, "allowed")
+    assert (end.phase, end.detail["path"], end.detail["model"]) == ("end", "/chat/v1/chat/completions", "tiny")
+
+
+@pytest.mark.gateway
+def test_no_secret_is_in_the_log(gw: Harness):
+    token = gw.ca.token(spiffe("bob"))
+    gw.call("POST", INFER + "?key=s3cret-1", token=token, headers={"cookie": "s3cret-2", "x-api-key": "s3cret-3"}, body=b"s3cret-4")
+    time.sleep(0.3)
+    text = Path(gw.settings.access_log).read_text()
+    assert token not in text
+    assert "s3cret" not in text
+
+
+@pytest.mark.gateway
+def test_a_quote_in_a_path_stays_one_line(gw: Harness):
+    gw.raw(b'GET /"},{"id":"forged"} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n')
+    assert not [line for line in gw.lines() if line["id"] == "forged"]
+
+
+@pytest.mark.gateway
+def test_lines_and_counters_agree(gw: Harness):
+    for who in ("alice", "mallory", None):
+        gw.call("POST", INFER, who=who)
+    gw.raw(b"garbage\r\n\r\n")
+    gw.call("GET", "/x", plain=True, headers={"host": "legacy.test"})
+    counters = gw.do(fetch_counters(gw.settings.admin_socket))
+    ends = [line for line in gw.lines() if line["kind"] == "DownstreamEnd"]
+    assert counters.completed == len(ends)
+    assert lost_lines(counters, len(ends)) == 0
+    assert lost_lines(counters, len(ends) - 1) == 1
+
+
+@pytest.mark.gateway
+def test_no_admin_pipe_is_told(gw: Harness):
+    with pytest.raises(Unavailable):
+        gw.do(fetch_counters(str(gw.dir / "none.sock")))
+
+
+@pytest.mark.gateway
+def test_admin_is_private_and_reads_only(gw: Harness):
+    assert stat.S_IMODE(Path(gw.settings.admin_socket).stat().st_mode) == 0o600
+    assert "200 OK" in gw.admin("/ready")
+    for path in ("/quitquitquit", "/logging?level=trace", "/runtime_modify?x=1", "/drain_listeners", "/"):
+        assert "403 Forbidden" in gw.admin(path), path
+    assert "PRIVATE KEY" not in gw.admin("/config_dump")
+
+
+@pytest.mark.gateway
+def test_a_killed_gateway_has_written_what_is_older_than_the_flush(own: Callable[..., Harness]):
+    gw = own()
+    done: list[str] = []
+    stop = threading.Event()
+
+    def caller() -> None:
+        connection = gw.connect("alice")
+        while not stop.is_set():
+            try:
+                answer = gw.call("POST", INFER, on=connection)
+            except OSError:
+                return
+            done.append(answer.headers["x-request-id"])
+
+    thread = threading.Thread(target=caller)
+    thread.start()
+    time.sleep(1)
+    stop.set()
+    thread.join()
+    time.sleep(0.15)
+    gw.envoy.send_signal(signal.SIGKILL)
+    gw.envoy.wait()
+    logged = {json.loads(line)["id"] for line in Path(gw.settings.access_log).read_text().splitlines()}
+    assert len(done) > 50
+    assert set(done) <= logged
