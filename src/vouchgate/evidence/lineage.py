@@ -67,9 +67,11 @@ class Lineage:
         self._by_key: dict[str, list[str]] = {}
         self._revocations: dict[str, Revocation] = {}
         self._withdrawn: set[str] = set()
-        self._falls: dict[str, set[str]] = {}
-        """Vouch id -> standing revocations under which it falls; no entry for none."""
-        self._tainted: dict[str, set[str]] = {}
+        self._content: dict[str, tuple[str, ...]] = {}
+        """Vouch id -> digest texts of its subjects."""
+        self._falls: dict[str, frozenset[str]] = {}
+        """Vouch id -> standing revocations under which it falls; no entry for none. The sets are shared between vouches."""
+        self._tainted: dict[str, frozenset[str]] = {}
         """Digest text -> standing revocations that name or reach it."""
 
     @property
@@ -113,9 +115,9 @@ class Lineage:
         self._withdrawn.add(revocation_id)
         for marks in (self._falls, self._tainted):
             for node in [node for node, reasons in marks.items() if revocation_id in reasons]:
-                marks[node].discard(revocation_id)
-                if not marks[node]:
-                    del marks[node]
+                remaining = marks.pop(node) - {revocation_id}
+                if remaining:
+                    marks[node] = remaining
         return affected
 
     def affected(self, revocation: Revocation) -> Affected:
@@ -131,7 +133,7 @@ class Lineage:
 
     def fallen(self) -> Mapping[str, frozenset[str]]:
         """Every fallen vouch with the revocations it falls under."""
-        return {identity: frozenset(reasons) for identity, reasons in self._falls.items()}
+        return MappingProxyType(self._falls)
 
     def tainted(self, digest: str) -> str:
         """Id of a standing revocation that reaches this content, or nothing."""
@@ -156,12 +158,10 @@ class Lineage:
     def copy(self) -> Lineage:
         """An independent lineage with the same content."""
         other = Lineage()
-        for name in ("_vouches", "_index_of", "_revocations"):
+        for name in ("_vouches", "_index_of", "_revocations", "_content", "_falls", "_tainted"):
             setattr(other, name, dict(getattr(self, name)))
         for name in ("_resting", "_about", "_from", "_named", "_by_key"):
             setattr(other, name, {key: list(value) for key, value in getattr(self, name).items()})
-        for name in ("_falls", "_tainted"):
-            setattr(other, name, {key: set(value) for key, value in getattr(self, name).items()})
         other._withdrawn = set(self._withdrawn)
         return other
 
@@ -173,6 +173,7 @@ class Lineage:
     def _link(self, vouch: Vouch, log_index: int) -> None:
         self._vouches[vouch.id] = vouch
         self._index_of[vouch.id] = log_index
+        self._content[vouch.id] = tuple(_digests(vouch))
         self._by_key.setdefault(vouch.issuer_key, []).append(vouch.id)
         for table, names in (
             (self._resting, vouch.rests_on),
@@ -222,10 +223,11 @@ class Lineage:
 
     def _spread(self, revocation: Revocation, vouches: Iterable[str], digests: Iterable[str]) -> None:
         fallen, tainted = self._reach(revocation, vouches, digests)
-        for identity in fallen:
-            self._falls.setdefault(identity, set()).add(revocation.id)
-        for digest in tainted:
-            self._tainted.setdefault(digest, set()).add(revocation.id)
+        alone = frozenset({revocation.id})
+        for marks, nodes in ((self._falls, fallen), (self._tainted, tainted)):
+            for node in nodes:
+                before = marks.get(node)
+                marks[node] = alone if before is None else before | alone
 
     def _reach(self, revocation: Revocation, vouches: Iterable[str], digests: Iterable[str]) -> tuple[set[str], set[str]]:
         """Breadth-first over the three edges of rule 2; each node is entered once."""
@@ -242,9 +244,8 @@ class Lineage:
             fresh = []
             for identity in queue:
                 reached += self._resting.get(identity, ())
-                vouch = self._vouches[identity]
-                if "inputs" in vouch.claims:
-                    fresh += [digest for digest in _digests(vouch) if digest not in tainted]
+                if "inputs" in self._vouches[identity].claims:
+                    fresh += [digest for digest in self._content[identity] if digest not in tainted]
             tainted.update(fresh)
             queue = [identity for identity in dict.fromkeys(reached) if identity not in fallen]
             fallen.update(queue)
@@ -255,11 +256,10 @@ class Lineage:
         return self._summary(vouches, {digest for digest, reasons in self._tainted.items() if revocation.id in reasons})
 
     def _summary(self, vouches: set[str], digests: set[str]) -> Affected:
-        about = [self._vouches[identity] for identity in vouches]
         return Affected(
             vouches=frozenset(vouches),
-            digests=frozenset(digests.union(*(_digests(vouch) for vouch in about))),
-            subjects=frozenset(subject.name for vouch in about for subject in vouch.subjects),
+            digests=frozenset(digests.union(*(self._content[identity] for identity in vouches))),
+            subjects=frozenset(subject.name for identity in vouches for subject in self._vouches[identity].subjects),
         )
 
 
