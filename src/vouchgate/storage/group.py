@@ -51,21 +51,21 @@ class StoreReader:
     """Reads of a store (`contract.StoreReads`)."""
 
     def __init__(self, engine: EngineReads, trust_domain: str) -> None:
-        self._engine = engine
+        self.engine = engine
         self.trust_domain = trust_domain
 
     def _now(self) -> Head:
-        return self._engine.load()
+        return self.engine.load()
 
     @property
     def generation(self) -> int:
         return self._now().generation
 
     def get(self, kind: str, key: str) -> bytes | None:
-        return self._engine.get(kind, key)
+        return self.engine.get(kind, key)
 
     def scan(self, kind: str, *, index: str = "", equals: str = "", after: str = "", limit: int = 1_000) -> list[Record]:
-        return self._engine.scan(kind, index, equals, after, max(0, min(limit, MAX_SCAN)))
+        return self.engine.scan(kind, index, equals, after, max(0, min(limit, MAX_SCAN)))
 
     def epoch(self) -> int:
         return self._now().epoch
@@ -83,7 +83,7 @@ class StoreReader:
     def entries(self, start: int, count: int) -> list[bytes]:
         start, count = max(0, start), max(0, min(count, MAX_SCAN))
         found: list[bytes] = []
-        for chunk in self._engine.chunks(start - start % TILE_WIDTH, start + count):
+        for chunk in self.engine.chunks(start - start % TILE_WIDTH, start + count):
             if chunk.first + chunk.count <= start:
                 continue
             entries = read_bundle(chunk.bundle)
@@ -93,23 +93,23 @@ class StoreReader:
         return found[:count]
 
     def find_entries(self, label: str) -> list[int]:
-        return self._engine.labelled(label, MAX_SCAN)
+        return self.engine.labelled(label, MAX_SCAN)
 
     def tile(self, level: int, index: int, width: int) -> bytes:
-        return checked_tile(self._engine.tile(level, index), level, index, width)
+        return checked_tile(self.engine.tile(level, index), level, index, width)
 
     def latest_checkpoint(self) -> bytes | None:
-        found = self._engine.checkpoints(1)
+        found = self.engine.checkpoints(1)
         return found[-1] if found else None
 
     def checkpoints(self) -> list[bytes]:
-        return self._engine.checkpoints(KEPT_CHECKPOINTS)
+        return self.engine.checkpoints(KEPT_CHECKPOINTS)
 
     def check(self) -> None:
-        self._engine.check()
+        self.engine.check()
 
     def close(self) -> None:
-        self._engine.close()
+        self.engine.close()
 
 
 class GroupStore(StoreReader):
@@ -149,7 +149,7 @@ class GroupStore(StoreReader):
             self._closed = True
             self._jobs.put(None)
         self._thread.join()
-        self._engine.close()
+        self.engine.close()
 
     def _hand_in(self, job: _Job) -> Future[Committed] | asyncio.Future[Committed]:
         for change in job.changes:

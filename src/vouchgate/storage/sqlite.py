@@ -66,6 +66,12 @@ class SqliteReads:
         with self._lock, typed(self._path):
             return self._reading.execute(sql, values).fetchall()
 
+    def _blob(self, value: object) -> bytes:
+        """A tampered file can hold text where bytes were stored."""
+        if not isinstance(value, bytes):
+            raise StoreDamaged(f"the store `{self._path.name}` holds text where bytes were written", remedy=_DAMAGED)
+        return value
+
     def load(self) -> Head:
         return checked_head(self, self._read_head())
 
@@ -77,7 +83,7 @@ class SqliteReads:
 
     def get(self, kind: str, key: str) -> bytes | None:
         rows = self._rows("SELECT value FROM record WHERE domain = ? AND kind = ? AND key = ?", self._domain, kind, key)
-        return rows[0][0] if rows else None
+        return self._blob(rows[0][0]) if rows else None
 
     def scan(self, kind: str, index: str, equals: str, after: str, limit: int) -> list[Record]:
         if index:
@@ -91,11 +97,11 @@ class SqliteReads:
                 "SELECT key, value, indexes FROM record WHERE domain = ? AND kind = ? AND key > ? ORDER BY key LIMIT ?",
                 *(self._domain, kind, after, limit),
             )
-        return [Record(kind, key, value, json.loads(indexes)) for key, value, indexes in rows]
+        return [Record(kind, key, self._blob(value), json.loads(indexes)) for key, value, indexes in rows]
 
     def chunks(self, start: int, end: int) -> list[Chunk]:
         sql = "SELECT first, count, bundle FROM chunk WHERE domain = ? AND first >= ? AND first < ? ORDER BY first"
-        return [Chunk(*row) for row in self._rows(sql, self._domain, start, end)]
+        return [Chunk(first, count, self._blob(bundle)) for first, count, bundle in self._rows(sql, self._domain, start, end)]
 
     def labelled(self, label: str, limit: int) -> list[int]:
         sql = "SELECT entry FROM label WHERE domain = ? AND name = ? ORDER BY entry LIMIT ?"
@@ -103,11 +109,11 @@ class SqliteReads:
 
     def tile(self, level: int, index: int) -> bytes:
         rows = self._rows("SELECT hashes FROM tile WHERE domain = ? AND level = ? AND number = ?", self._domain, level, index)
-        return rows[0][0] if rows else b""
+        return self._blob(rows[0][0]) if rows else b""
 
     def checkpoints(self, newest: int) -> list[bytes]:
         rows = self._rows("SELECT note FROM checkpoint WHERE domain = ? ORDER BY size DESC LIMIT ?", self._domain, newest)
-        return [row[0] for row in reversed(rows)]
+        return [self._blob(row[0]) for row in reversed(rows)]
 
     def check(self) -> None:
         found = [str(row[0]) for row in self._rows("PRAGMA integrity_check(3)")]
@@ -257,11 +263,12 @@ def migrate(db: sqlite3.Connection) -> None:
             raise
 
 
-def take_lock(path: Path) -> int:
+def take_lock(path: Path, *, create: bool = True) -> int:
     """Hold the store for this process; the descriptor of the lock. Raises `Conflict` or `Unavailable`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        if create:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise Unavailable(

@@ -26,9 +26,9 @@ CREATE TABLE checkpoint (
 """
 
 
-def _statements(**types: str) -> tuple[str, ...]:
-    return tuple(statement for part in _TABLES.format(**types).split(";") if (statement := part.strip()))
+def _statements(end: str = "", **types: str) -> tuple[str, ...]:
+    return tuple(statement + end for part in _TABLES.format(**types).split(";") if (statement := part.strip()))
 
 
-SQLITE = _statements(id="INTEGER", int="INTEGER", text="TEXT", bytes="BLOB", json="TEXT")
+SQLITE = _statements(" STRICT", id="INTEGER", int="INTEGER", text="TEXT", bytes="BLOB", json="TEXT")
 POSTGRES = _statements(id="BIGSERIAL", int="BIGINT", text='TEXT COLLATE "C"', bytes="BYTEA", json="TEXT")

@@ -10,7 +10,7 @@ _TABLES = (
 )
 
 SQLITE = (
-    *(table.format(int="INTEGER", text="TEXT") + " WITHOUT ROWID" for table in _TABLES),
+    *(table.format(int="INTEGER", text="TEXT") + " STRICT, WITHOUT ROWID" for table in _TABLES),
     """INSERT INTO record_index (domain, kind, name, value, key)
   SELECT record.domain, record.kind, each.key, each.value, record.key FROM record, json_each(record.indexes) AS each""",
 )
