@@ -64,10 +64,11 @@ class Subject(msgspec.Struct, kw_only=True):
 class Prober:
     """Holds the connections and measures one revocation after another."""
 
-    def __init__(self, control: Link, *, seed: int = 1) -> None:
+    def __init__(self, open_control: Callable[[], Link], *, seed: int = 1) -> None:
         self.loop = Loop(TICK_SECONDS)
-        self.control = control
-        self.loop.add(control)
+        self._open_control = open_control
+        self.control = open_control()
+        self.loop.add(self.control)
         self.subjects: dict[Link, Subject] = {}
         self.seen: dict[Link, Seen] = {}
         self.lost: list[str] = []
@@ -96,6 +97,9 @@ class Prober:
     def revoke(self, subject: Subject, *, timeout: float, send: bool = True) -> Seen:
         """Revoke one identity and watch its connection. With `send` false nothing is revoked: the null."""
         hot = subject.link
+        if self.control.status < 0:  # the control plane closes connections that were idle for long
+            self.control = self._open_control()
+            self.loop.add(self.control)
         for _ in range(self._chance.randrange(2, 8)):  # the moment of revoking falls anywhere between two probes
             self._until_tick(hot)
         time.sleep(self._chance.random() * TICK_SECONDS)
@@ -107,7 +111,7 @@ class Prober:
         refusals = 0
         while time.monotonic_ns() < end and (refusals < CONFIRM_REFUSALS or (send and not seen.answered_ns)):
             refusals = self._step(hot, refusals)
-        if send and seen.answered_ns and self.control.status != 200:
+        if send and self.control.status != 200:
             raise RuntimeError(f"the control plane answered {self.control.status}: {self.control.body[:300]!r}")
         return seen
 
@@ -119,7 +123,7 @@ class Prober:
         """One turn of the loop: probe on a tick, note what was answered. Gives the refusals in a row of `hot`, or for -1 whether it ticked."""
         ticked, done = self.loop.turn()
         for link in done:
-            if link is self.control:
+            if link is self.control and link.status > 0:
                 for seen in self.seen.values():
                     seen.answered_ns = seen.answered_ns or link.answered_ns
             elif link in self.subjects:
