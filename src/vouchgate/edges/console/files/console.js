@@ -67,7 +67,7 @@ function endpoint(state) {
 }
 
 const gapRow = (gap) => h("li", { class: "vouch bad" }, h("span", { class: "mark", "aria-hidden": "true" }, "✗"), h("b", {}, gap.predicate), h("span", { class: "by" }, gap.remedy), h("span", {}), h("span", { class: "until" }, gap.why));
-const pair = (name, value) => h("span", {}, h("b", {}, number(value || 0)), ` ${name}`);
+const pair = (name, value) => h("span", { class: value ? "" : "zero" }, h("b", {}, number(value || 0)), ` ${name}`);
 
 // --- callers, points
 
@@ -82,7 +82,7 @@ function caller(state) {
     h("td", {}, who(state.principal, state.authenticated)),
     h("td", {}, h("span", { class: "name" }, h("b", { class: state.authenticated ? "" : "warn-text" }, known), h("small", {}, left > 0 ? `for ${duration(left)}` : (state.groups || []).join(", ")))),
     h("td", {}, ago(state.last_seen)),
-    h("td", { class: "number" }, number(state.allowed || 0)), h("td", { class: "number" }, number(state.denied || 0)), h("td", { class: "number" }, number(state.would_deny || 0)),
+    ["allowed", "denied", "would_deny"].map((name) => h("td", { class: state[name] ? "number" : "number zero" }, number(state[name] || 0))),
     h("td", {}, state.revoked ? h("span", { class: "pill bad" }, "✗ revoked") : h("span", { class: "pill idle" }, "standing")));
 }
 

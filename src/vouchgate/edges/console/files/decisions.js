@@ -3,7 +3,7 @@ import { get } from "./api.js";
 import { at, h } from "./dom.js";
 import { clock, parts } from "./format.js";
 import { verdict, who } from "./marks.js";
-import { saw } from "./pulse.js";
+import { before, isSeeded, saw } from "./pulse.js";
 import { explain } from "./why.js";
 
 const MAX_ROWS = 200; // rows kept in the page; older ones are read with `vouchgate audit show`
@@ -29,6 +29,7 @@ function matches(line) {
 async function load() {
   const page = await get("/api/v1/decisions?limit=100");
   lines = page.decisions;
+  if (!isSeeded()) before(lines.map((line) => ({ at: line.at, tone: tone(line) })));
   draw();
 }
 

@@ -1,12 +1,24 @@
 // The last minute of traffic as bars, beside the totals.
 import { at, h, svg } from "./dom.js";
-import { number } from "./format.js";
+import { now, number } from "./format.js";
 
 const SECONDS = 60;
 let buckets = Array.from({ length: SECONDS }, () => ({ allow: 0, deny: 0, "would-deny": 0 }));
 let status = null;
 let served = "";
+let seeded = false;
 
+// The page that was loaded first tells about the minute before the stream began.
+export function before(lines) {
+  for (const { at: then, tone } of lines) {
+    const place = SECONDS - 1 - Math.floor((now() - then) / 1000);
+    if (place >= 0 && place < SECONDS) buckets[place][tone] += 1;
+  }
+  seeded = true;
+  draw();
+}
+
+export const isSeeded = () => seeded;
 export const saw = (tone) => { buckets[SECONDS - 1][tone] += 1; };
 
 export function start() {

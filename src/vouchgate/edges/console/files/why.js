@@ -23,7 +23,7 @@ export async function explain(line) {
 function frame(...children) {
   const close = h("button", { type: "button", class: "quiet", "aria-label": "Close" }, "✕");
   close.addEventListener("click", () => at("why").close());
-  return h("div", { class: "why" }, h("div", { class: "why-top" }, h("h2", { id: "why-title" }, "Why"), close), ...children);
+  return h("div", { class: "why" }, h("div", { class: "why-top" }, h("h2", {}, "Why"), close), ...children);
 }
 
 function story(answer, line) {
