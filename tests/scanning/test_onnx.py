@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from artifact_making import graph, model, onnx_bytes, rich_onnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from making import graph, model, onnx_bytes, rich_onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from vouchgate.scanning.scan import scan

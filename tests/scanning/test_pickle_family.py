@@ -16,9 +16,9 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
+from artifact_making import good_safetensors, onnx_bytes
 from hypothesis import given
 from hypothesis import strategies as st
-from making import good_safetensors, onnx_bytes
 from sklearn.linear_model import LogisticRegression
 
 from vouchgate.scanning.pickle_opcodes import walk
@@ -141,7 +141,7 @@ def test_two_formats_in_one_are_refused_as_that(what: str, content: bytes) -> No
 
 def test_an_archive_wholly_inside_a_tensor_is_a_polyglot() -> None:
     """The safetensors file is exact to the last byte, and Python would run it as an archive."""
-    from making import entry, safetensors
+    from artifact_making import entry, safetensors
 
     inside = zipped({"__main__.py": b"print()"})
     content = safetensors({"w": entry("U8", [len(inside)], 0, len(inside))}, inside)

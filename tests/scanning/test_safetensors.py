@@ -6,9 +6,9 @@ import json
 
 import numpy as np
 import pytest
+from artifact_making import entry, good_safetensors, safetensors
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from making import entry, good_safetensors, safetensors
 from safetensors.numpy import save
 
 from vouchgate.scanning.scan import scan

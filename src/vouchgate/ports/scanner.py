@@ -26,6 +26,8 @@ DEFAULT_TIMEOUT_SECONDS = 900.0
 """The process's own bound is 600 s of CPU; this also ends one that sleeps."""
 MAX_REPORT_BYTES = 1024 * 1024
 """Bytes of a report: twenty reasons and the facts of a model take about 20 KiB."""
+END_SECONDS = 1.0
+"""A child that closed its output has this long to end."""
 _READ = 65_536
 
 
@@ -60,10 +62,12 @@ def scan_file(
     except OSError as error:
         return _incomplete(name, size, f"the scanner did not start: {error.strerror}")
     assert child.stdout is not None
+    patience = 0.0
     try:
         output, why = _read(child.stdout, time.monotonic() + timeout)
+        patience = 0.0 if why else END_SECONDS
     finally:
-        status = _end(child)
+        status = _end(child, patience)
     if why or status != 0:
         return _incomplete(name, size, why or _ended(status))
     return _checked(output, name, size, own_uid=uid is not None)
@@ -91,12 +95,12 @@ def _read(stream: IO[bytes], deadline: float) -> tuple[bytes, str]:
                 return b"", f"the scanner's report is over {MAX_REPORT_BYTES} bytes"
 
 
-def _end(child: subprocess.Popen[bytes]) -> int:
-    """Wait for a child that closed its output; kill one that did not, or that lingers."""
+def _end(child: subprocess.Popen[bytes], patience: float) -> int:
+    """Wait for a child that closed its output; kill one that lingers, or that is not waited for."""
     assert child.stdout is not None
     child.stdout.close()
     try:
-        return child.wait(1.0)
+        return child.wait(patience)
     except subprocess.TimeoutExpired:
         child.send_signal(signal.SIGKILL)
         return child.wait()

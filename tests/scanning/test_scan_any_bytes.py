@@ -9,9 +9,9 @@ import types
 from typing import Any
 
 import pytest
+from artifact_making import good_safetensors, onnx_bytes, rich_onnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from making import good_safetensors, onnx_bytes, rich_onnx
 
 from vouchgate.scanning import catalog, formats
 from vouchgate.scanning.scan import scan

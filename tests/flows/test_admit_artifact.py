@@ -1,0 +1,237 @@
+"""Taking an artifact in, with the real signer story, the real statements and their verification; the store and the log in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from vouchgate.evidence.catalog import check_fits
+from vouchgate.evidence.dsse import spki_of
+from vouchgate.evidence.statement import read_vouch, sign_vouch
+from vouchgate.flows.admit_artifact import Desk, admit_artifact
+from vouchgate.ports.artifacts import ArtifactStore, open_artifact
+from vouchgate.scanning.scan import scan
+from vouchgate.scanning.verdict import ScanReport, unfinished
+from vouchgate.vocabulary.answers import ImportOutcome
+from vouchgate.vocabulary.decisions import Decision
+from vouchgate.vocabulary.digests import Digest, file_digest
+from vouchgate.vocabulary.errors import LimitExceeded, Unavailable
+from vouchgate.vocabulary.names import TrustDomain
+from vouchgate.vocabulary.trust import key_id
+from vouchgate.vocabulary.vouches import Method, Subject, UnixMillis, Vouch
+from vouchgate.vocabulary.wire import from_plain
+
+NOW = UnixMillis(1_800_000_000_000)
+WHO = "spiffe://test.local/person/office/alice"
+GOOD = b"\x02\0\0\0\0\0\0\0{}"
+PICKLE = b"cos\nsystem\n(S'true'\ntR."
+KEYS = {role: Ed25519PrivateKey.generate() for role in ("scanner", "importer")}
+
+
+def scan_here(fd: int, *, name: str) -> ScanReport:
+    """The scanner's twin in memory: the same reading, in this process."""
+    content = os.pread(fd, 1 << 20, 0)
+    return ScanReport(verdict=scan(content, name), digest=file_digest(content))
+
+
+@dataclass
+class World:
+    """Everything around one import, in memory."""
+
+    folder: Path
+    scan: Any = scan_here
+    effect: str = "allow"
+    fail_commit_at: int = -1
+    order: list[str] = field(default_factory=list)
+    vouches: dict[str, Vouch] = field(default_factory=dict)
+    records: list[tuple[ImportOutcome, Decision | None]] = field(default_factory=list)
+
+    def desk(self) -> Desk:
+        return Desk(
+            trust_domain="test.local",
+            requested_by=WHO,
+            artifacts=ArtifactStore(self.folder, max_bytes=1 << 20, reserve_bytes=0),
+            scan=self.scan,
+            sign=self.sign,
+            commit=self.commit,
+            decide=self.decide,
+            record=self.record,
+            now=lambda: NOW,
+        )
+
+    async def sign(self, request: Mapping[str, Any]) -> bytes:
+        wanted = dict(request)
+        role = wanted.pop("role")
+        vouch = Vouch(
+            id="",
+            trust_domain=TrustDomain("test.local"),
+            issuer_key=key_id(spki_of(KEYS[role])),
+            issuer_role=role,
+            issued_at=NOW,
+            subjects=tuple(from_plain(Subject, subject) for subject in wanted.pop("subjects")),
+            method=from_plain(Method, wanted.pop("method")),
+            rests_on=tuple(wanted.pop("rests_on", ())),
+            **wanted,
+        )
+        check_fits(vouch)
+        return sign_vouch(vouch, KEYS[role]).envelope
+
+    async def commit(self, vouches: Sequence[Vouch], envelopes: Sequence[bytes]) -> None:
+        if len(self.vouches) == self.fail_commit_at:
+            raise Unavailable("the store is full", remedy="free some space")
+        for vouch, envelope in zip(vouches, envelopes, strict=True):
+            assert read_vouch(envelope).vouch == vouch
+            assert all(other in self.vouches for other in vouch.rests_on)
+            self.order.append(vouch.predicate_type)
+            self.vouches[vouch.id] = vouch
+
+    def decide(self, name: str) -> Decision:
+        self.order.append("decide")
+        return Decision(
+            id="d1", trust_domain="test.local", effect=self.effect, would_be=self.effect, principal=WHO, action="admit", resource=name,
+            policy_digest="p", policy_version=1, evidence_epoch=1, not_after=NOW, evaluated_at=NOW,
+            reason="alice may not", remedy="ask an importer",
+        )  # fmt: skip
+
+    async def record(self, outcome: ImportOutcome, decision: Decision | None) -> None:
+        self.order.append("record")
+        self.records.append((outcome, decision))
+
+    def take(self, content: bytes, name: str = "model.onnx") -> ImportOutcome:
+        path = self.folder.parent / "in"
+        path.write_bytes(content)
+        descriptor = open_artifact(path)
+        try:
+            return asyncio.run(admit_artifact(self.desk(), descriptor, name=name, zone="serve"))
+        finally:
+            os.close(descriptor)
+
+    def kept(self) -> list[str]:
+        return sorted(path.name for path in self.folder.iterdir())
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    folder = tmp_path / "artifacts"
+    folder.mkdir()
+    yield World(folder)
+
+
+def test_a_clean_artifact_is_vouched_decided_kept_and_vouched_again(world: World) -> None:
+    outcome = world.take(GOOD)
+    digest = file_digest(GOOD)
+    assert outcome.admitted
+    assert (outcome.digest, outcome.format, outcome.zone) == (digest.text, "safetensors", "serve")
+    assert outcome.resource == f"vg://test.local/artifact/{digest.text}"
+    assert world.order == ["scan", "structure", "decide", "import", "record"]
+    assert world.kept() == [digest.value]
+    made = {vouch.predicate_type: vouch for vouch in world.vouches.values()}
+    assert {vouch.issuer_role for vouch in made.values()} == {"scanner", "importer"}
+    assert set(made["import"].rests_on) == {made["scan"].id, made["structure"].id}
+    assert made["import"].claims["decision_id"] == "d1"
+    assert made["import"].claims["requested_by"] == WHO
+    assert all(vouch.subjects[0].digest == digest and vouch.tier == "verified" for vouch in made.values())
+    assert made["scan"].method.settings_digest
+    assert [state.state for state in outcome.vouches] == ["holds"] * 3
+
+
+def test_a_pickle_is_refused_with_its_remedy_and_not_kept(world: World) -> None:
+    outcome = world.take(PICKLE, "model.safetensors")
+    assert not outcome.admitted
+    assert "os.system" in outcome.reason
+    assert "safetensors" in outcome.remedy
+    assert outcome.findings[0].severity == "high"
+    assert world.order == ["scan", "record"]
+    assert [vouch.outcome for vouch in world.vouches.values()] == ["fail"]
+    assert world.kept() == []
+
+
+def test_a_deny_of_policy_is_recorded_and_nothing_is_kept(world: World) -> None:
+    world.effect = "deny"
+    outcome = world.take(GOOD)
+    assert (outcome.admitted, outcome.reason, outcome.remedy) == (False, "alice may not", "ask an importer")
+    assert world.order == ["scan", "structure", "decide", "record"]
+    assert world.records[0][1] is not None
+    assert world.kept() == []
+
+
+def lying(outcome: str) -> Any:
+    """A scanner that says clean of other bytes, or that could not finish."""
+
+    def scan_wrongly(fd: int, *, name: str) -> ScanReport:
+        if outcome == "incomplete":
+            return ScanReport(verdict=unfinished(name, 1, "it was ended by signal 9", "try again"), digest=Digest(value="0" * 64))
+        digest = file_digest(b"other" if outcome == "other bytes" else GOOD)
+        return ScanReport(verdict=scan(GOOD), digest=Digest(value=digest.value, size=0) if outcome == "other size" else digest)
+
+    return scan_wrongly
+
+
+@pytest.mark.parametrize("how", ["incomplete", "other bytes", "other size"])
+def test_a_scan_that_says_nothing_about_these_bytes_admits_nothing(how: str, world: World) -> None:
+    world.scan = lying(how)
+    outcome = world.take(GOOD)
+    assert not outcome.admitted
+    assert outcome.remedy
+    assert [vouch.outcome for vouch in world.vouches.values()] == ["inconclusive"]
+    assert "decide" not in world.order
+    assert world.kept() == []
+
+
+def test_what_waits_for_a_person_is_not_admitted(world: World) -> None:
+    header = b'{"__metadata__":{"a":"<script>"}}'
+    outcome = world.take(len(header).to_bytes(8, "little") + header)
+    assert (outcome.admitted, outcome.findings[0].severity) == (False, "medium")
+    assert "a person must look" in outcome.reason
+    assert world.kept() == []
+
+
+@pytest.mark.parametrize("at", [0, 2])
+def test_a_store_that_fails_leaves_nothing_admitted(at: int, world: World) -> None:
+    world.fail_commit_at = at
+    with pytest.raises(Unavailable):
+        world.take(GOOD)
+    assert "import" not in world.order
+    assert not any(name.startswith(".") for name in world.kept())
+
+
+def test_a_scanner_that_raises_leaves_nothing(world: World) -> None:
+    def scan_badly(fd: int, *, name: str) -> ScanReport:
+        raise OSError("no processes left")
+
+    world.scan = scan_badly
+    with pytest.raises(OSError, match="no processes"):
+        world.take(GOOD)
+    assert world.kept() == []
+    assert world.order == []
+
+
+def test_an_artifact_over_the_bound_is_not_even_scanned(world: World) -> None:
+    with pytest.raises(LimitExceeded):
+        world.take(bytes((1 << 20) + 1))
+    assert (world.order, world.kept()) == ([], [])
+
+
+def test_a_source_that_changes_while_it_is_scanned_changes_nothing(world: World) -> None:
+    def scan_and_swap(fd: int, *, name: str) -> ScanReport:
+        (world.folder.parent / "in").write_bytes(PICKLE)
+        return scan_here(fd, name=name)
+
+    world.scan = scan_and_swap
+    outcome = world.take(GOOD)
+    assert outcome.admitted
+    assert (world.folder / file_digest(GOOD).value).read_bytes() == GOOD
+
+
+def test_a_hostile_name_is_signed_as_plain_text(world: World) -> None:
+    world.take(GOOD, "a\x1b[2J\n" + "x" * 9000)
+    made = next(vouch for vouch in world.vouches.values() if vouch.predicate_type == "import")
+    assert made.claims["name"].isprintable()
+    assert len(made.claims["name"]) <= 400
