@@ -38,6 +38,9 @@ def train(seed: int = SEED) -> tuple[bytes, dict[str, object]]:
         model.fit(train_x, train_y)
         accuracy = float(model.score(test_x, test_y))
     exported = to_onnx(model, train_x[:1], options={"zipmap": False}, target_opset=OPSET, name="digits")
+    imports = sorted(exported.opset_import, key=lambda item: item.domain)  # the exporter writes a set, in no fixed order
+    del exported.opset_import[:]
+    exported.opset_import.extend(imports)
     onnx.checker.check_model(exported)
     content = exported.SerializeToString(deterministic=True)
     return content, {
