@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import hashlib
 import os
 import shutil
 import socket
+import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +20,14 @@ from typing import Any
 
 import msgspec
 
-from vouchgate.ports import files, isolate, processes, sealed
+from vouchgate.policy.catalog import pack
+from vouchgate.ports import files, isolate, processes, scanner, sealed
+from vouchgate.ports.artifacts import ArtifactStore
 from vouchgate.ports.clock import Clock
 from vouchgate.ports.rpc import AsyncRpcClient, RpcClient
+from vouchgate.storage import backup as backups
+from vouchgate.storage import opening
+from vouchgate.vocabulary.answers import BackupOutcome
 from vouchgate.vocabulary.digests import Digest
 from vouchgate.vocabulary.errors import Conflict, InvalidSettings, Unavailable, Unsupported
 from vouchgate.vocabulary.layout import Layout, Users
@@ -74,8 +81,15 @@ class Installation(Noun, frozen=True, kw_only=True):
     """Address on which the gateway listens now."""
     plain: str = ""
     console: str = ""
+    log_key: str
+    """The log's public key, hexadecimal."""
+    witness_name: str = ""
     witness_key: str = ""
     """Witness's public key, hexadecimal."""
+    signed_root: bytes
+    """Signed TrustRoot."""
+    bootstrap: str = ""
+    """Hash and end of the bootstrap token, until it is used."""
     policies: tuple[tuple[str, str], ...] = ()
     """(name, text) of the policy files, read by the supervisor."""
 
@@ -201,6 +215,11 @@ def stage_file(layout: Layout, source: Path, users: Users) -> StagedCopy:
     return StagedCopy(name, digest)
 
 
+def pem_chain(chain: Iterable[bytes]) -> str:
+    """Certificates as PEM, in their order."""
+    return "".join(ssl.DER_cert_to_PEM_cert(der) for der in chain)
+
+
 async def until(check: Any, *, seconds: float, what: str) -> Any:
     """Ask again every 20 ms until `check` answers something true. Raises `Unavailable` after `seconds`."""
     loop = asyncio.get_running_loop()
@@ -212,3 +231,58 @@ async def until(check: Any, *, seconds: float, what: str) -> Any:
         if loop.time() > end:
             raise Unavailable(f"{what} within {seconds:.0f} s", remedy="see the logs in the data directory")
         await asyncio.sleep(0.02)
+
+
+# --- the control plane ------------------------------------------------------------------------------------------------------------
+
+
+def open_store(settings: Settings, layout: Layout) -> Any:
+    """The store that the settings name, for writing. Raises `Conflict`, `Unavailable`, `StoreDamaged`, `Unsupported`."""
+    if settings.store.engine == "postgres":
+        dsn = f"postgresql:///{settings.store.database}?host={settings.store.socket}"
+        return opening.open_postgres(dsn, settings.trust_domain)
+    return opening.open_sqlite(layout.store, settings.trust_domain)
+
+
+def log_generation(settings: Settings, layout: Layout) -> int:
+    """How often a restore had to begin a new log."""
+    if settings.store.engine == "postgres" or not layout.store.exists():
+        return 0
+    return opening.read_sqlite(layout.store, settings.trust_domain).generation
+
+
+def read_policies(settings: Settings) -> tuple[tuple[str, str], ...]:
+    """(name, text) of the policy files that the settings name; the pack `ai_lifecycle` where they name none."""
+    if not settings.policies:
+        source = pack("ai_lifecycle")
+        return ((source.name, source.text),)
+    return tuple(
+        (Path(one.path).name, files.read_small(Path(one.path), "policy file").decode("utf-8", "replace")) for one in settings.policies
+    )
+
+
+def artifact_store(settings: Settings, layout: Layout) -> ArtifactStore:
+    """Admitted artifacts by digest."""
+    return ArtifactStore(layout.artifacts, max_bytes=settings.limits.import_mib * 1024 * 1024)
+
+
+def scan_file(descriptor: int, *, name: str, uid: int | None) -> Any:
+    """Scan the file behind a descriptor in a process without network and keys; blocks."""
+    return scanner.scan_file(descriptor, name=name, uid=uid)
+
+
+def back_up(layout: Layout, trust_domain: str, target: Path) -> BackupOutcome:
+    """A consistent copy of the store."""
+    made = backups.backup(opening.read_sqlite(layout.store, trust_domain), target)
+    digest = digest_of_file(target)
+    return BackupOutcome(path=str(target), size=digest.size, digest=digest.text, log_size=made.size, epoch=made.epoch)
+
+
+def digest_of_file(path: Path) -> Digest:
+    """SHA-256 of a file, read once."""
+    hashing, size = hashlib.sha256(), 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(sealed.CHUNK_BYTES):
+            hashing.update(chunk)
+            size += len(chunk)
+    return Digest(value=hashing.hexdigest(), size=size)

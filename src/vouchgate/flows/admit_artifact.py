@@ -194,12 +194,17 @@ def _outcome(
         zone=zone,
         reason=reason,
         remedy=remedy,
-        findings=tuple(
-            ImportFinding(severity=_SEVERITIES[item.weight], rule=item.rule, where=item.where, text=item.why, remedy=item.remedy)
-            for item in verdict.reasons
-        ),
+        findings=findings_of(verdict),
         vouches=tuple(_state(vouch) for vouch in vouches),
         decision_id=decision_id,
+    )
+
+
+def findings_of(verdict: Verdict) -> tuple[ImportFinding, ...]:
+    """A verdict's reasons as an answer shows them."""
+    return tuple(
+        ImportFinding(severity=_SEVERITIES[item.weight], rule=item.rule, where=item.where, text=item.why, remedy=item.remedy)
+        for item in verdict.reasons
     )
 
 

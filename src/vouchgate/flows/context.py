@@ -34,7 +34,7 @@ class Reads(Protocol):
 class Remote(Protocol):
     """Another of our processes."""
 
-    async def call(self, method: str, **params: Any) -> Any:
+    async def call(self, method: str, /, **params: Any) -> Any:
         """One request. Raises the peer's typed error, or `Unavailable`."""
 
 

@@ -12,6 +12,7 @@ Rules
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
@@ -46,6 +47,7 @@ from vouchgate.policy.compile import CompiledPolicies, compile_policies
 from vouchgate.policy.decide import decide
 from vouchgate.policy.load import Source
 from vouchgate.policy.world import Evidence, Held, World
+from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.decisions import Decision, Mode, Risk
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound, Unavailable, Unverified
 from vouchgate.vocabulary.names import PrincipalId, principal_parts, resource
@@ -152,8 +154,8 @@ class Facts:
         if self.trust_root is None:
             raise Unavailable("there is no TrustRoot yet", remedy="run `vouchgate init`")
         statement = verify_policy(policy.envelope, self.trust_root, current_version=policy.version)
-        compiled = compile_sources(policy.sources, version=policy.version)
-        if (statement.version, statement.policy_digest) != (policy.version, policy.digest) or compiled.digest != policy.digest:
+        signed = (statement.version, statement.policy_digest)
+        if signed != (policy.version, policy.digest) or sources_digest(policy.sources) != policy.digest:
             raise Unverified("the policy's text is not what its signature covers", remedy="apply the policy again")
 
     def _add_vouch(self, added: VouchAdded, log_index: int, now: UnixMillis) -> None:
@@ -392,6 +394,11 @@ class Facts:
     def zone_of(self, principal: str) -> str:
         """Zone in a principal's name."""
         return principal_parts(principal).zone
+
+
+def sources_digest(sources: Sequence[tuple[str, str]]) -> str:
+    """What a policy statement signs: the files, not the base pack and the schema, which come with the product and change with it."""
+    return hashlib.sha256(b"vouchgate/policy-sources/v1\x00" + wire.encode(list(sources))).hexdigest()
 
 
 def compile_sources(sources: Sequence[tuple[str, str]], *, version: int) -> CompiledPolicies:

@@ -26,6 +26,7 @@ from vouchgate.evidence.catalog import predicates
 from vouchgate.evidence.dsse import spki_of
 from vouchgate.evidence.trustroot import MAX_ROOT_KEYS, fingerprint, make_trust_root, sign_trust_root
 from vouchgate.flows.sign import ROLES
+from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.trust import Delegation, PublicKey, SignedTrustRoot, TrustRoot, key_id
 from vouchgate.vocabulary.vouches import Tier, UnixMillis
@@ -96,6 +97,11 @@ def next_trust_root(before: TrustRoot, *, keys: Sequence[PublicKey], now: UnixMi
 def sign_with(trust_root: TrustRoot, pems: Sequence[bytes], *, passphrase: bytes = b"") -> SignedTrustRoot:
     """Sign with the root keys at hand. Raises `InvalidInput`."""
     return sign_trust_root(trust_root, [load_root_key(pem, passphrase=passphrase) for pem in pems])
+
+
+def fingerprint_of(signed: SignedTrustRoot) -> str:
+    """What a person compares: the fingerprint of root keys and threshold."""
+    return fingerprint(wire.decode(TrustRoot, signed.payload, what="TrustRoot"))
 
 
 def _trust_root(trust_domain: str, keys: tuple[PublicKey, ...], threshold: int, *, now: UnixMillis, version: int, days: int) -> TrustRoot:

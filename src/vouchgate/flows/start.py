@@ -23,13 +23,14 @@ from vouchgate.flows.changes import (
     KeysPublished,
     PolicyActivated,
     RegistrationPut,
+    SettingPut,
     TrustRootAdopted,
     VouchAdded,
     ZonePut,
     decode_change,
 )
 from vouchgate.flows.context import Context, Reads
-from vouchgate.flows.facts import Facts, compile_sources
+from vouchgate.flows.facts import Facts, compile_sources, sources_digest
 from vouchgate.flows.sequence import Sequenced
 from vouchgate.identity.bundle import make_bundle, write_jwks
 from vouchgate.vocabulary import wire
@@ -46,8 +47,8 @@ PAGE = 1_000
 """Records read at once."""
 OBSERVE_DAYS = 30
 """Days after which observe becomes enforce by itself."""
-SETTINGS_AUTHOR = "settings"
-"""Name of the owner of vouchgate.toml in a policy statement."""
+SETTINGS_AUTHOR, SETTINGS_OWNER = "settings-files", "settings-owner"
+"""Who stands in the statement of a policy that comes from files: whoever may write vouchgate.toml is trusted with both."""
 
 
 def replay(store: Reads, facts: Facts, now: UnixMillis) -> int:
@@ -91,15 +92,19 @@ def _records(store: Reads, kind: str) -> list[Change]:
         after = page[-1].key
 
 
-async def bring_in(context: Context, signed_root: bytes, policies: Sequence[tuple[str, str]]) -> None:
-    """Steps 2 to 4."""
+async def bring_in(context: Context, signed_root: bytes, policies: Sequence[tuple[str, str]], bootstrap: str) -> None:
+    """Steps 2 to 4. `bootstrap` is taken in once: a used token stays used."""
     signed = wire.decode(SignedTrustRoot, signed_root, what="TrustRoot")
     if context.facts.signed_root is None or signed.payload != context.facts.signed_root.payload:
         await put(context, TrustRootAdopted(signed=signed))
     await publish_keys(context)
     for change in wanted(context.settings, context.facts, context.clock.now(), own_uid=context.place.own_uid):
         await put(context, change)
-    await activate(context, policies, author=SETTINGS_AUTHOR, approver=SETTINGS_AUTHOR)
+    if bootstrap and "bootstrap" not in context.facts.settings:
+        await put(context, SettingPut(key="bootstrap", value=bootstrap))
+    if context.facts.settings.get("policy-files") != sources_digest(policies):
+        await activate(context, policies, author=SETTINGS_AUTHOR, approver=SETTINGS_OWNER)
+        await put(context, SettingPut(key="policy-files", value=sources_digest(policies)))
 
 
 async def publish_keys(context: Context) -> None:
@@ -116,7 +121,8 @@ async def publish_keys(context: Context) -> None:
 
 async def activate(context: Context, sources: Sequence[tuple[str, str]], *, author: str, approver: str) -> PolicyActivated | None:
     """A new signed policy version, if the text differs from the one in force. Raises `InvalidPolicy`."""
-    digest = compile_sources(sources, version=0).digest
+    compile_sources(sources, version=0)
+    digest = sources_digest(sources)
     current = context.facts.policy
     if current is not None and current.digest == digest:
         return None

@@ -59,7 +59,8 @@ class System:
     async def ready(self) -> answers.Readiness:
         return await report.ready(self.context, self.checkpoints)
 
-    async def metrics(self) -> tuple[answers.Metric, ...]:
+    async def metrics(self, caller: Caller) -> tuple[answers.Metric, ...]:
+        await self._read(caller)
         return report.metrics(self.context, self.checkpoints)
 
     async def status(self, caller: Caller) -> answers.Status:

@@ -46,7 +46,7 @@ class RpcClient:
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
 
-    def call(self, method: str, **params: Any) -> Any:
+    def call(self, method: str, /, **params: Any) -> Any:
         """Send one request and wait for its answer. Raises the peer's typed error, or `Unavailable`."""
         data = frame((next(self._ids), method, params))
         with self._lock:
@@ -93,7 +93,7 @@ class AsyncRpcClient:
         self._reading: asyncio.Task[None] | None = None
         self._opening = asyncio.Lock()
 
-    async def call(self, method: str, **params: Any) -> Any:
+    async def call(self, method: str, /, **params: Any) -> Any:
         """Send one request and wait for its answer. Raises the peer's typed error, or `Unavailable`."""
         number = next(self._ids)
         data = frame((number, method, params))

@@ -1,4 +1,4 @@
-"""What the commands that work without a control plane need of wiring, loaded only when one of them runs."""
+"""What the commands that work without a control plane need of the process tree, loaded only when one of them runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vouchgate.vocabulary.settings import Settings
 
 
 class Installation(Protocol):
-    """Functions of `vouchgate.wiring`; a test holds their parameters against these."""
+    """Functions of `edges.processes.tree`; a test holds their parameters against these."""
 
     def up(self, settings: Settings) -> int:
         """Run the process tree in the foreground until it is ended; the exit code."""
@@ -30,5 +30,5 @@ class Installation(Protocol):
 
 
 def installation() -> Installation:
-    """`vouchgate.wiring`."""
-    return cast(Installation, import_module("vouchgate.wiring"))
+    """`edges.processes.tree`."""
+    return cast(Installation, import_module("vouchgate.edges.processes.tree"))

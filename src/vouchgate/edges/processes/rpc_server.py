@@ -70,6 +70,9 @@ async def serve(
         open_now.add(writer)
         try:
             await _conversation(reader, writer, peer, handlers)
+        except asyncio.CancelledError:
+            # the process ends; a stream's callback would log this as an error
+            return
         finally:
             open_now.discard(writer)
             writer.close()

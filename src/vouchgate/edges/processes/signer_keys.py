@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from vouchgate.flows.sign import ROLES, Keys, SignedBefore, same_key
 from vouchgate.identity.ca import load_ca, make_ca
-from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotPermitted, StoreDamaged
+from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotPermitted, StoreDamaged, Unavailable
 from vouchgate.vocabulary.vouches import UnixMillis
 from vouchgate.vocabulary.wire import decode, encode
 
@@ -60,8 +60,13 @@ class Files:
         return Keys(ca=ecs["x509-ca"], ca_certificate=certificate, jwt=ecs["jwt"], ed25519=signing), before
 
     async def save(self, state: bytes) -> None:
-        """Make the state durable, off the event loop."""
-        await asyncio.to_thread(self._replace, self._state, state)
+        """Make the state durable, off the event loop. Raises `Unavailable` where the disk does not take it."""
+        try:
+            await asyncio.to_thread(self._replace, self._state, state)
+        except OSError as error:
+            raise Unavailable(
+                f"the signer cannot remember what it signs: {error.strerror}", remedy="make room on the disk of the data directory"
+            ) from None
 
     def _before(self) -> SignedBefore:
         try:
@@ -110,9 +115,11 @@ class Files:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise StoreDamaged(f"`{path.name}` cannot be opened: {error.strerror}", remedy=_RESTORE) from None
-        with os.fdopen(descriptor, "rb") as stream:
-            self._hold(os.fstat(stream.fileno()), path, 0o600, folder=False)
-            data = stream.read(MAX_FILE_BYTES + 1)
+        try:
+            self._hold(os.fstat(descriptor), path, 0o600, folder=False)
+            data = os.read(descriptor, MAX_FILE_BYTES + 1)
+        finally:
+            os.close(descriptor)
         if len(data) > MAX_FILE_BYTES:
             raise StoreDamaged(f"`{path.name}` is over the bound of {MAX_FILE_BYTES} bytes", remedy=_RESTORE)
         return data

@@ -1,0 +1,307 @@
+"""The control plane: the only writer of store and log, the sequencer, the publisher, the API and the console.
+
+`python -m vouchgate.edges.processes.control --data-dir DIR`. Listens on control/control.sock (frames: tailer, PDP worker, supervisor),
+control/api.sock (HTTP, any uid, each act decided), control/ads.sock (delta ADS, the gateway alone) and the console's loopback address.
+What it does in which order stands in `run`; every story is a flow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from vouchgate import wiring
+from vouchgate.audit import ocsf
+from vouchgate.audit.checkpoints import origin_of
+from vouchgate.edges.api.app import build_app
+from vouchgate.edges.api.server import ApiServer
+from vouchgate.edges.envoy.ads import AdsServer
+from vouchgate.edges.envoy.publisher import GatewayView
+from vouchgate.edges.envoy.settings import GatewaySettings
+from vouchgate.edges.processes import logs
+from vouchgate.edges.processes.control_rpc import handlers
+from vouchgate.edges.processes.gateway_settings import gateway_settings
+from vouchgate.edges.processes.rpc_server import serve
+from vouchgate.flows import start
+from vouchgate.flows.audit_trail import Trail
+from vouchgate.flows.checkpoint import Checkpoints
+from vouchgate.flows.context import Context, Place
+from vouchgate.flows.facts import Facts
+from vouchgate.flows.health import Health
+from vouchgate.flows.issue_identity import bundle_pem
+from vouchgate.flows.observe_traffic import Observer
+from vouchgate.flows.pdp_link import PdpLink
+from vouchgate.flows.publish import Publisher
+from vouchgate.flows.sequence import Sequenced, Sequencer
+from vouchgate.flows.system import System
+from vouchgate.flows.traffic import Traffic
+from vouchgate.identity.bundle import write_jwks
+from vouchgate.scanning.verdict import ScanReport
+from vouchgate.vocabulary import wire
+from vouchgate.vocabulary.decisions import Decision
+from vouchgate.vocabulary.errors import VouchgateError
+from vouchgate.vocabulary.layout import Layout
+from vouchgate.vocabulary.names import principal
+from vouchgate.vocabulary.records import Append
+
+GATEWAY_SVID_SECONDS = 3600
+"""Life of the gateway's certificate; renewed at half of it."""
+TREE_SECONDS = 10.0
+"""How long the start waits for the signer."""
+
+
+class Control:
+    """One control plane, put together."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.log = logs.set_up("control")
+        self.installation = wiring.load_installation(data_dir)
+        self.settings, self.users = self.installation.settings, self.installation.users
+        self.layout = Layout(data_dir)
+        self.store = wiring.open_store(self.settings, self.layout)
+        self.clock = wiring.clock(self._floor())
+        self.facts = Facts(self.settings.trust_domain, self.installation.fingerprint)
+        self.signer = wiring.async_rpc(self.layout.signer_socket, "signer")
+        self.supervisor = wiring.async_rpc(self.layout.supervisor_socket, "supervisor", timeout=1000.0)
+        self.pdp = PdpLink(wiring.async_rpc(self.layout.pdp_socket, "PDP worker"), self._snapshot, self._shortest_lease_ms())
+        self.ads = AdsServer(allowed_uids={self.users.of("gateway")})
+        gateway: GatewaySettings = gateway_settings(self.installation, self.layout)
+        self.view = GatewayView(gateway, self.ads, clock=self.clock.now, issuer=f"spiffe://{self.settings.trust_domain}")
+        self.sequencer = Sequencer(self.store, check=self.facts.check, apply=self._apply, tell=self._tell)
+        self.publisher = Publisher(
+            self.facts, self.view, self.pdp, clock=self.clock.now, record=self._record, publish_keys=self._publish_keys
+        )
+        self.traffic = Traffic()
+        self.observer = Observer(self.facts, self.sequencer, self.traffic, self.clock.now)
+        self.context = self._context()
+        origin = origin_of(self.settings.trust_domain, self.store.generation)
+        witness_key = bytes.fromhex(self.installation.witness_key)
+        self.checkpoints = Checkpoints(self.context, origin, witness_name=self.installation.witness_name, witness_key=witness_key)
+        trail = Trail(
+            self.context,
+            origin=origin,
+            log_key=bytes.fromhex(self.installation.log_key),
+            witness_name=self.installation.witness_name,
+            witness_key=witness_key,
+        )
+        self.system = System(
+            self.context,
+            checkpoints=self.checkpoints,
+            trail=trail,
+            artifacts=wiring.artifact_store(self.settings, self.layout),
+            scan=self._scan,
+            back_up=lambda target: wiring.back_up(self.layout, self.settings.trust_domain, target),
+        )
+        self.health = Health(self.context, self.observer, free=lambda: wiring.free_bytes(self.layout.control))
+        self._svid: tuple[str, str] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def _context(self) -> Context:
+        installation = self.installation
+        place = Place(
+            gateway=installation.gateway,
+            plain=installation.plain,
+            console=installation.console,
+            isolated=installation.isolated,
+            own_uid=self.users.own,
+        )
+        return Context(
+            settings=self.settings,
+            place=place,
+            facts=self.facts,
+            store=self.store,
+            sequencer=self.sequencer,
+            publisher=self.publisher,
+            points=self.view,
+            signer=self.signer,
+            witness=wiring.async_rpc(self.layout.witness_socket, "witness"),
+            supervisor=self.supervisor,
+            clock=self.clock,
+            traffic=self.traffic,
+            started_at=self.clock.now(),
+        )
+
+    def _floor(self) -> int:
+        """The time of the newest log entry: the clock never runs below it."""
+        size = self.store.size()
+        return ocsf.summary(self.store.entries(size - 1, 1)[0]).time if size else 0
+
+    def _shortest_lease_ms(self) -> int:
+        return 1000 * min((zone.lease_seconds for zone in self.settings.zones.values()), default=10)
+
+    def _snapshot(self) -> tuple[int, list[Sequenced]]:
+        return self.store.epoch(), start.snapshot(self.store)
+
+    def _apply(self, sequenced: Sequenced) -> None:
+        self.facts.apply(sequenced, self.clock.now())
+
+    def _tell(self, batch: Sequence[Sequenced]) -> None:
+        self.pdp.tell(batch)
+        self.publisher.tell(batch)
+
+    def _record(self, decisions: Sequence[Decision]) -> None:
+        """Standing decisions that changed: remembered, and into the log."""
+        for decision in decisions:
+            self.observer.remember(decision)
+        entries = [Append(entry=ocsf.decision(decision), label=decision.id) for decision in decisions]
+        self.context.spawn(self._submit(entries))
+
+    async def _submit(self, entries: Sequence[Append]) -> None:
+        for first in range(0, len(entries), 256):
+            try:
+                await self.sequencer.submit("system:publisher", (), entries[first : first + 256])
+            except VouchgateError as error:
+                self.log.error("standing decisions could not be recorded: %s", error.reason)
+                self.publisher.hold("record", f"standing decisions could not be recorded: {error.reason}")
+                return
+        self.publisher.hold("record", "")
+
+    async def record_decision(self, decision: Decision) -> None:
+        """A single request's decision, durable when it returns."""
+        await self.sequencer.submit(f"pdp:{decision.principal}", (), [Append(entry=ocsf.decision(decision), label=decision.id)])
+        self.observer.remember(decision)
+
+    def _scan(self, descriptor: int, *, name: str) -> ScanReport:
+        """In the importing thread: ask the supervisor, which may start a process as another user."""
+        assert self._loop is not None
+        staged = Path(os.readlink(f"/proc/self/fd/{descriptor}")).name  # noqa: PTH115 - the link's text is what is wanted
+        asked = self.supervisor.call("scan", staged=staged, name=name)
+        said = asyncio.run_coroutine_threadsafe(asked, self._loop).result()
+        return wire.decode(ScanReport, said, what="scan report")
+
+    # -- identity of the gateway
+
+    async def renew_svid(self) -> None:
+        """Keep the gateway's certificate fresh: a new key and certificate at half of the old one's life."""
+        while True:
+            try:
+                await self._new_svid()
+                self._publish_keys()
+                pause = GATEWAY_SVID_SECONDS / 2
+            except VouchgateError as error:
+                self.log.error("the gateway's certificate could not be renewed: %s", error.reason)
+                pause = 1.0
+            await asyncio.sleep(pause)
+
+    async def _new_svid(self) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        spki = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        name = principal(self.settings.trust_domain, "system", "gateway", "gateway")
+        hosts = [host for host in self.settings.gateway.hosts if not host.replace(".", "").isdigit()]
+        said = await self.signer.call("x509_svid", spki=spki, principal=name, ttl_seconds=GATEWAY_SVID_SECONDS, dns=hosts)
+        pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        self._svid = (wiring.pem_chain(said["chain"]), pem.decode())
+
+    def _publish_keys(self) -> None:
+        if self._svid is not None and self.facts.bundle is not None:
+            jwks = write_jwks(self.facts.bundle, uses=("jwt-svid",)).decode()
+            bundle = bundle_pem(self.context)
+            self.view.set_identity(jwks=jwks, bundle=bundle, svid=self._svid)
+
+    # -- the run
+
+    async def run(self) -> None:
+        """Serve until SIGTERM."""
+        self._loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, stop.set)
+        replayed = start.replay(self.store, self.facts, self.clock.now())
+        self.log.info("replayed %d records, epoch %d, %d log entries", replayed, self.facts.epoch, self.store.size())
+        wiring.artifact_store(self.settings, self.layout).sweep()
+        sequencing = asyncio.create_task(self.sequencer.run())
+        await wiring.until(self._signer_ready, seconds=TREE_SECONDS, what="the signer did not answer")
+        await start.bring_in(self.context, self.installation.signed_root, self.installation.policies, self.installation.bootstrap)
+        await self._new_svid()
+        await self.ads.start(str(self.layout.ads_socket))
+        self.publisher.start()
+        frames = await serve(self.layout.control_socket, handlers(self), allowed_uids=self._frames_uids())
+        api = await self._serve_api()
+        checkpoint_every = self.settings.audit.checkpoint_seconds
+        running = [
+            sequencing,
+            asyncio.create_task(self.publisher.run()),
+            asyncio.create_task(self.view.run()),
+            asyncio.create_task(self.pdp.run(lambda: not self.publisher.holding)),
+            asyncio.create_task(self.checkpoints.run(checkpoint_every)),
+            asyncio.create_task(self.renew_svid()),
+            asyncio.create_task(self.health.run()),
+        ]
+        self.log.info("ready")
+        waiting = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait([waiting, *running], return_when=asyncio.FIRST_COMPLETED)
+        failed = [task for task in done if task is not waiting]
+        for task in failed:
+            self.log.error("a task ended by itself: %s", type(task.exception()).__name__, exc_info=task.exception())
+        frames.close()
+        await api.close()
+        await self.ads.stop()
+        with contextlib.suppress(VouchgateError):
+            await asyncio.wait_for(self.checkpoints.make(), 2)
+        for task in running:
+            task.cancel()
+        self.store.close()
+        if failed:
+            sys.exit(3)
+
+    def _frames_uids(self) -> set[int]:
+        return {self.users.of("tailer"), self.users.of("pdp"), self.users.own}
+
+    async def _signer_ready(self) -> bool:
+        try:
+            await self.signer.call("health")
+        except VouchgateError:
+            return False
+        return True
+
+    async def _serve_api(self) -> ApiServer:
+        server = ApiServer()
+        app = build_app(
+            self.system,
+            spool=self.layout.staging,
+            now=self.clock.now,
+            monotonic=time.monotonic,
+            console_hosts=server.console_hosts,
+            session_minutes=self.settings.console.session_minutes,
+            requests_per_second=self.settings.limits.api_requests_per_second,
+            max_import_bytes=self.settings.limits.import_mib * 1024 * 1024,
+        )
+        await server.listen_unix(app, self.layout.api_socket)
+        if self.installation.console:
+            host, _, port = self.installation.console.rpartition(":")
+            await server.listen_console(app, host.strip("[]"), int(port))
+        return server
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(prog="vouchgate-control")
+    parser.add_argument("--data-dir", type=Path, required=True)
+    data_dir = parser.parse_args().data_dir
+
+    async def go() -> None:
+        await Control(data_dir).run()
+
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    try:
+        asyncio.run(go())
+    except VouchgateError as error:
+        logs.set_up("control").error("cannot start: %s (%s)", error.reason, error.remedy)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

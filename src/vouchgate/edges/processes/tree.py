@@ -1,0 +1,493 @@
+"""The process tree: what `vouchgate up` runs in the foreground, and what `init`, `doctor`, `restore` and `scan` do without it.
+
+Starting, in this order
+1. Who runs as whom; a private mount namespace where a closed home is in the way; one process tree per data directory.
+2. The signer. On the first start it makes its keys, the root keys are made outside the data directory, and the first TrustRoot is signed.
+3. The witness. 4. Addresses are taken, the installation file is written. 5. Control plane, PDP worker, gateway and tailer, side by side.
+6. Models: imported, sealed, handed to their servers; each server is vouched for as long as it lives.
+Ending (Ctrl-C, SIGTERM): the gateway first, the signer last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import vouchgate
+from vouchgate import wiring
+from vouchgate.audit.checkpoints import origin_of
+from vouchgate.edges.envoy.access_log import fetch_counters
+from vouchgate.edges.envoy.bootstrap import bootstrap, envoy_binary, flags
+from vouchgate.edges.processes.gateway_settings import gateway_settings
+from vouchgate.edges.processes.rpc_server import Handler, Peer, serve
+from vouchgate.flows import initialise
+from vouchgate.flows.serve_models import SERVES_SECONDS
+from vouchgate.flows.supervise import Supervisor, Unit
+from vouchgate.flows.units import RANKS, core_specs, server_spec, signer_command
+from vouchgate.vocabulary import wire
+from vouchgate.vocabulary.answers import ImportOutcome, InitOutcome, ProcessState, Readiness
+from vouchgate.vocabulary.digests import parse_digest
+from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotPermitted, Unavailable, VouchgateError
+from vouchgate.vocabulary.layout import Layout, Users
+from vouchgate.vocabulary.processes import Spec
+from vouchgate.vocabulary.settings import EndpointSettings, Settings
+from vouchgate.vocabulary.trust import PublicKey, SignedTrustRoot
+from vouchgate.vocabulary.vouches import UnixMillis
+
+START_SECONDS = 15.0
+"""A process that has not answered by then will not."""
+BOOTSTRAP_MINUTES = 10
+"""Life of the first administrator's token."""
+LOOK_AT_COUNTERS_SECONDS = 10.0
+"""Seconds between comparisons of the gateway's counters with its log."""
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Serving:
+    """One model server that we started."""
+
+    endpoint: EndpointSettings
+    digest: str
+    tier: str
+    observed: str
+    unit: str
+
+
+class Tree:
+    """One running installation."""
+
+    def __init__(self, settings: Settings, say: Say) -> None:
+        self.settings, self.say = settings, say
+        self.layout = Layout(Path(settings.data_dir))
+        self.users, self.why_shared = wiring.decide_users(settings)
+        self.supervisor = Supervisor(self._start, self._tell)
+        self.serving: list[Serving] = []
+        self.descriptors: dict[str, int] = {}
+        self.stop = asyncio.Event()
+        self.installation: wiring.Installation | None = None
+        self.ready_after = 0.0
+
+    def _start(self, spec: Spec) -> Any:
+        return wiring.start_process(spec, log=self.layout.logs / f"{spec.name}.jsonl")
+
+    def _tell(self, name: str, happened: str, number: int) -> None:
+        line = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "unit": name, "happened": happened, "number": number}
+        with (self.layout.logs / "supervisor.jsonl").open("a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
+        if happened == "ended" and not self.stop.is_set():
+            self.say(f"  {name} ended ({number}); it is started again")
+
+    def _add(self, spec: Spec, rank: str) -> None:
+        self.supervisor.add(spec.name, Unit(lambda: spec, rank=RANKS[rank]))
+
+    # -- starting
+
+    async def run(self, announce: Callable[[Tree], None]) -> int:
+        """Steps 1 to 6, then tend the tree until told to stop."""
+        begun = time.monotonic()
+        self._prepare()
+        lock = wiring.lock_data_dir(self.layout)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.stop.set)
+        tending: asyncio.Task[None] | None = None
+        try:
+            signer = Spec(
+                name="signer", argv=signer_command(self.settings, self.layout, self.users, wiring.python), uid=self.users.drop_to("signer")
+            )
+            self._add(signer, "signer")
+            tending = asyncio.create_task(self.supervisor.run(self.stop))
+            keys = await self._signer_keys()
+            signed, token = _trust_root(self.settings, self.layout, self.users, keys, self.say)
+            await self._start_core(keys, signed, token)
+            frames = await serve(self.layout.supervisor_socket, self._handlers(), allowed_uids={self.users.of("control"), self.users.own})
+            await self._until_ready("the control plane")
+            await self._start_servers()
+            await self._until_ready("everything", ready=True)
+            self.ready_after = time.monotonic() - begun
+            announce(self)
+            beside = [asyncio.create_task(self._renew_vouches()), asyncio.create_task(self._compare_counters())]
+            await tending
+            frames.close()
+            for task in beside:
+                task.cancel()
+        except BaseException:
+            self.stop.set()
+            if tending is not None:
+                await tending
+            raise
+        finally:
+            os.close(lock)
+        return 0
+
+    def _prepare(self) -> None:
+        """Step 1."""
+        package = Path(vouchgate.__file__).resolve().parent
+        if self.users.isolated:
+            self.layout.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+            roots = [Path(sys.base_prefix), Path(sys.prefix), Path.cwd()]
+            wiring.reachable(self.settings, package, roots)
+        wiring.make_folders(self.layout.folders(self.users))
+
+    async def _signer_keys(self) -> list[PublicKey]:
+        client = wiring.async_rpc(self.layout.signer_socket, "signer")
+
+        async def ask() -> Any:
+            self._check_alive("signer")
+            with contextlib.suppress(VouchgateError):
+                return await client.call("public_keys")
+            return None
+
+        said = await wiring.until(ask, seconds=START_SECONDS, what="the signer did not answer")
+        await client.close()
+        return [wire.from_plain(PublicKey, key, what="public key") for key in said["keys"]]
+
+    def _check_alive(self, name: str) -> None:
+        """A process that ended while we wait for it says why in its log."""
+        if self.supervisor.units[name].restarts >= 3:
+            last = (self.layout.logs / f"{name}.jsonl").read_text("utf-8", "replace").strip().splitlines()[-1:] or ["nothing was logged"]
+            raise Unavailable(f"the process `{name}` ends again and again: {last[0][-400:]}", remedy=f"see {self.layout.logs / name}.jsonl")
+
+    async def _start_core(self, keys: list[PublicKey], signed: SignedTrustRoot, token: str) -> None:
+        """Steps 3 to 5."""
+        settings = self.settings
+        log_spki = next(key.spki for key in keys if key.purpose == "log")
+        gateway = wiring.take_address(settings.gateway.listen, "[gateway] listen")
+        plain = wiring.take_address(settings.gateway.plain_listen, "[gateway] plain_listen")
+        console = wiring.take_address(settings.console.listen, "[console] listen")
+        origin = origin_of(settings.trust_domain, wiring.log_generation(settings, self.layout))
+        specs = core_specs(
+            settings,
+            self.layout,
+            self.users,
+            wiring.python,
+            log_key=log_spki[-32:].hex(),
+            origin=origin,
+            gateway=(str(envoy_binary()), *flags(_gateway(self, gateway, plain), str(self.layout.bootstrap))),
+        )
+        by_name = {spec.name: spec for spec in specs}
+        self._add(by_name["witness"], "witness")
+        witness = await self._witness()
+        self.installation = wiring.Installation(
+            settings=settings,
+            fingerprint=initialise.fingerprint_of(signed),
+            isolated=self.users.isolated,
+            users=self.users,
+            gateway=gateway,
+            plain=plain,
+            console=console,
+            log_key=log_spki[-32:].hex(),
+            witness_name=witness["name"],
+            witness_key=witness["key"].hex(),
+            signed_root=wire.encode(signed),
+            bootstrap=token,
+            policies=wiring.read_policies(settings),
+        )
+        wiring.save_installation(self.layout, self.installation, self.users)
+        document = json.dumps(bootstrap(gateway_settings(self.installation, self.layout))).encode()
+        wiring.write_atomic(self.layout.bootstrap, document, mode=0o600, owner=self.users.of("gateway") if self.users.isolated else None)
+        for name in ("control", "pdp", "gateway", "tailer"):
+            self._add(by_name[name], name)
+
+    async def _witness(self) -> Any:
+        client = wiring.async_rpc(self.layout.witness_socket, "witness")
+
+        async def ask() -> Any:
+            self._check_alive("witness")
+            with contextlib.suppress(VouchgateError):
+                return await client.call("public_key")
+            return None
+
+        try:
+            return await wiring.until(ask, seconds=START_SECONDS, what="the witness did not answer")
+        finally:
+            await client.close()
+
+    async def _until_ready(self, what: str, *, ready: bool = False) -> None:
+        """Wait until the control plane answers, or with `ready`, until all of its parts are well."""
+        client = wiring.async_rpc(self.layout.control_socket, "control plane")
+        last = ""
+
+        async def ask() -> bool:
+            nonlocal last
+            for name in ("control", "pdp", "gateway", "tailer"):
+                self._check_alive(name)
+            if self.stop.is_set():
+                raise Unavailable("it was told to stop while it started", remedy="start it again")
+            try:
+                said = wire.decode(Readiness, await client.call("ready"), what="readiness")
+            except VouchgateError:
+                return False
+            last = "; ".join(f"{part.name}: {part.detail or 'not yet'}" for part in said.parts if not part.ok)
+            return said.ready if ready else True
+
+        try:
+            await wiring.until(ask, seconds=START_SECONDS, what=f"{what} did not get ready")
+        except Unavailable as error:
+            raise Unavailable(f"{error.reason}: {last}" if last else error.reason, remedy=error.remedy) from None
+        finally:
+            await client.close()
+
+    # -- models
+
+    async def _start_servers(self) -> None:
+        """Step 6."""
+        control = wiring.async_rpc(self.layout.control_socket, "control plane", timeout=1000.0)
+        number = 0
+        for endpoint in self.settings.endpoints:
+            if endpoint.command:
+                await self._start_server(endpoint, number, control)
+                number += 1
+            elif not endpoint.routes or endpoint.upstream:
+                self.serving.append(Serving(endpoint, "", "declared", "named in vouchgate.toml", ""))
+        for serving in self.serving:
+            await self._vouch(serving, control)
+        await control.close()
+
+    async def _start_server(self, endpoint: EndpointSettings, number: int, control: Any) -> None:
+        listening = wiring.listening_socket(self.layout.upstream_socket(endpoint.name), owner=self.users.of("gateway"))
+        model, digest = await self._model(endpoint, control) if endpoint.model else (None, "")
+        if endpoint.model and model is None:
+            os.close(listening)
+            return
+        spec = server_spec(
+            endpoint, self.users, number, interpreter=sys.executable, listen_fd=listening, model_fd=model, folder=str(Path.cwd())
+        )
+        self._add(spec, "server")
+        observed = "opened, hashed and sealed by the supervisor" if digest else "started by the supervisor; it serves no file"
+        self.serving.append(Serving(endpoint, digest, "verified" if digest else "declared", observed, endpoint.name))
+
+    async def _model(self, endpoint: EndpointSettings, control: Any) -> tuple[int | None, str]:
+        """(sealed descriptor, digest) of the endpoint's model, imported first; None where it is not admitted."""
+        path = Path(endpoint.model)
+        if not path.exists():
+            self.say(f"  {endpoint.name}: there is no model `{path}`; the endpoint stays refused")
+            return None, ""
+        staged = wiring.stage_file(self.layout, path, self.users)
+        said = await control.call("import_model", staged=staged.name, name=path.name, zone=endpoint.zone)
+        outcome = wire.decode(ImportOutcome, said, what="import outcome")
+        if not outcome.admitted:
+            self.say(f"  {endpoint.name}: `{path.name}` is not admitted: {outcome.reason}")
+            return None, ""
+        digest = parse_digest(outcome.digest)
+        descriptor, _ = wiring.sealed_copy(self.layout.artifacts / digest.value, digest)
+        return descriptor, digest.text
+
+    async def _vouch(self, serving: Serving, control: Any) -> None:
+        unit = self.supervisor.units.get(serving.unit)
+        pid = unit.child.pid if unit is not None and unit.child is not None else 0
+        if serving.unit and not pid:
+            return
+        digest = serving.digest or _declared_digest(serving.endpoint)
+        uid = self.users.own
+        await control.call(
+            "serving", endpoint=serving.endpoint.name, digest=digest, tier=serving.tier, pid=pid, uid=uid, observed=serving.observed
+        )
+
+    async def _renew_vouches(self) -> None:
+        """While a server lives, its vouch is renewed; one that is gone lapses."""
+        control = wiring.async_rpc(self.layout.control_socket, "control plane", timeout=30.0)
+        while True:
+            await asyncio.sleep(SERVES_SECONDS / 3)
+            for serving in self.serving:
+                with contextlib.suppress(VouchgateError):
+                    await self._vouch(serving, control)
+
+    async def _compare_counters(self) -> None:
+        control = wiring.async_rpc(self.layout.control_socket, "control plane")
+        while True:
+            await asyncio.sleep(LOOK_AT_COUNTERS_SECONDS)
+            with contextlib.suppress(VouchgateError):
+                counters = await fetch_counters(str(self.layout.admin_socket))
+                await control.call("counters", completed=counters.completed)
+
+    # -- asked by the control plane
+
+    def _handlers(self) -> dict[str, Handler]:
+        async def scan(_: Peer, params: dict[str, Any]) -> Any:
+            return wire.encode(await asyncio.to_thread(self._scan, params["staged"], params["name"]))
+
+        async def processes(_: Peer, __: dict[str, Any]) -> Any:
+            return [wire.to_plain(one) for one in self.processes()]
+
+        return {"scan": scan, "processes": processes}
+
+    def _scan(self, staged: str, name: str) -> Any:
+        if "/" in staged or not staged.startswith(".staging-"):
+            raise NotPermitted("only staged artifacts are scanned", remedy="import the file")
+        descriptor = os.open(self.layout.artifacts / staged, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if self.users.isolated and os.fstat(descriptor).st_uid != self.users.of("control"):
+                raise NotPermitted("the staged artifact is not the control plane's", remedy="import the file")
+            return wiring.scan_file(descriptor, name=name, uid=self.users.drop_to("scanner"))
+        finally:
+            os.close(descriptor)
+
+    def processes(self) -> list[ProcessState]:
+        """The tree as `status` shows it."""
+        wall, steady = time.time_ns() // 1_000_000, time.monotonic()
+        return [
+            ProcessState(
+                name=name,
+                state="running" if unit.child is not None else "down",
+                pid=unit.child.pid if unit.child is not None else 0,
+                uid=_uid_of(unit.child.pid) if unit.child is not None else 0,
+                since=UnixMillis(wall - int((steady - unit.started_at) * 1000)),
+                restarts=unit.restarts,
+                detail="" if unit.last_exit is None else f"last ended with {unit.last_exit}",
+            )
+            for name, unit in self.supervisor.units.items()
+        ]
+
+
+def _gateway(tree: Tree, gateway: str, plain: str) -> Any:
+    """Only what the flags need; the rest follows with the installation."""
+    from vouchgate.edges.envoy.settings import GatewaySettings
+
+    layout = tree.layout
+    return GatewaySettings(
+        node_id="gateway",
+        trust_domain=tree.settings.trust_domain,
+        admin_socket=str(layout.admin_socket),
+        ads_socket=str(layout.ads_socket),
+        ext_authz_socket=str(layout.ext_authz_socket),
+        access_log=str(layout.access_log),
+        tls_address=f"tcp:{gateway}",
+        plain_address=f"tcp:{plain}" if plain else "",
+        concurrency=tree.settings.gateway.concurrency,
+    )
+
+
+def _uid_of(pid: int) -> int:
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid
+    except OSError:
+        return -1
+
+
+def _declared_digest(endpoint: EndpointSettings) -> str:
+    """A stand-in for content that nobody saw: the digest of the declaration itself."""
+    text = json.dumps(["declared", endpoint.name, endpoint.upstream, list(endpoint.command)]).encode()
+    return f"sha256:{hashlib.sha256(text).hexdigest()}"
+
+
+def _trust_root(settings: Settings, layout: Layout, users: Users, keys: list[PublicKey], say: Say) -> tuple[SignedTrustRoot, str]:
+    """The TrustRoot, made on the first start; and the bootstrap token's hash, made with it."""
+    waiting = layout.supervisor / "bootstrap"
+    if layout.trust_root.exists():
+        data = wiring.read_small(layout.trust_root, "TrustRoot")
+        kept = wiring.read_small(waiting, "bootstrap file").decode("ascii", "replace") if waiting.exists() else ""
+        return wire.decode(SignedTrustRoot, data, what="TrustRoot"), kept
+    root_dir = Path(settings.root_dir)
+    root_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = root_dir / f"{settings.trust_domain}.root.pem"
+    if path.exists():
+        raise Conflict(
+            f"there is a root key `{path}` but no TrustRoot in `{layout.data_dir}`",
+            remedy="restore the data directory, or move the root key away to begin a new trust domain",
+        )
+    now = wiring.clock().now()
+    (root,) = initialise.make_root_keys(1)
+    made = initialise.first_trust_root(settings.trust_domain, root_keys=[root.public], threshold=1, signer_keys=keys, now=now)
+    signed = initialise.sign_with(made, [root.pem])
+    wiring.write_atomic(path, root.pem)
+    wiring.write_atomic(layout.trust_root, wire.encode(signed), mode=0o644)
+    say(f"  made the offline root key {path}")
+    say(f"  its fingerprint: {initialise.fingerprint_of(signed)}")
+    if settings.solo:
+        return signed, ""
+    token = secrets.token_urlsafe(24)
+    say(f"  first administrator, within {BOOTSTRAP_MINUTES} minutes: vouchgate admin claim {token}")
+    kept = f"{hashlib.sha256(token.encode()).hexdigest()} {now + BOOTSTRAP_MINUTES * 60_000}"
+    wiring.write_atomic(waiting, kept.encode())
+    return signed, kept
+
+
+# --- what the command line calls --------------------------------------------------------------------------------------------------
+
+
+def up(settings: Settings) -> int:
+    """Run the process tree in the foreground until it is ended; the exit code."""
+    from vouchgate.edges.processes.announce import announce
+
+    def say(text: str) -> None:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+    say(f"vouchgate {vouchgate.__version__}, trust domain {settings.trust_domain}")
+    tree = Tree(settings, say)
+    if tree.why_shared:
+        say(f"  processes are not isolated from each other: {tree.why_shared}")
+    code = asyncio.run(tree.run(lambda one: announce(one, say)))
+    say("ended")
+    return code
+
+
+def init(settings: Settings, path: Path) -> InitOutcome:
+    """Keys and TrustRoot, without leaving anything running. Raises `Conflict` where there is an installation."""
+    layout = Layout(Path(settings.data_dir))
+    if layout.trust_root.exists():
+        raise Conflict(f"`{layout.data_dir}` holds an installation", remedy="start it with `vouchgate up`, or choose another data_dir")
+    lines: list[str] = []
+    tree = Tree(settings, lines.append)
+
+    async def make() -> tuple[SignedTrustRoot, str]:
+        tree._prepare()
+        lock = wiring.lock_data_dir(layout)
+        try:
+            argv = signer_command(settings, layout, tree.users, wiring.python)
+            tree._add(Spec(name="signer", argv=argv, uid=tree.users.drop_to("signer")), "signer")
+            return _trust_root(settings, layout, tree.users, await tree._signer_keys(), tree.say)
+        finally:
+            tree.supervisor.stop()
+            os.close(lock)
+
+    signed, kept = asyncio.run(make())
+    token = next((line.rpartition(" ")[2] for line in lines if "admin claim" in line), "")
+    return InitOutcome(
+        settings=str(path),
+        data_dir=settings.data_dir,
+        root_dir=settings.root_dir,
+        root_fingerprint=initialise.fingerprint_of(signed),
+        bootstrap_token=token,
+        bootstrap_until=UnixMillis(int(kept.rpartition(" ")[2] or 0)),
+        solo=settings.solo,
+    )
+
+
+def scan(path: Path) -> ImportOutcome:
+    """Look into a file in the scanner's process; `admitted` is the scanner's word alone, and nothing is kept."""
+    descriptor, digest = wiring.sealed_copy(path)
+    try:
+        report = wiring.scan_file(descriptor, name=path.name, uid=None)
+    finally:
+        os.close(descriptor)
+    verdict = report.verdict
+    if not verdict.reasons and verdict.outcome != "clean":
+        raise InvalidInput("the scan gave no reason", remedy="scan it again")
+    from vouchgate.flows.admit_artifact import findings_of
+
+    return ImportOutcome(
+        admitted=verdict.outcome == "clean",
+        digest=digest.text,
+        size=digest.size,
+        format=verdict.format,
+        resource=str(path),
+        zone="",
+        reason=verdict.reasons[0].why if verdict.reasons else "it was read to the last byte",
+        remedy=verdict.reasons[0].remedy if verdict.reasons else "",
+        findings=findings_of(verdict),
+    )
