@@ -26,7 +26,8 @@ ROLES = ("auditor", "registrar", "policy-author", "policy-approver", "responder"
 FIRST_SERVER_OFFSET = 10
 """Model servers run under `uid_base` + this and above; below are vouchgate's own processes."""
 
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
 
 
 class GatewaySettings(Noun, frozen=True, kw_only=True):

@@ -22,14 +22,17 @@ from vouchgate.vocabulary.names import principal, resource, trust_domain
 from vouchgate.vocabulary.settings import (
     FIRST_SERVER_OFFSET,
     MAX_SETTINGS_BYTES,
+    NAME_PATTERN,
     ROLES,
     EndpointSettings,
     Settings,
+    ZoneSettings,
     host_port,
     is_loopback,
 )
 from vouchgate.vocabulary.wire import Noun
 
+NAME = re.compile(NAME_PATTERN)
 NEAR = 0.6
 """Likeness above which a known key is named as the nearest (difflib's own default)."""
 
@@ -49,6 +52,7 @@ def parse_settings(text: str, path: Path) -> Settings:
         settings = msgspec.convert(document, Settings)
     except msgspec.ValidationError as error:
         where, what = _place(str(error))
+        where = _with_name(where, document)
         raise _wrong(path, lines.of(where), f"`{_dotted(where)}`: {what}" if where else what, _HOW) from None
     return _checked(settings, path, lines)
 
@@ -79,6 +83,18 @@ def _place(message: str) -> tuple[Keys, str]:
     return tuple(parts), what
 
 
+def _with_name(where: Keys, document: dict[str, Any]) -> Keys:
+    """msgspec does not say which of the named tables is wrong; find it by reading each."""
+    if where[:2] != ("zones", "..."):
+        return tuple(part for part in where if part != "...")
+    for name, table in document["zones"].items():
+        try:
+            msgspec.convert(table, ZoneSettings)
+        except msgspec.ValidationError:
+            return ("zones", name, *where[2:])
+    return ("zones",)
+
+
 def table_of(kind: Any) -> tuple[str, Any]:
     """`(one | many | named | value, struct)` for a field's type."""
     if get_origin(kind) is Annotated:
@@ -99,9 +115,7 @@ def _known_keys(document: Any, kind: type[Noun], where: Keys, path: Path, lines:
     hints = get_type_hints(kind, include_extras=True)
     for key, value in document.items():
         if key not in hints:
-            near = difflib.get_close_matches(key, hints, 1, NEAR)
-            remedy = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(hints)}"
-            raise _wrong(path, lines.of((*where, key)), f"unknown key `{_dotted((*where, key))[:200]}`", remedy)
+            raise _wrong(path, lines.of((*where, key)), f"unknown key `{_dotted((*where, key))[:200]}`", _nearest(key, hints))
         shape, inner = table_of(hints[key])
         if shape == "one":
             _known_keys(value, inner, (*where, key), path, lines)
@@ -110,6 +124,9 @@ def _known_keys(document: Any, kind: type[Noun], where: Keys, path: Path, lines:
                 _known_keys(item, inner, (*where, key, number), path, lines)
         elif shape == "named" and isinstance(value, dict):
             for name, item in value.items():
+                if not NAME.fullmatch(name):
+                    wanted = "use lower-case letters, digits, `.`, `_` and `-`, at most 64 characters"
+                    raise _wrong(path, lines.of((*where, key, name)), f"`{name[:80]}` is not a name", wanted)
                 _known_keys(item, inner, (*where, key, name), path, lines)
 
 
@@ -129,6 +146,7 @@ class _Lines:
             if header := self._HEADER.match(line):
                 table = self._resolve(header[2], counts)
                 if header[1] == "[[":
+                    self._at.setdefault(table, number)
                     counts[table] = counts.get(table, -1) + 1
                     table = (*table, counts[table])
                 self._at.setdefault(table, number)
@@ -155,13 +173,20 @@ class _Lines:
         for length in range(len(where) - 1, 0, -1):
             start = self._at.get(where[:length])
             if start:
-                name = next((str(part) for part in reversed(where[length:]) if isinstance(part, str)), "")
-                inside = re.compile(rf"(?<![A-Za-z0-9_-]){re.escape(name)}[\"']?\s*=")
-                for number, line in enumerate(self._text[start - 1 :], start):
-                    if name and inside.search(line):
-                        return number
-                return start
+                return self._inside(start, where[length:])
         return 0
+
+    def _inside(self, start: int, rest: Keys) -> int:
+        """Below `start`, the line that names the last key of `rest` for the n-th time, n from the index before it."""
+        name = next((str(part) for part in reversed(rest) if isinstance(part, str)), "")
+        skip = next((part for part in rest if isinstance(part, int)), 0)
+        inside = re.compile(rf"(?<![A-Za-z0-9_-]){re.escape(name)}[\"']?\s*=")
+        for number, line in enumerate(self._text[start - 1 :], start):
+            found = len(inside.findall(line)) if name else 0
+            if found > skip:
+                return number
+            skip -= found
+        return start
 
 
 def _checked(settings: Settings, path: Path, lines: _Lines) -> Settings:
@@ -196,8 +221,8 @@ def _checked(settings: Settings, path: Path, lines: _Lines) -> Settings:
         if identity.kind in ("system", "declared"):
             raise no(("identities", number, "kind"), f"`{identity.kind}` is not given to anyone", "use service, person, agent or job")
         named(("identities", number, "kind"), principal, settings.trust_domain, identity.kind, identity.zone, identity.name)
-    _check_endpoints(settings, no, named)
     _check_twice(settings, no)
+    _check_endpoints(settings, no, named)
     return _absolute(settings, path)
 
 
@@ -210,7 +235,7 @@ def _addresses(settings: Settings) -> list[tuple[Keys, str]]:
 
 
 def _nearest(word: str, known: Any) -> str:
-    near = difflib.get_close_matches(word, list(known), 1, NEAR)
+    near = difflib.get_close_matches(word, list(known), 1, NEAR) or [name for name in known if name.startswith(word) and word]
     return f"did you mean `{near[0]}`?" if near else f"use one of {', '.join(known) or 'none yet: add one'}"
 
 
