@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -97,7 +98,7 @@ def instrument_rows(plan: Plan) -> Iterator[Row]:
             argv = [sys.executable, "-m", "benchmarks.load.known_gateway", str(port), str(stack.directory), str(socket), str(delay)]
             stack.start("known gateway", argv)
             stack.wait("known gateway", socket.exists)
-            prober = Prober(lambda: Link.unix(socket))
+            prober = Prober(partial(Link.unix, socket))
             subjects = [_known_subject(f"caller-{number}", port, credentials) for number in range(plan.identities)]
             for subject in subjects:
                 prober.add(subject)
@@ -138,7 +139,7 @@ def circumstance_rows(circumstance: str, plan: Plan) -> Iterator[Row]:
 
 
 def _revocations(product: Product, names: Sequence[str], plan: Plan, *, controls: bool) -> tuple[list[Seen], list[str], list[Row]]:
-    prober, chance, told = Prober(lambda: Link.unix(product.layout.api_socket)), random.Random(2), []
+    prober, chance, told = Prober(partial(Link.unix, product.layout.api_socket)), random.Random(2), []
     everything: list[Seen] = []
     for number in range(plan.rounds):
         before = list(prober.subjects)

@@ -111,7 +111,7 @@ class Prober:
         refusals = 0
         while time.monotonic_ns() < end and (refusals < CONFIRM_REFUSALS or (send and not seen.answered_ns)):
             refusals = self._step(hot, refusals)
-        if send and self.control.status != 200:
+        if send and (self.control.status != 200 or not seen.answered_ns):
             raise RuntimeError(f"the control plane answered {self.control.status}: {self.control.body[:300]!r}")
         return seen
 

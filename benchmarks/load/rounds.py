@@ -16,8 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from benchmarks.load.client import BadAnswer, Connection, Target
-
-RESAMPLES = 2_000
+from benchmarks.rows import median_interval
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,9 +50,8 @@ def estimate(values: Sequence[float], of: Callable[[Sequence[float]], float] = s
     """`of` over the values with its bootstrap interval. Raises ValueError on no values."""
     if not values:
         raise ValueError("no round succeeded, so there is nothing to say")
-    chance = random.Random(seed)
-    resampled = sorted(of(chance.choices(values, k=len(values))) for _ in range(RESAMPLES))
-    return Estimate(value=of(values), low=resampled[int(0.025 * RESAMPLES)], high=resampled[int(0.975 * RESAMPLES)], n=len(values))
+    low, high = median_interval(values, seed, of)
+    return Estimate(value=of(values), low=low, high=high, n=len(values))
 
 
 def ratio(table: Table, name: str, base: str) -> Estimate:
