@@ -78,6 +78,8 @@ class CompiledPolicy:
     reads: frozenset[str] | None
     """Context attributes it reads; None for the whole context."""
     order: int
+    tree: Any = None
+    """The whole condition; None without one, or where the typed tree cannot express it."""
     by_cedar: bool = False
     """Answered by cedarpy (rule 5)."""
 
@@ -119,6 +121,7 @@ class CompiledPolicies:
         self._index: dict[Uid | None, dict[Uid | None, dict[Uid | None, list[CompiledPolicy]]]] = {}
         self._cache: dict[tuple[Uid, Uid, Uid], _Cached] = {}
         self._handle: Any = None
+        self.memo: dict[int, Any] = {}
         for policy in policies:
             by_action = self._index.setdefault(policy.scope.principal, {})
             for action in policy.scope.actions if policy.scope.actions is not None else (None,):
@@ -232,7 +235,7 @@ def _compile_one(policy: Policy, order: int, schema: Any) -> CompiledPolicy:
         term, partial = compile_term(condition), compile_partial(condition)
     except NotCompiled:
         return _left_to_cedar(policy, order, schema, scope)
-    return CompiledPolicy(policy, policy.id, policy.effect == "forbid", scope, term, partial, context_reads(condition), order)
+    return CompiledPolicy(policy, policy.id, policy.effect == "forbid", scope, term, partial, context_reads(condition), order, condition)
 
 
 def _left_to_cedar(policy: Policy, order: int, schema: Any, scope: Scope) -> CompiledPolicy:
@@ -269,7 +272,7 @@ def compile_policies(source: PolicySet, *, version: int = 0) -> CompiledPolicies
 def facts_of(policies: CompiledPolicies, request: Request, world: World, unknown: frozenset[str] = NOTHING) -> Facts:
     """What an evaluation of this request reads."""
     who = (request.principal, request.action, request.resource)
-    return Facts(who, request.context, world, actions=policies.actions, unknown=unknown)
+    return Facts(who, request.context, world, actions=policies.actions, memo=policies.memo, unknown=unknown)
 
 
 def evaluate(policies: CompiledPolicies, request: Request, world: World, unknown: frozenset[str] = NOTHING) -> Evaluation:

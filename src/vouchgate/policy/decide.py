@@ -179,17 +179,7 @@ def _lacking(world: World, resource: Uid) -> set[str]:
 
 def _facts_digest(request: Request, world: World) -> str:
     """What the decision read: attributes and ancestors of caller, resource and model, and the context."""
-    names = [request.principal, request.resource]
     model = world.attributes.get(request.resource, {}).get("model")
-    if isinstance(model, Uid):
-        names.append(model)
-    read = [
-        (
-            str(uid),
-            {name: to_cedar_json(value) for name, value in world.attributes.get(uid, {}).items()},
-            sorted(map(str, world.up.get(uid, ()))),
-        )
-        for uid in names
-    ]
+    names = [request.principal, request.resource, *([model] if isinstance(model, Uid) else [])]
     context = {name: to_cedar_json(value) for name, value in request.context.items()}
-    return hashlib.sha256(encode([read, context])).hexdigest()
+    return hashlib.sha256(encode([[world.digest(name) for name in names], context])).hexdigest()

@@ -108,7 +108,7 @@ def explain(
         model=model.id if isinstance(model, Uid) else "",
         policies=_policies(policies, decision),
         vouches=() if denied else _vouches(found, world),
-        minimal=() if denied else tuple(_words(leaf) for leaf in found.leaves),
+        minimal=() if denied else tuple(dict.fromkeys(map(_words, found.leaves))),
         path=_path(request, decision, model, found),
         flips=_flips(found, decision, denied=denied),
     )
@@ -155,7 +155,7 @@ def _words(leaf: Leaf) -> str:
         case "zone":
             return f"`{short(leaf.subject)}` is {'' if leaf.want else 'not '}in zone `{leaf.name}`"
         case "risk":
-            return f"the caller's risk is compared with {leaf.name}"
+            return f"the caller's risk is below {leaf.name}"
         case "fact":
             return f"the request's {leaf.name.replace('_', ' ')} fits"
         case "caller":

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vouchgate.policy.compile import CompiledPolicies, CompiledPolicy, Evaluation, condition_of
+from vouchgate.policy.compile import CompiledPolicies, CompiledPolicy, Evaluation
 from vouchgate.policy.leaves import Leaf, cost, flip, scope_flip, scope_supports, supports
 from vouchgate.policy.terms import Facts
 from vouchgate.policy.unknowns import FALSE, TRUE
@@ -59,15 +59,14 @@ def grounds(policies: CompiledPolicies, evaluation: Evaluation, facts: Facts) ->
         satisfied = [policy for policy, mask in pairs if policy.forbids and mask & TRUE]
         return Grounds(plan=_plan(policies, evaluation, satisfied, facts))
     standing = [_standing(policy, True, facts) for policy, mask in pairs if not policy.forbids and mask & TRUE]
-    best = max(standing, key=lambda leaves: _earliest(leaves, facts), default=())
+    best = standing[0] if len(standing) == 1 else max(standing, key=lambda leaves: _earliest(leaves, facts), default=())
     against = [leaf for policy, mask in pairs if policy.forbids and mask == FALSE for leaf in _standing(policy, False, facts)]
     leaves = tuple(dict.fromkeys((*best, *against)))
     return Grounds(leaves, tuple(held for held in (_provider(leaf, facts) for leaf in leaves) if held is not None))
 
 
 def _standing(policy: CompiledPolicy, want: bool, facts: Facts) -> tuple[Leaf, ...]:
-    condition = condition_of(policy.policy.tree) if policy.policy.tree is not None else None
-    found = supports(condition, want, facts) if condition is not None else ()
+    found = supports(policy.tree, want, facts) if policy.tree is not None else ()
     return (*scope_supports(policy.scope, facts), *found) if want else found
 
 
@@ -103,9 +102,6 @@ def _plan(policies: CompiledPolicies, evaluation: Evaluation, forbids: list[Comp
 
 
 def _turn(policy: CompiledPolicy, want: bool, facts: Facts) -> tuple[Leaf, ...] | None:
-    if policy.policy.tree is None:
-        return None
-    condition = condition_of(policy.policy.tree)
-    if condition is None:
-        return () if want else None
-    return flip(condition, want, facts)
+    if policy.tree is None:
+        return () if want and not policy.by_cedar else None
+    return flip(policy.tree, want, facts)

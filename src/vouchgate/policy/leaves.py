@@ -45,7 +45,10 @@ def cost(leaves: tuple[Leaf, ...]) -> int:
 
 
 def _outcome(node: Any, facts: Facts) -> int:
-    return compile_partial(node)(facts)
+    partial = facts.memo.get(id(node))
+    if partial is None:
+        partial = facts.memo[id(node)] = compile_partial(node)
+    return int(partial(facts))
 
 
 def _bit(want: bool) -> int:
@@ -118,7 +121,10 @@ def flip(node: Any, want: bool, facts: Facts) -> tuple[Leaf, ...] | None:
 
 def _entity(node: Any, facts: Facts) -> Uid | None:
     try:
-        value = compile_term(node)(facts)
+        term = facts.memo.get(-id(node))
+        if term is None:
+            term = facts.memo[-id(node)] = compile_term(node)
+        value = term(facts)
     except CedarError:
         return None
     return value if isinstance(value, Uid) else None

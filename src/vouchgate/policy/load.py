@@ -14,6 +14,7 @@ Rules
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -189,6 +190,7 @@ def read_source(source: Source) -> list[Policy]:
     return policies
 
 
+@functools.lru_cache(maxsize=8)
 def _schema(text: str) -> Any:
     if len(text.encode("utf-8", "replace")) > MAX_SOURCE_BYTES:
         raise InvalidPolicy(f"the schema has more than {MAX_SOURCE_BYTES} bytes", remedy="remove what is not used")
@@ -198,7 +200,8 @@ def _schema(text: str) -> Any:
         raise InvalidPolicy(f"the schema cannot be read: {error}", remedy="correct the schema; see the Cedar schema grammar") from None
 
 
-def _actions(schema: Any) -> dict[Uid, frozenset[Uid]]:
+@functools.lru_cache(maxsize=8)
+def _actions(schema: Any) -> Mapping[Uid, frozenset[Uid]]:
     parents = {
         Uid(row["uid"]["type"], row["uid"]["id"]): [Uid(parent["type"], parent["id"]) for parent in row["parents"]]
         for row in json.loads(str(cedarpy.Entities.from_json_str("[]", schema)))

@@ -36,7 +36,7 @@ class NotCompiled(Exception):
 class Facts:
     """What one evaluation reads."""
 
-    __slots__ = ("action", "actions", "attributes", "context", "principal", "resource", "tags", "unknown", "up", "world")
+    __slots__ = ("action", "actions", "attributes", "context", "memo", "principal", "resource", "tags", "unknown", "up", "world")
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class Facts:
         world: World,
         *,
         actions: Mapping[Uid, frozenset[Uid]],
+        memo: dict[int, Any],
         unknown: frozenset[str] = frozenset(),
     ) -> None:
         self.principal, self.action, self.resource = who
@@ -54,6 +55,8 @@ class Facts:
         self.up = world.up
         self.world = world
         self.actions = actions
+        self.memo = memo
+        """Closures already made for parts of a policy, by identity of the part; the compiled set keeps both."""
         self.unknown = unknown
 
 

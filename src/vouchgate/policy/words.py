@@ -30,6 +30,10 @@ _BY_WHY = {
 }
 
 
+SHORT_DIGEST = len("sha256:") + 12
+"""Characters of an artifact's name that a sentence shows; the whole one stands in `missing`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """What a person reads."""
@@ -43,7 +47,10 @@ def short(uid: Uid | None) -> str:
     """The last segment of a resource's name, the whole of a principal's."""
     if uid is None:
         return "the unknown model"
-    return uid.id if uid.type == "Principal" else uid.id.rsplit("/", 1)[-1]
+    if uid.type == "Principal":
+        return uid.id
+    name = uid.id.rsplit("/", 1)[-1]
+    return name[:SHORT_DIGEST] if uid.type == "Artifact" else name
 
 
 def tell(evaluation: Evaluation, found: Grounds, facts: Facts, world: World) -> Told:

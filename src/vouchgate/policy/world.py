@@ -20,6 +20,8 @@ Rules
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import heapq
 import json
 from collections.abc import Iterable, Mapping
@@ -31,6 +33,7 @@ import cedarpy
 from vouchgate.policy.values import Record, Uid, Values, from_cedar_json, to_cedar_json, to_value, uid_from_json, values
 from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded
 from vouchgate.vocabulary.vouches import TIERS, Tier, UnixMillis
+from vouchgate.vocabulary.wire import encode
 
 MAX_ENTITIES = 1_000_000
 """Entities of one World; about 1 GiB."""
@@ -69,6 +72,7 @@ class Entity:
     tags: Mapping[str, Any] = field(default_factory=dict)
 
 
+@functools.lru_cache(maxsize=4096)
 def tier_strings(predicate: str, tier: Tier) -> tuple[str, ...]:
     """`scan`, `scan@rederived`, `scan@cooperative`, ... : what a vouch of this tier is worth."""
     return (predicate, *(f"{predicate}@{weaker}" for weaker in TIERS[TIERS.index(tier) :]))
@@ -103,6 +107,7 @@ class World:
         self.revision = 0
         self._children: dict[Uid, set[Uid]] = {}
         self._referred: dict[Uid, set[Uid]] = {}
+        self._digests: dict[Uid, str] = {}
         self._handle: tuple[int, Any, Any] | None = None
         self._lapses: list[tuple[UnixMillis, Uid]] = []
         for entity in entities:
@@ -128,6 +133,7 @@ class World:
         if entity.evidence is not None:
             attributes["vouches"] = vouch_strings(entity.evidence.held)
         self._unlink(uid)
+        self._digests.pop(uid, None)
         self.entities[uid] = entity
         self.attributes[uid] = attributes
         self.tags[uid] = tags
@@ -146,6 +152,7 @@ class World:
         if uid not in self.entities:
             return
         self._unlink(uid)
+        self._digests.pop(uid, None)
         del self.entities[uid], self.attributes[uid], self.up[uid], self.tags[uid]
         for child in self._children.get(uid, ()):
             self._climb(child)
@@ -180,6 +187,7 @@ class World:
             above = frozenset(found)
             if self.up.get(one) != above:
                 self.up[one] = above
+                self._digests.pop(one, None)
                 pending.extend(self._children.get(one, ()))
 
     def dangling(self, uid: Uid) -> frozenset[Uid]:
@@ -218,6 +226,7 @@ class World:
                 evidence = Evidence(kept, lacking)
                 self.entities[uid] = Entity(uid, entity.attributes, entity.parents, evidence, entity.tags)
                 self.attributes[uid]["vouches"] = vouch_strings(kept)
+                self._digests.pop(uid, None)
                 changed.add(uid)
         self.revision += bool(changed)
         return frozenset(changed)
@@ -227,6 +236,14 @@ class World:
         entity = self.entities.get(uid)
         held = entity.evidence.held if entity and entity.evidence else ()
         return tuple(one for one in held if text in tier_strings(one.predicate, one.tier))
+
+    def digest(self, uid: Uid) -> str:
+        """SHA-256 over everything a policy can read of this entity: attributes, tags, itself and its ancestors."""
+        known = self._digests.get(uid)
+        if known is None:
+            read = [self._entity_json(uid) if uid in self.entities else None, sorted(map(str, self.up.get(uid, (uid,))))]
+            known = self._digests[uid] = hashlib.sha256(encode(read)).hexdigest()
+        return known
 
     def cedar_entities(self, schema: Any = None) -> Any:
         """cedarpy's handle over the same entities, made once a revision; with a schema it knows the groups of actions too."""
