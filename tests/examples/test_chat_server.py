@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import Server
+from example_servers import Server
 from httpx_sse import connect_sse
 
 CHAT = "/v1/chat/completions"

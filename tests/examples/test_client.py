@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import DIGITS
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from example_servers import DIGITS
 
 ANSWER = {"outputs": [{"name": "label", "data": [4]}, {"name": "probabilities", "data": [0.01, 0.9]}]}
 

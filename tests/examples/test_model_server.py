@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DIGITS, Server, UnixConnection
+from example_servers import DIGITS, Server, UnixConnection
 from sklearn.datasets import load_digits
 
 PIXELS = load_digits().data

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from conftest import DIGITS
+from example_servers import DIGITS
 from sklearn.datasets import load_digits
 
 from vouchgate.scanning.scan import scan
