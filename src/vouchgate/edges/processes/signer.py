@@ -30,12 +30,12 @@ import logging
 import os
 import resource
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from vouchgate import wiring
+from vouchgate.edges.processes.logs import set_up
 from vouchgate.edges.processes.rpc_server import Handler, Peer, serve
 from vouchgate.edges.processes.signer_keys import Files
 from vouchgate.flows.sign import ROLES, Access, Signer
@@ -52,9 +52,7 @@ log = logging.getLogger("vouchgate.signer")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until a signal; the exit code is the error's."""
     options = _options(argv)
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format='{"process":"signer","level":"%(levelname)s","message":"%(message)s"}'
-    )
+    set_up("signer")
     try:
         withhold_memory()
         asyncio.run(run(options))
