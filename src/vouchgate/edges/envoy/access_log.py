@@ -65,8 +65,8 @@ def parse_line(line: bytes, *, source: str, inode: int, offset: int, observed_at
 
 
 _DETAIL = (
-    *("kind", "method", "host", "protocol", "status", "details", "flags", "zone", "slot", "model", "map", "revoked", "upstream"),
-    *("connection", "fingerprint", "sub", "jti"),
+    *("kind", "method", "host", "protocol", "status", "details", "flags", "zone", "model", "map", "revoked", "upstream"),
+    *("fingerprint", "sub", "jti"),
 )
 
 

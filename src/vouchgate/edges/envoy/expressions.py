@@ -22,6 +22,11 @@ def state_is_absent_or_later(key: str) -> Message:
     return _call("_||_", _call("_==_", value, _text("-")), _call("_<_", _request_time(), _call("timestamp", value)))
 
 
+def both(left: Message, right: Message) -> Message:
+    """`left && right`."""
+    return _call("_&&_", left, right)
+
+
 def _call(function: str, *arguments: Message) -> Message:
     made = syntax_pb2.Expr()
     made.call_expr.function = function

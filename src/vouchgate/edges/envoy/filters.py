@@ -21,7 +21,7 @@ from envoy.extensions.filters.http.set_filter_state.v3 import set_filter_state_p
 from envoy.type.matcher.v3 import string_pb2
 
 from vouchgate.edges.envoy.log_format import start_log
-from vouchgate.edges.envoy.maps import LEASE, REVOCATIONS, deny_all, map_name, unexpired
+from vouchgate.edges.envoy.maps import LEASE, REVOCATIONS, deny_all, map_name
 from vouchgate.edges.envoy.messages import Message, fetched_filter, fixed_filter, seconds
 from vouchgate.edges.envoy.routes import ASK, MODEL_NAME, STRIP_AUTHORIZATION
 from vouchgate.edges.envoy.settings import ASK_CLUSTER, GatewaySettings
@@ -31,7 +31,8 @@ _CLAIM = "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:payload:{})%"
 _ROUTE = "%METADATA(ROUTE:vg:{})%"
 _SAN = "%DOWNSTREAM_PEER_URI_SAN%"
 _MODEL = "%DYNAMIC_METADATA(vg:model)%"
-STATE = {
+CONNECTION_STATE = {"vg.end": "%DOWNSTREAM_PEER_CERT_V_END(%Y-%m-%dT%H:%M:%SZ)%", "vg.path": "%PATH(NQ)%"}
+CALLER_STATE = {
     "vg.caller": "|".join(
         [
             _ROUTE.format("endpoint"),
@@ -46,8 +47,6 @@ STATE = {
     "vg.san": _SAN,
     "vg.sub": _CLAIM.format("sub"),
     "vg.jti": _CLAIM.format("jti"),
-    "vg.end": "%DOWNSTREAM_PEER_CERT_V_END(%Y-%m-%dT%H:%M:%SZ)%",
-    "vg.path": "%PATH(NQ)%",
     "vg.fpr": "%DOWNSTREAM_PEER_FINGERPRINT_256%",
 }
 CHECK_HEADERS = {
@@ -71,11 +70,11 @@ CHECK_HEADERS = {
 def chain(settings: GatewaySettings, slots: int) -> list[Message]:
     """All filters of a listener with so many map slots."""
     return [
+        fixed_filter("connection", _state(CONNECTION_STATE)),
         fetched_filter(LEASE, deny_all("lease_")),
         fetched_filter(JWT, deny_tokens()),
         fixed_filter(MODEL_NAME, _tokenizer(), disabled=True),
-        fixed_filter("caller", _caller()),
-        fixed_filter("unexpired", unexpired()),
+        fixed_filter("caller", _state(CALLER_STATE)),
         fetched_filter(REVOCATIONS, deny_all("revoked_")),
         *(fetched_filter(map_name(slot), deny_all("map_"), disabled=True) for slot in range(slots)),
         fixed_filter(ASK, _ask(settings)),
@@ -90,9 +89,9 @@ def _tokenizer() -> Message:
     return lua_pb2.Lua(default_source_code={"inline_string": source})
 
 
-def _caller() -> Message:
+def _state(formats: dict[str, str]) -> Message:
     config = set_filter_state_pb2.Config()
-    for key, text in STATE.items():
+    for key, text in formats.items():
         value = value_pb2.FilterStateValue(object_key=key, factory_key="envoy.string")
         value.format_string.text_format_source.inline_string = text
         config.on_request_headers.append(value)

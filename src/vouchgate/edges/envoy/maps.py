@@ -27,7 +27,7 @@ from envoy.type.matcher.v3 import metadata_pb2, value_pb2
 from xds.core.v3 import extension_pb2 as xds_extension_pb2
 from xds.type.matcher.v3 import matcher_pb2
 
-from vouchgate.edges.envoy.expressions import before, state_is_absent_or_later
+from vouchgate.edges.envoy.expressions import before, both, state_is_absent_or_later
 from vouchgate.edges.envoy.messages import TYPE_PREFIX, Message, packed
 from vouchgate.vocabulary.decisions import Grant
 from vouchgate.vocabulary.places import Endpoint
@@ -154,29 +154,21 @@ def revocation_map(revocations: Collection[Revocation], *, trust_domain: str) ->
 
 
 def lease(until: Mapping[str, UnixMillis]) -> Message:
-    """Zone -> the time from which its routes are denied, control plane or not. A path without a zone leads nowhere and passes."""
+    """Zone -> the time from which its routes are denied, control plane or not; so is a certificate that expired on a live connection.
+
+    A path without a zone leads nowhere and passes.
+    """
     made = rbac_filter_pb2.RBAC(rules_stat_prefix="lease_")
     made.rules.action = rbac_pb2.RBAC.ALLOW
     for zone, time in until.items():
         policy = made.rules.policies[f"lease:{zone}"]
         policy.permissions.append(_zone_is(value_pb2.ValueMatcher(string_match={"exact": zone})))
         policy.principals.add(any=True)
-        policy.condition.CopyFrom(before(time))
+        policy.condition.CopyFrom(both(before(time), state_is_absent_or_later("vg.end")))
+        policy.cel_config.enable_string_conversion = True
     nowhere = made.rules.policies["no-route"]
     nowhere.permissions.append(rbac_pb2.Permission(not_rule=_zone_is(value_pb2.ValueMatcher(present_match=True))))
     nowhere.principals.add(any=True)
-    return made
-
-
-def unexpired() -> Message:
-    """Denies a certificate that has expired since its handshake, on a connection that still lives."""
-    made = rbac_filter_pb2.RBAC(rules_stat_prefix="expired_")
-    made.rules.action = rbac_pb2.RBAC.ALLOW
-    policy = made.rules.policies["unexpired"]
-    policy.permissions.add(any=True)
-    policy.principals.add(any=True)
-    policy.condition.CopyFrom(state_is_absent_or_later("vg.end"))
-    policy.cel_config.enable_string_conversion = True
     return made
 
 
