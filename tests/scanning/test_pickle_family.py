@@ -5,10 +5,12 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import json
 import lzma
 import os
 import pickle
 import struct
+import tarfile
 import zipfile
 import zlib
 from typing import Any
@@ -148,6 +150,36 @@ def test_an_archive_wholly_inside_a_tensor_is_a_polyglot() -> None:
     assert scan(content).format == "polyglot"
     harmless = bytes(range(256)) * 8
     assert scan(safetensors({"w": entry("U8", [len(harmless)], 0, len(harmless))}, harmless)).outcome == "clean"
+
+
+def test_a_tar_in_a_safetensors_header_is_a_polyglot() -> None:
+    """tarfile goes by the checksum alone: the header's JSON can hold one that fits."""
+    from artifact_making import safetensors
+
+    head = b'{"__metadata__":{"a":"'
+    # Offsets in the file: mode, owner and size in octal from 100, checksum from 148; the JSON begins at 8.
+    text = bytearray(head + b"0" * (504 - len(head) - 3) + b'"}}')
+    content = bytearray(safetensors(bytes(text)))
+    total = sum(content[:148]) + 8 * 32 + sum(content[156:512])
+    content[148:156] = b"%08o" % total
+    assert tarfile.TarFile.open(fileobj=io.BytesIO(content), mode="r:", errorlevel=0) is not None
+    verdict = scan(bytes(content))
+    assert (verdict.outcome, verdict.format) == ("refused", "polyglot")
+    assert "tar" in verdict.reasons[0].why
+
+
+@pytest.mark.parametrize("place", [512, 1024, 4096])
+def test_an_hdf5_superblock_behind_a_user_block_is_a_polyglot(place: int) -> None:
+    from artifact_making import entry, safetensors
+
+    header = json.dumps({"w": entry("U8", [8192], 0, 8192)}).encode().ljust(120)
+    content = bytearray(safetensors(header, bytes(8192)))
+    assert scan(bytes(content)).outcome == "clean"
+    content[place : place + 8] = b"\x89HDF\r\n\x1a\n"
+    assert scan(bytes(content)).format == "polyglot"
+    content[place : place + 8] = bytes(8)
+    content[place + 1 : place + 9] = b"\x89HDF\r\n\x1a\n"
+    assert scan(bytes(content)).outcome == "clean"
 
 
 def test_a_pickle_behind_safetensors_or_in_front_is_refused() -> None:

@@ -130,6 +130,7 @@ def test_bounds_are_settings() -> None:
         "__import__('os')",
         "eval(x)",
         "javascript:x",
+        "data:text/html,x",
         "\x1b[2J",
         "a\u202eb",
     ],
@@ -139,7 +140,10 @@ def test_text_that_would_act_when_shown_waits_for_a_person(text: str) -> None:
     assert rules(safetensors({"__metadata__": {text: "note"}})) == ("review", ["active-metadata"])
 
 
-@pytest.mark.parametrize("text", ["pt", "v1.2 (beta)", '{"lr": 1e-4, "tags": ["a", "b"]}', "größe <= 3", "a < b", "data set: x"])
+@pytest.mark.parametrize(
+    "text",
+    ["pt", "v1.2 (beta)", '{"lr": 1e-4, "tags": ["a", "b"]}', "größe <= 3", "a < b", "data: cifar", "eval (20 %)", "a {nested: {dict}}"],
+)
 def test_ordinary_metadata_is_clean(text: str) -> None:
     assert rules(safetensors({"__metadata__": {"note": text}})) == ("clean", [])
 

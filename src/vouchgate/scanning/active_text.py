@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping
 
 _ACTIVE = re.compile(
-    r"(?P<markup><[a-zA-Z!/?])|(?P<template>\{\{|\{%|\$\{|<%)|(?P<script>(?i:javascript|vbscript|data)\s*:\s*[a-z/(])"
-    r"|(?P<code>__[a-z]+__|\b(?:eval|exec|compile|getattr|system|popen)\s*\()|(?P<control>[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069])"
+    r"(?P<markup><[a-zA-Z!/?])|(?P<template>\{\{|\{%|\$\{|<%)|(?P<script>(?i:\b(?:java|vb)script:|\bdata:[a-z]+/[a-z]))"
+    r"|(?P<code>__[a-z]+__|\b(?:eval|exec|compile|getattr|system|popen)\()|(?P<control>[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069])"
 )
 _WHAT = {
     "markup": "markup",

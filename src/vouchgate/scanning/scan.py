@@ -54,9 +54,10 @@ def _read(view: memoryview, settings: ScanSettings, formats: tuple[Format, ...])
             f"{len(view)} bytes are over the bound of {settings.max_artifact_bytes}",
             "split the model into shards, or raise `max_artifact_bytes`",
         )
-    claims = sniff(view, formats).claims
-    if len(claims) > 1:
-        return "polyglot", Reading(reasons=(_polyglot(tuple(claim for _, claim in claims)),))
+    sniffed = sniff(view, formats)
+    claims = sniffed.claims
+    if len(claims) + len(sniffed.foreign) > 1:
+        return "polyglot", Reading(reasons=(_polyglot((*(claim for _, claim in claims), *sniffed.foreign)),))
     if not claims:
         return "unknown", Reading(reasons=(_unknown(view),))
     plugin, claim = claims[0]

@@ -4,6 +4,8 @@ Rules
 1. Every format in the catalog is asked. Exactly one certain claim settles it.
 2. Two certain claims are a polyglot: two programs would read two different things from one digest. That is refused as it is.
 3. A possible claim counts only where no format is certain.
+4. Containers that have no plug-in yet, but that their readers find behind other bytes or without a magic number, count as certain claims
+   of another format beside one that is recognised: tar (by its checksum alone) and HDF5 (at 0, 512, 1024, ...).
 """
 
 from __future__ import annotations
@@ -44,6 +46,14 @@ class Sniffed(Noun, frozen=True, kw_only=True):
     """The formats whose claim counts: none, one, or several."""
 
     claims: tuple[tuple[Format, Claim], ...]
+    foreign: tuple[Claim, ...] = ()
+    """Formats without a plug-in that the bytes are too (rule 4)."""
+
+
+_TAR_BLOCK, _TAR_SUM = 512, slice(148, 156)
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_HDF5_FIRST = 512
+"""Where a superblock may lie behind a user block: 512, and every doubling of it (HDF5 File Format, section II.A)."""
 
 
 def sniff(view: memoryview, formats: tuple[Format, ...]) -> Sniffed:
@@ -52,5 +62,29 @@ def sniff(view: memoryview, formats: tuple[Format, ...]) -> Sniffed:
     for strength in ("certain", "possible"):
         chosen = tuple((kind, claim) for kind, claim in claims if claim.strength == strength)
         if chosen:
-            return Sniffed(claims=chosen)
+            return Sniffed(claims=chosen, foreign=_foreign(view))
     return Sniffed(claims=())
+
+
+def _foreign(view: memoryview) -> tuple[Claim, ...]:
+    """Rule 4."""
+    found = []
+    if _is_tar(view):
+        found.append(Claim(strength="certain", kind="tar", because="its first block has a tar header's checksum"))
+    place = 0
+    while place + len(_HDF5_MAGIC) <= len(view):
+        if bytes(view[place : place + len(_HDF5_MAGIC)]) == _HDF5_MAGIC:
+            found.append(Claim(strength="certain", kind="hdf5", because=f"an HDF5 superblock at offset {place}"))
+            break
+        place = place * 2 or _HDF5_FIRST
+    return tuple(found)
+
+
+def _is_tar(view: memoryview) -> bool:
+    """The sum of the header's bytes, its own field counted as spaces, in octal (pax, "ustar Interchange Format"); signed in old writers."""
+    block = bytes(view[:_TAR_BLOCK])
+    text = block[_TAR_SUM].strip(b" \0")
+    if len(block) < _TAR_BLOCK or not text or text.strip(b"01234567"):
+        return False
+    rest = block[: _TAR_SUM.start] + b" " * 8 + block[_TAR_SUM.stop :]
+    return int(text, 8) in (sum(rest), sum(byte - 256 if byte > 127 else byte for byte in rest))
