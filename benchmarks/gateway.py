@@ -15,9 +15,10 @@ Usage: python -m benchmarks.gateway [--quick]
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -52,6 +53,9 @@ SAID = {
     "asgi-bare+tls": "the same server bare, TLS", "asgi-jwt": "in process (ASGI), JWT-SVID", "asgi-x509": "in process (ASGI), X.509-SVID",
     "peer-x509": "Starlette + httpx, X.509-SVID", "peer-jwt": "Starlette + httpx, JWT-SVID",
 }  # fmt: skip
+CPU_BLOCKS = 3
+IDLE_SECONDS = 2.0
+"""Two of the gateway's heartbeats and checkpoints, so that what idling costs is an average."""
 SETTLE_SECONDS = 1.0
 """Earlier calls are in the record by then."""
 RECORD_WAIT_SECONDS = 10.0
@@ -59,15 +63,15 @@ RECORD_WAIT_SECONDS = 10.0
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Rounds and calls a round, by delay; and calls in a block of CPU accounting."""
+    """Rounds and calls a round, by delay; and seconds of calling in a block of CPU accounting."""
 
     rounds: int
     calls: Mapping[str, int]
-    cpu_calls: int
+    cpu_seconds: float
 
 
-QUICK = Plan(rounds=8, calls={"0": 60, "5": 20, "50": 5}, cpu_calls=100)
-FULL = Plan(rounds=30, calls={"0": 100, "5": 30, "50": 5}, cpu_calls=400)
+QUICK = Plan(rounds=8, calls={"0": 60, "5": 20, "50": 5}, cpu_seconds=0.5)
+FULL = Plan(rounds=30, calls={"0": 100, "5": 30, "50": 5}, cpu_seconds=1.5)
 
 
 def main(arguments: list[str]) -> int:
@@ -158,39 +162,52 @@ def cpu_rows(stack: Stack, plan: Plan) -> Iterator[Row]:
     """Processor time of each hop's processes per 1,000 calls, and as a share of what a model that computes for 5 ms uses itself."""
     stack.renew()
     for name, roles in (("plain", ["plain hop"]), ("peer-x509", ["peer"]), *((row, stack.tree_roles) for row in FAMILIES["vouchgate"])):
-        pids = [pid for role in roles for pid in stack.roles.get(role, [])]
         if f"{name}/burn" not in stack.targets:
             continue
         for delay in ("0", "5"):
-            spent = estimate([hop for hop, _ in cpu_us_per_call(stack, f"{name}/{delay}", pids, plan.cpu_calls)])
-            yield _row(f"{SAID[name]}, {delay} ms model: CPU per 1,000 calls", spent, "ms")
-        share = estimate([100 * hop / model for hop, model in cpu_us_per_call(stack, f"{name}/burn", pids, plan.cpu_calls // 2)])
+            yield from _cpu(stack, name, delay, roles, plan)
+        used = cpu_us_per_call(stack, f"{name}/burn", [*roles, "model"], plan.cpu_seconds)
+        share = estimate([100 * sum(block[role] for role in roles) / block["model"] for block in used])
         goal = f"<= {CPU_SHARE_GOAL:g}" if name in FAMILIES["vouchgate"] else ""
         yield _row(f"{SAID[name]}: CPU as a share of a 5 ms model's own", share, "%", goal, share.value <= CPU_SHARE_GOAL if goal else None)
 
 
-def cpu_us_per_call(stack: Stack, name: str, pids: list[int], calls: int, blocks: int = 4) -> list[tuple[float, float]]:
-    """Microseconds of processor time per call of `pids` and of the model, less what each uses when nobody calls."""
+def _cpu(stack: Stack, name: str, delay: str, roles: Sequence[str], plan: Plan) -> Iterator[Row]:
+    used = cpu_us_per_call(stack, f"{name}/{delay}", roles, plan.cpu_seconds)
+    whole = estimate([sum(block.values()) for block in used])
+    parts = {role: statistics.median(block[role] for block in used) for role in roles}
+    shares = ", ".join(f"{role.removeprefix('vouchgate ')} {value:.0f}" for role, value in sorted(parts.items(), key=lambda part: -part[1]))
+    row = _row(f"{SAID[name]}, {delay} ms model: CPU per 1,000 calls", whole, "ms")
+    yield msgspec.structs.replace(row, note=shares if len(roles) > 1 else "")
+
+
+def cpu_us_per_call(stack: Stack, name: str, roles: Sequence[str], seconds: float) -> list[dict[str, float]]:
+    """Microseconds of processor time per call by role, in each block, less what the role uses when nobody calls."""
     connection, found = Connection(stack.targets[name]), []
     connection.call()
-    for _ in range(blocks):
-        idle = _spent(pids, 0.5)
-        began, before, own = time.monotonic(), sum(map(cpu_ns, pids)), sum(map(cpu_ns, stack.roles["model"]))
-        for _ in range(calls // blocks):
+    time.sleep(SETTLE_SECONDS)
+    idle = _per_second(stack, roles, IDLE_SECONDS)
+    for _ in range(CPU_BLOCKS):
+        began, before, calls = time.monotonic(), _used(stack, roles), 0
+        while time.monotonic() < began + seconds:
             connection.call()
-        own = sum(map(cpu_ns, stack.roles["model"])) - own
-        time.sleep(0.5)
-        elapsed, spent = time.monotonic() - began, sum(map(cpu_ns, pids)) - before
-        found.append(((spent - idle * elapsed) / (calls // blocks) / 1e3, own / (calls // blocks) / 1e3))
+            calls += 1
+        time.sleep(SETTLE_SECONDS)
+        elapsed, after = time.monotonic() - began, _used(stack, roles)
+        found.append({role: (after[role] - before[role] - idle[role] * elapsed) / calls / 1e3 for role in roles})
     connection.close()
     return found
 
 
-def _spent(pids: list[int], seconds: float) -> float:
+def _used(stack: Stack, roles: Sequence[str]) -> dict[str, int]:
+    return {role: sum(map(cpu_ns, stack.roles[role])) for role in roles}
+
+
+def _per_second(stack: Stack, roles: Sequence[str], seconds: float) -> dict[str, float]:
     """Nanoseconds a second of idling."""
-    before = sum(map(cpu_ns, pids))
+    before = _used(stack, roles)
     time.sleep(seconds)
-    return (sum(map(cpu_ns, pids)) - before) / seconds
+    return {role: (after - before[role]) / seconds for role, after in _used(stack, roles).items()}
 
 
 def tree_rows(product: Product | None) -> Iterator[Row]:

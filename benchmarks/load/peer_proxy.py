@@ -44,8 +44,9 @@ class LoggingSource(FixedSource):
 
 def proxy(upstreams: dict[str, str]) -> Starlette:
     """Forward `/PREFIX/rest` to the unix socket of that prefix as `/rest`."""
+    limits = httpx.Limits(keepalive_expiry=None)
     clients = {
-        prefix: httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=path), base_url="http://model")
+        prefix: httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=path, limits=limits), base_url="http://model")
         for prefix, path in upstreams.items()
     }
 

@@ -137,6 +137,7 @@ class Product:
         self._process = self.stack.start("vouchgate", command)
         self.stack.wait("vouchgate", self._ready, READY_SECONDS)
         self.ready_seconds = time.monotonic() - began
+        del self.stack.roles["vouchgate"]
         for pid, argv in tree(self._process.pid).items():
             self.stack.roles.setdefault(_role(argv), []).append(pid)
         return self
@@ -210,11 +211,11 @@ def _endpoint(
 
 
 def _role(argv: str) -> str:
-    """A short name for a process of the tree by its command line."""
-    for word in ("envoy", "tailer", "witness", "signer", "pdp", "control", "scanner"):
-        if word in argv.rpartition("/")[2] or f".{word}" in argv or f" {word}" in argv:
-            return f"vouchgate {word}"
-    return "vouchgate supervisor"
+    """A short name for a process of the tree by its command line: the program's name, or the module that Python runs."""
+    program, _, rest = argv.partition(" ")
+    words = {Path(program).name, *(word.rpartition(".")[2] for word in rest.split() if word.startswith("vouchgate."))}
+    known = words & {"envoy", "tailer", "witness", "signer", "pdp", "control", "scanner"}
+    return f"vouchgate {known.pop()}" if known else "vouchgate supervisor"
 
 
 NAMED_PAYLOAD = PAYLOAD.replace(b'{"id":"bench"', b'{"model":"digits","id":"bench"', 1)

@@ -37,6 +37,8 @@ def server(app: Any, port: int, directory: str = "") -> uvicorn.Server:
         names = {"ssl_certfile": "server.pem", "ssl_keyfile": "server.key", "ssl_ca_certs": "ca.pem"}
         tls = {option: f"{directory}/{name}" for option, name in names.items()} | {"ssl_cert_reqs": ssl.CERT_OPTIONAL}
     fixed: dict[str, Any] = {"http": TlsProtocol, "ws": "none", "lifespan": "off", "log_level": "error", "access_log": False}
+    # a caller that waits for its turn in the rounds keeps its connection, as at the gateway
+    fixed["timeout_keep_alive"] = 600
     return uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, **fixed, **tls))
 
 
