@@ -374,3 +374,21 @@ def test_junk_on_the_socket_leaves_it_standing(start, data):
             while raw.recv(4096):
                 pass
     assert signer.client.call("health")["ok"]
+
+
+@pytest.mark.parametrize("name", ["x509-ca", "jwt", "log", "scanner"])
+def test_a_stolen_key_is_replaced_alone(used, name):
+    before = {path.name: path.read_bytes() for path in (used / "keys").iterdir()}
+    assert run_main(used, "--replace-key", name) == 0
+    after = {path.name: path.read_bytes() for path in (used / "keys").iterdir()}
+    changed = {file for file in before if before[file] != after[file]}
+    assert changed == ({"x509-ca.key", "x509-ca.crt"} if name == "x509-ca" else {f"{name}.key"})
+    assert run_main(used) == 0
+
+
+def test_what_is_no_key_is_not_replaced(used):
+    before = {path.name: path.read_bytes() for path in (used / "keys").iterdir()}
+    for name in ("root", "../state", "", "log.key"):
+        assert run_main(used, f"--replace-key={name}") == 2
+    assert run_main(used, "--replace-key", "log", "--trust-domain", "other.local") == 3
+    assert {path.name: path.read_bytes() for path in (used / "keys").iterdir()} == before

@@ -1,7 +1,7 @@
 """The signer process: alone holds private keys, and answers on `DIR/signer.sock`.
 
     python -m vouchgate.edges.processes.signer --dir DIR --control-uid N --trust-domain TD [--allow PURPOSE=UID ...] [--solo]
-                                               [--renew-ca] [--init-only]
+                                               [--renew-ca] [--replace-key NAME ...] [--init-only]
 
 Methods (params -> answer; all values plain MessagePack; the shapes are flows/sign.py's)
     public_keys  {}                                             -> {trust_domain, keys: [PublicKey plain], x509_ca: der, x509_ca_not_after}
@@ -70,7 +70,7 @@ async def run(options: argparse.Namespace) -> None:
     os.umask(0o077)
     clock = wiring.clock()
     files = Files(options.dir)
-    keys, before = files.open(options.trust_domain, clock.now(), renew_ca=options.renew_ca)
+    keys, before = files.open(options.trust_domain, clock.now(), renew_ca=options.renew_ca, replace=options.replace_key)
     access = Access(control=options.control_uid, own=_allowed(options.allow))
     signer = Signer(keys, before, access, clock, files, solo=options.solo)
     if options.init_only:
@@ -116,6 +116,9 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--allow", action="append", default=[], metavar="PURPOSE=UID", help="who alone may use a purpose")
     parser.add_argument("--solo", action="store_true", help="one person may author and approve a policy")
     parser.add_argument("--renew-ca", action="store_true", help="make a new CA certificate for the same key, then go on")
+    parser.add_argument(
+        "--replace-key", action="append", default=[], metavar="NAME", help="make a key anew that was stolen; see docs/threat-model.md"
+    )
     parser.add_argument("--init-only", action="store_true", help="make or check the keys and end")
     return parser.parse_args(argv)
 

@@ -4,7 +4,8 @@ Rules
 1. `DIR/keys` is 0700 and each file in it 0600, regular, with one link, owned by this process's uid; anything wider is refused, never
    silently corrected, because a key that others could read must be replaced.
 2. A file is created whole and exclusively (O_EXCL, fsync, fsync of the folder), so that a crash never leaves half a key in use.
-3. Keys are made at the first start only. `state.json` is written last; once it is there, a missing key is damage, not a first start.
+3. Keys are made at the first start, and one by one where a person asks to replace a stolen one. `state.json` is written last; once it is
+   there, a missing key is damage, not a first start.
 Left to others: what the keys may sign (flows/sign.py).
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -40,21 +42,29 @@ class Files:
     def __init__(self, folder: Path) -> None:
         self._folder, self._keys, self._state = folder, folder / "keys", folder / "state.json"
 
-    def open(self, trust_domain: str, now: UnixMillis, *, renew_ca: bool = False) -> tuple[Keys, SignedBefore]:
-        """Load everything, making it at the first start. Raises `NotPermitted`, `StoreDamaged`, `Conflict`."""
+    def open(
+        self, trust_domain: str, now: UnixMillis, *, renew_ca: bool = False, replace: Collection[str] = ()
+    ) -> tuple[Keys, SignedBefore]:
+        """Load everything, making it at the first start; `replace` names keys to make anew. Raises `NotPermitted`, `StoreDamaged`,
+        `Conflict`, and `InvalidInput` for a name that is no key's."""
+        unknown = sorted(set(replace) - {*EC_NAMES, *ED25519_NAMES})
+        if unknown:
+            raise InvalidInput(f"`{unknown[0][:40]}` is not a key", remedy=f"the keys are {', '.join((*EC_NAMES, *ED25519_NAMES))}")
         self._keys.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._check(self._folder, 0o755)
         self._check(self._keys, 0o700)
         first = not os.path.lexists(self._state)
-        ecs = {name: self._ec(name, create=first) for name in EC_NAMES}
-        signing = {name: self._ed25519(name, create=first) for name in ED25519_NAMES}
-        certificate = self._ca(ecs["x509-ca"], trust_domain, now, first=first, renew=renew_ca)
         before = SignedBefore(trust_domain=trust_domain) if first else self._before()
         if before.trust_domain != trust_domain:
             raise Conflict(
                 f"the keys are of trust domain `{before.trust_domain}`, not `{trust_domain[:80]}`",
                 remedy="give the signer a folder of its own",
             )
+        absent = {name for name in (*EC_NAMES, *ED25519_NAMES) if first and not os.path.lexists(self._keys / f"{name}.key")}
+        make = absent | set(replace)
+        ecs = {name: self._ec(name, make=name in make) for name in EC_NAMES}
+        signing = {name: self._ed25519(name, make=name in make) for name in ED25519_NAMES}
+        certificate = self._ca(ecs["x509-ca"], trust_domain, now, first=first, renew=renew_ca or "x509-ca" in replace)
         if first:
             self._replace(self._state, encode(before))
         return Keys(ca=ecs["x509-ca"], ca_certificate=certificate, jwt=ecs["jwt"], ed25519=signing), before
@@ -87,23 +97,22 @@ class Files:
             raise StoreDamaged("the CA certificate is not for the CA's key", remedy=_RESTORE)
         return certificate
 
-    def _ec(self, name: str, *, create: bool) -> ec.EllipticCurvePrivateKey:
-        key = self._private(name, create, lambda: ec.generate_private_key(ec.SECP256R1()))
+    def _ec(self, name: str, *, make: bool) -> ec.EllipticCurvePrivateKey:
+        key = self._private(name, make, lambda: ec.generate_private_key(ec.SECP256R1()))
         if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
             raise StoreDamaged(f"the key file `{name}.key` does not hold a P-256 key", remedy=_RESTORE)
         return key
 
-    def _ed25519(self, name: str, *, create: bool) -> Ed25519PrivateKey:
-        key = self._private(name, create, Ed25519PrivateKey.generate)
+    def _ed25519(self, name: str, *, make: bool) -> Ed25519PrivateKey:
+        key = self._private(name, make, Ed25519PrivateKey.generate)
         if not isinstance(key, Ed25519PrivateKey):
             raise StoreDamaged(f"the key file `{name}.key` does not hold an Ed25519 key", remedy=_RESTORE)
         return key
 
-    def _private(self, name: str, create: bool, generate: object) -> object:
+    def _private(self, name: str, make: bool, generate: Callable[[], ec.EllipticCurvePrivateKey | Ed25519PrivateKey]) -> object:
         path = self._keys / f"{name}.key"
-        if create and not os.path.lexists(path):
-            made = generate()  # type: ignore[operator]
-            self._replace(path, made.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
+        if make:
+            self._replace(path, generate().private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
         try:
             return load_der_private_key(self._read(path), password=None)
         except (ValueError, TypeError):
