@@ -105,7 +105,7 @@ def test_an_unknown_field_is_refused(api: Served, path: str) -> None:
     status, body, headers = ask(api, "POST", path, {"surprise": 1})
     assert status == 400
     assert headers["content-type"] == "application/problem+json"
-    assert body["type"] == "https://vouchgate.dev/problems/invalid-input"
+    assert body["type"] == "https://vouchgate.dev/problem/invalid-input"
     assert body["remedy"]
     assert api.surface.asked == []
 

@@ -257,7 +257,9 @@ async def _typed(request: Request, error: Exception) -> Response:
 async def _not_routed(request: Request, error: Exception) -> Response:
     """Starlette's own 404 and 405."""
     assert isinstance(error, HTTPException)
-    missing = NotFound(f"there is no `{request.method[:16]} {request.url.path[:100]}` here", remedy="see docs/api.md")
+    missing = NotFound(
+        f"there is no `{request.method[:16]} {request.url.path[:100]}` here", remedy="`vouchgate help all` lists what can be asked"
+    )
     answer = problem(missing, request.url.path[:200])
     answer.status_code = error.status_code
     return answer

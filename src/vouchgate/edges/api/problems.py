@@ -16,7 +16,7 @@ from vouchgate.vocabulary.errors import VouchgateError
 
 MEDIA_TYPE = "application/problem+json"
 """RFC 9457, section 3."""
-TYPE_BASE = "https://vouchgate.dev/problems/"
+TYPE_BASE = "https://vouchgate.dev/problem/"
 MAX_TEXT = 2000
 """Characters of a reason or remedy; a longer one carries somebody's input."""
 

@@ -100,10 +100,14 @@ class Printer:
 
     def vouches(self, vouches: Iterable[VouchState], now: int) -> None:
         """One vouch a line: does it hold, until when, how it is known, who says so."""
-        for number, vouch in enumerate(vouches):
+        known = list(vouches)
+        width = max((len(vouch.predicate) for vouch in known), default=0)
+        for number, vouch in enumerate(known):
+            twin = sum(other.predicate == vouch.predicate for other in known) > 1
             label = self.paint(("evidence" if number == 0 else "").ljust(LABEL_WIDTH), "note")
             mark = VOUCH_MARK.get(vouch.state, "bad")
-            text = f"{vouch.predicate.ljust(8)} {_until(vouch, now).ljust(22)} {(vouch.tier or '-').ljust(11)} {_issuer(vouch)}"
+            of = f" of {short_name(vouch.subject)}" if twin else ""
+            text = f"{vouch.predicate.ljust(width)}  {_until(vouch, now).ljust(20)}  {(vouch.tier or '-').ljust(11)}  {_issuer(vouch)}{of}"
             self.line(f"  {label}{self.paint(MARKS[mark][1], mark)} {harmless(text).rstrip()}")
 
     def points(self, points: Iterable[PointOutcome], now: int) -> None:

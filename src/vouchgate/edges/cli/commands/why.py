@@ -53,10 +53,11 @@ def _show(session: Session, answer: Explanation) -> None:
     policies = (f"{policy.effect} {policy.id}{_source(policy.source)}: {policy.summary}".rstrip(": ") for policy in answer.policies)
     show.field("because", decision.reason, *policies, *(f"policy error: {error}" for error in decision.errors), risk, residual)
     show.vouches(answer.vouches, now)
+    width = max((len(step.where) for step in answer.path), default=0)
     for number, step in enumerate(answer.path):
         mark = STEP_MARK[step.result]
         label = show.paint(("path" if number == 0 else "").ljust(9), "note")
-        show.line(f"  {label}{show.paint(MARKS[mark][1], mark)} {harmless(step.where).ljust(12)} {harmless(step.what)}")
+        show.line(f"  {label}{show.paint(MARKS[mark][1], mark)} {harmless(step.where).ljust(width)}  {harmless(step.what)}")
     for number, fix in enumerate(answer.fixes):
         show.field("fix" if number == 0 else "or", fix.text)
         show.command("", fix.command)

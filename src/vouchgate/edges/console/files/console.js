@@ -3,7 +3,7 @@ import { get, send, useSession } from "./api.js";
 import * as decisions from "./decisions.js";
 import { at, h, show } from "./dom.js";
 import { ago, duration, now, number, parts } from "./format.js";
-import { command, digest, vouch, who } from "./marks.js";
+import { command, digest, prose, vouch, who } from "./marks.js";
 import * as pulse from "./pulse.js";
 
 const STATUS_EVERY = 2000;
@@ -24,8 +24,8 @@ function need(entry) {
   const [tone, mark, word] = NEED_MARK[entry.severity] || NEED_MARK.note;
   return h("article", { class: `need ${tone}` },
     h("span", { class: "mark", "aria-hidden": "true" }, mark),
-    h("div", {}, h("h3", {}, entry.title, h("small", {}, word)), entry.detail ? h("p", {}, entry.detail) : null,
-      entry.remedy ? h("p", { class: "remedy" }, entry.remedy) : null, command(entry.command)));
+    h("div", {}, h("h3", {}, h("span", {}, prose(entry.title)), h("small", {}, word)), entry.detail ? h("p", {}, prose(entry.detail)) : null,
+      entry.remedy ? h("p", { class: "remedy" }, prose(entry.remedy)) : null, command(entry.command)));
 }
 
 function facts(status) {
@@ -53,15 +53,15 @@ function endpoints(states) {
 function endpoint(state) {
   const served = state.verdict === "served";
   const { last } = parts(state.endpoint.id);
-  const evidence = [...(state.vouches || []).map(vouch), ...(state.missing || []).filter((gap) => gap.why === "absent").map(gapRow)];
+  const evidence = [...(state.vouches || []).map((entry) => vouch(entry, state.endpoint.id)), ...(state.missing || []).filter((gap) => gap.why === "absent").map(gapRow)];
   return h("article", { class: `card ${served ? "" : "refused"}` },
     h("div", { class: "card-top" }, h("h3", { title: state.endpoint.id }, last), h("span", { class: "zone" }, state.endpoint.zone),
       state.mode === "observe" ? h("span", { class: "pill dashed" }, "observe") : null,
       h("span", { class: `pill ${served ? "good" : "bad"}` }, served ? "✓ served" : "✗ refused")),
-    served ? null : h("p", { class: "problem" }, state.reason),
+    served ? null : h("p", { class: "problem" }, prose(state.reason)),
     h("p", { class: "row" }, h("span", { class: "faint" }, "answers with"), digest(state.endpoint.model_digest || "", state.endpoint.digest_tier)),
     evidence.length ? h("ul", { class: "vouches" }, evidence) : h("p", { class: "faint" }, "no evidence yet"),
-    served ? null : (state.missing || []).map((gap) => h("p", { class: "remedy" }, gap.remedy)),
+    served ? null : (state.missing || []).map((gap) => h("p", { class: "remedy" }, prose(gap.remedy))),
     h("p", { class: "counts" }, pair("callers", state.callers), pair("allowed", state.allowed), pair("denied", state.denied), state.would_deny ? pair("would deny", state.would_deny) : null,
       h("span", { class: "faint" }, `last call ${ago(state.last_call_at)}`)));
 }

@@ -2,7 +2,7 @@
 import { get } from "./api.js";
 import { at, h } from "./dom.js";
 import { clock, parts } from "./format.js";
-import { verdict, who } from "./marks.js";
+import { prose, verdict, who } from "./marks.js";
 import { before, isSeeded, saw } from "./pulse.js";
 import { explain } from "./why.js";
 
@@ -114,7 +114,7 @@ function row(line, fresh) {
     h("td", {}, open),
     h("td", {}, who(line.principal, line.authenticated)),
     h("td", {}, h("span", { class: "name", title: line.resource }, h("b", {}, parts(line.resource).last || "none"), h("small", {}, line.action))),
-    h("td", { class: "request" }, h("code", { title: line.path }, `${line.method} ${line.path}`), line.reason && tone(line) !== "allow" ? h("small", {}, line.reason) : null),
+    h("td", { class: "request" }, h("code", { title: line.path }, `${line.method} ${line.path}`), line.reason && tone(line) !== "allow" ? h("small", { title: line.reason }, prose(line.reason)) : null),
     h("td", { class: "number" }, line.duration_ms ? line.duration_ms.toFixed(1) : ""));
   made.addEventListener("click", () => explain(line));
   return made;

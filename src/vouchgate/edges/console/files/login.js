@@ -15,7 +15,7 @@ at("login").addEventListener("submit", async (event) => {
 
 // The printed address carries the code in its fragment, which no server sees; it is taken out of the history at once.
 function takePrinted() {
-  const printed = location.hash.slice(1);
+  const printed = location.hash.slice(1).replace(/^code=/, "");
   if (!printed) return at("code").focus();
   history.replaceState(null, "", "/login");
   at("code").value = printed;

@@ -25,7 +25,17 @@ export function digest(text, tierName) {
 
 const VOUCH_MARKS = { holds: ["good", "✓"], expiring: ["warn", "!"], inconclusive: ["warn", "!"] };
 
-export function vouch(state) {
+// Our sentences set user input in backticks; a full name in them is shortened and kept whole as its title.
+export function prose(text) {
+  return (text || "").split("`").map((piece, place) => {
+    if (place % 2 === 0) return piece;
+    const short = /^(spiffe|vg):\/\//.test(piece) ? parts(piece).last : piece;
+    return h("code", { title: piece }, short);
+  });
+}
+
+// `endpoint` is what the reader looks at already; another subject is named.
+export function vouch(state, endpoint) {
   const [tone, mark] = VOUCH_MARKS[state.state] || ["bad", "✗"];
   const left = state.expires_at - now();
   const life = Math.max(1, state.expires_at - state.issued_at);
@@ -35,12 +45,14 @@ export function vouch(state) {
   return h("li", { class: `vouch ${tone}`, title: `${state.subject}\n${state.id}` },
     h("span", { class: "mark", "aria-hidden": "true" }, mark),
     h("b", {}, state.predicate),
-    h("span", { class: "by" }, state.issuer_role ? `by ${state.issuer_role}` : state.detail),
+    h("span", { class: "by" }, [state.issuer_role ? `by ${state.issuer_role}` : state.detail, other(state.subject, endpoint)].filter(Boolean).join(" · ")),
     tier(state.tier),
     holds
       ? h("span", { class: "until" }, h("time", { dataset: { until: String(state.expires_at) } }, `${duration(left)} left`), bar)
       : h("span", { class: "until" }, state.state === "expired" ? `expired ${duration(left)} ago` : state.state));
 }
+
+const other = (subject, endpoint) => (subject === endpoint || subject.includes("/artifact/") ? "" : parts(subject).last);
 
 export function command(text) {
   if (!text) return null;

@@ -2,7 +2,7 @@
 import { get } from "./api.js";
 import { at, h } from "./dom.js";
 import { TIERS, clock, shortDigest } from "./format.js";
-import { command, tier, verdict, vouch } from "./marks.js";
+import { command, prose, tier, verdict, vouch } from "./marks.js";
 
 const STEPS = { passed: ["good", "✓"], stopped: ["bad", "✗"], "not-reached": ["idle", "·"], observed: ["warn", "!"] };
 
@@ -30,20 +30,20 @@ function story(answer, line) {
   const decision = answer.decision;
   const groups = (answer.groups || []).join(", ");
   return [
-    h("p", { class: "verdict" }, verdict(decision.effect, decision.would_be), h("span", {}, decision.reason)),
+    h("p", { class: "verdict" }, verdict(decision.effect, decision.would_be), h("span", {}, prose(decision.reason))),
     part("Who", h("code", {}, decision.principal || "a caller without identity"),
       h("p", { class: "faint" }, [groups ? `in ${groups}` : "in no group", answer.credential].filter(Boolean).join(" · "))),
     part("What", h("p", {}, h("b", {}, decision.action), " on ", h("code", {}, decision.resource)),
       line.path ? h("p", {}, h("code", {}, `${line.method} ${line.path}`)) : null,
       h("p", { class: "faint" }, "model ", h("code", {}, answer.model_digest ? shortDigest(answer.model_digest) : "unknown"), " ", tier(answer.digest_tier), " ",
         TIERS[answer.digest_tier] || "nobody has said which bytes answer")),
-    part("Because of", (answer.policies || []).map((policy) => h("p", {}, h("b", {}, policy.effect), " ", h("code", {}, policy.id), " ", policy.summary,
+    part("Because of", (answer.policies || []).map((policy) => h("p", {}, h("b", {}, policy.effect), " ", h("code", {}, policy.id), " ", prose(policy.summary),
       policy.source ? h("small", { class: "faint" }, ` ${policy.source}`) : null)),
       (decision.errors || []).map((text) => h("p", { class: "problem" }, text)),
-      (answer.vouches || []).length ? h("ul", { class: "vouches" }, answer.vouches.map(vouch)) : h("p", { class: "faint" }, "no evidence was needed or found")),
+      (answer.vouches || []).length ? h("ul", { class: "vouches" }, answer.vouches.map((entry) => vouch(entry, answer.endpoint))) : h("p", { class: "faint" }, "no evidence was needed or found")),
     (answer.path || []).length ? part("Path", h("ol", { class: "path" }, answer.path.map(step))) : null,
-    (answer.fixes || []).length ? part("Fix", answer.fixes.map((fix) => h("div", { class: "fix" }, h("p", {}, fix.text), command(fix.command)))) : null,
-    h("p", { class: "faint record" }, `decision ${shortDigest(decision.id)} · policy version ${decision.policy_version} · epoch ${decision.evidence_epoch} · `,
+    (answer.fixes || []).length ? part("Fix", answer.fixes.map((fix) => h("div", { class: "fix" }, h("p", {}, prose(fix.text)), command(fix.command)))) : null,
+    h("p", { class: "faint record" }, decision.id ? `decision ${shortDigest(decision.id)} · policy version ${decision.policy_version} · epoch ${decision.evidence_epoch} · ` : "refused before any policy was asked · ",
       (answer.log_index ?? -1) >= 0 ? `log entry ${answer.log_index}` : "not in the log", line.at ? ` · ${clock(line.at)}` : ""),
   ];
 }
@@ -52,6 +52,6 @@ const part = (title, ...children) => h("section", { class: "part" }, h("h3", {},
 
 function step(entry) {
   const [tone, mark] = STEPS[entry.result] || STEPS.observed;
-  return h("li", { class: tone }, h("span", { class: "mark", "aria-hidden": "true" }, mark), h("b", {}, entry.where), h("span", {}, entry.what),
+  return h("li", { class: tone }, h("span", { class: "mark", "aria-hidden": "true" }, mark), h("b", {}, entry.where), h("span", {}, prose(entry.what)),
     h("span", { class: "unseen" }, entry.result));
 }
