@@ -13,6 +13,7 @@ import os
 import shutil
 import socket
 import ssl
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -286,3 +287,19 @@ def digest_of_file(path: Path) -> Digest:
             hashing.update(chunk)
             size += len(chunk)
     return Digest(value=hashing.hexdigest(), size=size)
+
+
+def put_back(
+    settings: Settings, layout: Layout, backup: Path, log_key: bytes, *, known: bytes | None, since: list[bytes] | None, plan: bool
+) -> Any:
+    """Restore a backup over the store; with `plan` into a scratch folder that is thrown away. Returns storage's report."""
+    owner = layout.store.stat() if layout.store.exists() else None
+    with tempfile.TemporaryDirectory(dir=layout.control, prefix=".plan-") as scratch:
+        target = Path(scratch) / "store.db" if plan else layout.store
+        if plan:
+            opening.open_sqlite(target, settings.trust_domain).close()
+        made = backups.restore(backup, target, settings.trust_domain, log_key, known_checkpoint=known, revocations_since=since)
+    if not plan and owner is not None and os.geteuid() == 0:
+        for path in layout.control.glob("store.db*"):
+            os.chown(path, owner.st_uid, owner.st_gid)
+    return made

@@ -30,6 +30,7 @@ from vouchgate.audit.checkpoints import origin_of
 from vouchgate.edges.envoy.access_log import fetch_counters
 from vouchgate.edges.envoy.bootstrap import bootstrap, envoy_binary, flags
 from vouchgate.edges.processes.gateway_settings import gateway_settings
+from vouchgate.edges.processes.maintenance import doctor, restore
 from vouchgate.edges.processes.rpc_server import Handler, Peer, serve
 from vouchgate.flows import initialise
 from vouchgate.flows.serve_models import SERVES_SECONDS
@@ -44,6 +45,8 @@ from vouchgate.vocabulary.processes import Spec
 from vouchgate.vocabulary.settings import EndpointSettings, Settings
 from vouchgate.vocabulary.trust import PublicKey, SignedTrustRoot
 from vouchgate.vocabulary.vouches import UnixMillis
+
+__all__ = ["Tree", "doctor", "init", "restore", "scan", "up"]
 
 START_SECONDS = 15.0
 """A process that has not answered by then will not."""
