@@ -127,6 +127,7 @@ def _grow(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 
 EXPRESSIONS = st.recursive(st.sampled_from(_ATOMS), _grow, max_leaves=8)
 _BOOLEANS = st.one_of(
+    st.sampled_from(("true", "context has a", "context has b", "principal has a", "context.risk < 5")),
     EXPRESSIONS,
     st.sampled_from(
         ("context.a", "context has a", "context.risk < 5", "context has b && context.b", 'principal in Group::"g1"', "true", "false")
@@ -143,16 +144,14 @@ CONDITIONS = st.recursive(
     max_leaves=5,
 )
 _PRINCIPALS = (
-    "principal",
-    "principal",
-    "principal",
+    *("principal",) * 8,
     'principal == User::"u1"',
     'principal in Group::"g1"',
     "principal is User",
     'principal is User in Group::"g3"',
 )
-_ACTIONS = ("action", 'action == Action::"read"', 'action in [Action::"read", Action::"write"]')
-_RESOURCES = ("resource", "resource", "resource", 'resource == Thing::"t1"', 'resource in Group::"g2"', "resource is Thing")
+_ACTIONS = (*("action",) * 5, 'action == Action::"read"', 'action in [Action::"read", Action::"write"]')
+_RESOURCES = (*("resource",) * 8, 'resource == Thing::"t1"', 'resource in Group::"g2"', "resource is Thing")
 
 
 @st.composite

@@ -143,6 +143,31 @@ def test_an_unknown_in_a_forbid_stops_an_allow_ahead_of_the_request():
     assert (ahead.effect, ahead.residual, ahead.unknowns) == ("residual", ("policy1",), A)
 
 
+@pytest.mark.parametrize(
+    ("text", "effect", "cedar"),
+    [
+        ("permit (principal, action, resource); forbid (principal, action, resource) when { context has a };", "residual", "residual"),
+        ("permit (principal, action, resource); permit (principal, action, resource) when { context has a };", "allow", "allow"),
+        ("permit (principal, action, resource); permit (principal, action, resource) when { context.a };", "residual", "allow"),
+        ("permit (principal, action, resource) when { context has a };", "residual", "residual"),
+        ("permit (principal, action, resource) when { context has a && false };", "deny", "deny"),
+        ("permit (principal, action, resource) when { context.a && false };", "deny", "deny"),
+        ("permit (principal, action, resource) when { context has a }; forbid (principal, action, resource);", "deny", "deny"),
+        (
+            "permit (principal, action, resource) when { context has a }; forbid (principal, action, resource) when { 1 };",
+            "deny",
+            "residual",
+        ),
+        ("permit (principal, action, resource); forbid (principal, action, resource) when { context has a && false };", "allow", "allow"),
+        ("forbid (principal, action, resource) when { context has a };", "deny", "deny"),
+        ("", "deny", "deny"),
+    ],
+)
+def test_allow_deny_or_residual_ahead_of_the_request(text, effect, cedar):
+    ahead = evaluate(raw(text), ASKED, World(), A)
+    assert (ahead.effect, ahead.cedar_effect) == (effect, cedar)
+
+
 def test_a_group_of_actions_is_in_scope_by_in_and_not_by_equality():
     schema = "entity User; action all; action read in [all] appliesTo { principal: User, resource: User };"
     asked = Request(Uid("User", "u1"), Uid("Action", "read"), Uid("User", "u1"))

@@ -178,7 +178,7 @@ def loaded(text: str):
         assume(False)
 
 
-MANY = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @MANY

@@ -29,7 +29,7 @@ def test_the_base_policy_is_always_first_and_once():
 
 
 def test_an_unknown_pack_is_named():
-    with pytest.raises(NotFound, match="`../secrets`"):
+    with pytest.raises(NotFound, match=r"`\.\./secrets`"):
         catalog.pack("../secrets")
 
 
