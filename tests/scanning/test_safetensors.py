@@ -9,7 +9,7 @@ import pytest
 from artifact_making import entry, good_safetensors, safetensors
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 
 from vouchgate.scanning.scan import scan
 from vouchgate.scanning.settings import ScanSettings
@@ -189,6 +189,26 @@ def test_flipping_a_bit_gives_a_typed_result_and_full_coverage_if_clean(bit: int
     assert verdict.outcome != "clean" or verdict.covered == len(changed)
     if bit < 64:
         assert verdict.outcome == "refused"
+
+
+@settings(max_examples=600)
+@given(st.data())
+def test_clean_means_that_the_reference_library_loads_it(data: st.DataObject) -> None:
+    """Changes inside the header, its length kept true, so that they get past the first check."""
+    header = bytearray(json.dumps({"__metadata__": {"a": "b"}, "w": entry("F32", [2], 0, 8), "v": entry("U8", [3], 8, 11)}).encode())
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(header) - 1))
+        new = data.draw(st.sampled_from(list(b'0123456789{}[]",:\\ \n\tFIU.-e\x00\xff')))
+        how = data.draw(st.sampled_from(["change", "insert", "remove"]))
+        if how == "change":
+            header[place] = new
+        elif how == "insert":
+            header.insert(place, new)
+        else:
+            del header[place]
+    content = safetensors(bytes(header), bytes(11))
+    if scan(content).outcome == "clean":
+        assert len(load(content)) == scan(content).facts["tensors"]
 
 
 def test_a_pickle_that_the_header_length_spells_is_a_polyglot() -> None:

@@ -89,7 +89,7 @@ class _Check:
         self._bounded(total, "model")
 
     def facts(self) -> dict[str, Any]:
-        imports = sorted((item.get("domain") or "ai.onnx", item.get("version", 0)) for item in self._model.get("opset_import", []))
+        imports = sorted({(item.get("domain") or "ai.onnx", item.get("version", 0)) for item in self._model.get("opset_import", [])})
         return {
             "ir_version": self._model["ir_version"],
             "opset": ", ".join(f"{domain} {version}" for domain, version in imports)[:MAX_FACT_TEXT],
@@ -114,13 +114,13 @@ class _Check:
             self._functions[key] = function
 
     def _imports(self, imports: list[Message], where: str) -> None:
-        seen: set[str] = set()
+        """One version a domain (`""` and `ai.onnx` are one); some exporters write the same line twice, which says nothing new."""
+        seen: dict[str, int] = {}
         own = {key[0] for key in self._functions}
         for item in imports:
-            domain = item.get("domain", "")
-            if domain in seen:
-                _refuse("duplicate-opset", where, f"operator set `{_show(domain)}` is imported twice", REMEDY)
-            seen.add(domain)
+            domain, version = item.get("domain", ""), item.get("version", 0)
+            if seen.setdefault(domain or "ai.onnx", version) != version:
+                _refuse("two-opsets", where, f"operator set `{_show(domain)}` is imported in two versions, and readers differ", REMEDY)
             if domain not in OPERATORS and domain not in own:
                 _refuse("custom-domain", where, f"it imports the operator set `{_show(domain)}`, which is not ONNX's own", CUSTOM_REMEDY)
 
