@@ -36,17 +36,17 @@ def run(session: Session, options: argparse.Namespace) -> int:
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise NotFound(f"`{path}` cannot be read: {error.strerror}", remedy="name a model file that you may read") from None
     if not session.json(answer):
-        show_outcome(session, answer, path.name, now=session.client.now)
+        show_outcome(session, answer, path.name, ("is admitted", "is refused"), now=session.client.now)
     return 0 if answer.admitted else 1
 
 
-def show_outcome(session: Session, answer: ImportOutcome, name: str, *, now: int) -> None:
-    """Verdict, findings, vouches, fix."""
+def show_outcome(session: Session, answer: ImportOutcome, name: str, verdicts: tuple[str, str], *, now: int) -> None:
+    """Verdict in the words of `verdicts` (yes, no), findings, vouches, fix."""
     show = session.printer
-    show.marked("good" if answer.admitted else "bad", f"{name} is {'admitted' if answer.admitted else 'refused'}: {answer.reason}")
+    show.marked("good" if answer.admitted else "bad", f"{name} {verdicts[0] if answer.admitted else verdicts[1]}: {answer.reason}")
     show.field("file", f"{short_digest(answer.digest)}, {answer.size} bytes, {answer.format}")
-    if answer.resource:
-        show.field("as", answer.resource, f"in zone {answer.zone}" if answer.zone else "")
+    if answer.admitted and answer.zone:
+        show.field("as", answer.resource, f"in zone {answer.zone}")
     for finding in answer.findings:
         show.marked(SEVERITY_MARK[finding.severity], f"{finding.severity} {finding.rule} at {finding.where}: {finding.text}", indent=2)
     show.vouches(answer.vouches, now)

@@ -26,5 +26,5 @@ def run(session: Session, options: argparse.Namespace) -> int:
         raise NotFound(f"there is no file `{path}`", remedy="name a model file")
     answer = installation().scan(path.absolute())
     if not session.json(answer):
-        show_outcome(session, answer, path.name, now=0)
+        show_outcome(session, answer, path.name, ("passes", "does not pass"), now=0)
     return 0 if answer.admitted else 1
