@@ -68,6 +68,16 @@ def test_one_key_listed_twice_is_refused():
         trust_root(keys=[public(ROOTS[0], "root"), renamed], delegations=[], threshold=2)
 
 
+def test_a_second_spelling_of_a_key_is_no_second_key():
+    """The same Ed25519 key with a NULL parameter: another hash, hence another id, and one person would count twice."""
+    spki = public(ROOTS[0], "root").spki
+    spelled = bytes.fromhex("302c300706032b65700500") + spki[-35:]
+    with pytest.raises(InvalidInput):
+        trust_root(
+            keys=[public(ROOTS[0], "root"), PublicKey(key_id=key_id(spelled), spki=spelled, purpose="root")], delegations=[], threshold=2
+        )
+
+
 def test_a_stranger_or_a_broken_signature_is_an_error_not_a_miss():
     refused(sign_trust_root(TRUST_ROOT, [*ROOTS, STRANGER]), says="not a root key")
     refused(sign_trust_root(TRUST_ROOT, [*ROOTS, KEYS["scanner"]]), says="not a root key")

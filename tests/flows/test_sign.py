@@ -266,6 +266,47 @@ def test_two_checkpoints_at_once_cannot_fork_the_log():
     assert sum(isinstance(one, Conflict) for one in answers) == 7
 
 
+def test_a_caller_that_goes_away_leaves_no_second_write_beside_the_first():
+    """The RPC server cancels the requests of a connection that closes; a write that has begun still ends before the next begins."""
+    world = World()
+    writing, most = 0, 0
+
+    async def save(state: bytes) -> None:
+        nonlocal writing, most
+        writing += 1
+        most = max(most, writing)
+        await asyncio.sleep(0.02)
+        writing -= 1
+        world.disk.saved.append(decode(SignedBefore, state))
+
+    world.disk.save = save
+
+    def ask(size: int):
+        return asyncio.ensure_future(world.signer.checkpoint(CONTROL, {"origin": ORIGIN, "size": size, "root_hash": b"a" * 32}))
+
+    async def story():
+        first = ask(9)
+        await asyncio.sleep(0.005)
+        first.cancel()
+        return await asyncio.gather(first, ask(8), ask(10), return_exceptions=True)
+
+    cancelled, smaller, larger = asyncio.run(story())
+    assert isinstance(cancelled, asyncio.CancelledError)
+    assert isinstance(smaller, Conflict)
+    assert isinstance(larger, str)
+    assert most == 1
+    assert [one.checkpoints[ORIGIN][0] for one in world.disk.saved] == [9, 10]
+
+
+def test_one_role_cannot_use_up_anothers_rate():
+    world = World()
+    for _ in range(int(RATES["vouch"][1])):
+        world.vouch()
+    with pytest.raises(LimitExceeded):
+        world.vouch()
+    assert world.vouch(role="importer", predicate_type="import", claims={"source": "x", "requested_by": "y"})
+
+
 def test_one_signer_signs_for_few_logs():
     world = World()
     for number in range(MAX_ORIGINS):

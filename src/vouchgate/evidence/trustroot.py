@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_der_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from vouchgate.evidence.catalog import predicates
 from vouchgate.evidence.dsse import holds, sign
@@ -174,7 +174,7 @@ def _fault(trust_root: TrustRoot) -> str:
         if key.key_id != key_id(key.spki) or not _PURPOSE.match(key.purpose):
             return f"`{key.key_id[:64]}` is not the id of its key, or its purpose is malformed"
     if not all(_is_ed25519(key.spki) for key in roots):
-        return "a root key is not an Ed25519 key"
+        return "a root key is not an Ed25519 key in its canonical encoding"
     if len(trust_root.delegations) > MAX_DELEGATIONS:
         return "the TrustRoot has too many delegations"
     return next((fault for one in trust_root.delegations if (fault := _delegation_fault(one, keys, trust_root.expires_at))), "")
@@ -189,7 +189,7 @@ def _delegation_fault(one: Delegation, keys: dict[str, PublicKey], latest: UnixM
     if not one.zones or not all(_ZONE.match(zone) for zone in one.zones):
         return f"a delegation of role `{one.role[:40]}` names no zones, or a malformed one"
     if not _is_ed25519(key.spki):
-        return f"the key of role `{one.role[:40]}` is not an Ed25519 key"
+        return f"the key of role `{one.role[:40]}` is not an Ed25519 key in its canonical encoding"
     for name in one.predicates:
         known = predicates().get(name)
         if known is None or one.role not in known.roles:
@@ -198,7 +198,9 @@ def _delegation_fault(one: Delegation, keys: dict[str, PublicKey], latest: UnixM
 
 
 def _is_ed25519(spki: bytes) -> bool:
+    """Also that the encoding is the one: a second spelling of a key would count as a second key."""
     try:
-        return isinstance(load_der_public_key(spki), Ed25519PublicKey)
+        key = load_der_public_key(spki)
     except Exception:
         return False
+    return isinstance(key, Ed25519PublicKey) and key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) == spki

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -57,7 +57,7 @@ RATES: dict[str, tuple[float, float]] = {
     "policy": (1.0, 20.0),
     "accept-clock": (0.1, 5.0),
 }
-"""Purpose -> (a second, at once). Issuing is bounded by one core; a policy or a clock is changed by a person."""
+"""Purpose -> (a second, at once); `vouch` holds for each role by itself. Issuing is bounded by one core; a policy or a clock is changed by a person."""
 
 
 class Ticks(Protocol):
@@ -177,8 +177,9 @@ class Signer:
         self._ca = load_ca(keys.ca_certificate, self._trust_domain)
         self._jwt_kid = key_id(ec_spki(keys.jwt.public_key()))
         self._ids = {name: key_id(ed25519_spki(key)) for name, key in keys.ed25519.items()}
-        self._buckets = {purpose: [burst, float(clock.now())] for purpose, (_, burst) in RATES.items()}
+        self._buckets: dict[str, list[float]] = {}
         self._order = asyncio.Lock()
+        self._steps: set[asyncio.Future[None]] = set()
         self.refused = 0
         """Requests that were not permitted or over their rate."""
 
@@ -292,13 +293,9 @@ class Signer:
             raise InvalidInput("the checkpoint is malformed, or its origin does not name the trust domain", remedy="sign your own log")
         raw = self._keys.ed25519["log"].public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         log = log_verifier(wanted.origin, raw)
-        async with self._order:
-            self._continues(wanted)
-            root = wanted.root_hash.hex()
-            if self._before.checkpoints.get(wanted.origin) != (wanted.size, root):
-                await self._remember(checkpoints={**self._before.checkpoints, wanted.origin: (wanted.size, root)})
-            checkpoint = Checkpoint(wanted.origin, wanted.size, wanted.root_hash)
-            signature = self._keys.ed25519["log"].sign(checkpoint.body.encode())
+        await self._whole(self._advance_log(wanted))
+        checkpoint = Checkpoint(wanted.origin, wanted.size, wanted.root_hash)
+        signature = self._keys.ed25519["log"].sign(checkpoint.body.encode())
         return signed_checkpoint(checkpoint, log, signature).decode()
 
     async def policy(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
@@ -307,22 +304,39 @@ class Signer:
         wanted = from_plain(PolicyRequest, params, what="request")
         if wanted.author == wanted.approver and not self._solo:
             raise NotPermitted("author and approver of the policy are one person", remedy="let another person approve it")
-        async with self._order:
-            if wanted.version <= self._before.policy_version or wanted.version > MAX_SIZE:
-                raise Conflict(
-                    f"policy version {wanted.version} is not above {self._before.policy_version}", remedy="give it a new, higher version"
-                )
-            statement = PolicyStatement(
-                trust_domain=self._trust_domain,
-                version=wanted.version,
-                policy_digest=wanted.policy_digest,
-                author=wanted.author,
-                approver=wanted.approver,
-                signed_at=self._clock.now(),
-            )
-            envelope = sign_policy(statement, self._keys.ed25519["policy"])
-            await self._remember(policy_version=wanted.version)
+        statement = PolicyStatement(
+            trust_domain=self._trust_domain,
+            version=wanted.version,
+            policy_digest=wanted.policy_digest,
+            author=wanted.author,
+            approver=wanted.approver,
+            signed_at=self._clock.now(),
+        )
+        envelope = sign_policy(statement, self._keys.ed25519["policy"])
+        await self._whole(self._advance_policy(wanted.version))
         return {"envelope": envelope, "key_id": self._ids["policy"]}
+
+    async def _whole(self, step: Coroutine[Any, Any, None]) -> None:
+        """Run a step to its end even if the caller is cut off meanwhile: a write that goes on unseen would meet the next one."""
+        task = asyncio.ensure_future(step)
+        self._steps.add(task)
+        task.add_done_callback(self._steps.discard)
+        await asyncio.shield(task)
+
+    async def _advance_log(self, wanted: CheckpointRequest) -> None:
+        async with self._order:
+            self._continues(wanted)
+            newest = (wanted.size, wanted.root_hash.hex())
+            if self._before.checkpoints.get(wanted.origin) != newest:
+                await self._remember(checkpoints={**self._before.checkpoints, wanted.origin: newest})
+
+    async def _advance_policy(self, version: int) -> None:
+        async with self._order:
+            if not self._before.policy_version < version <= MAX_SIZE:
+                raise Conflict(
+                    f"policy version {version} is not above {self._before.policy_version}", remedy="give it a new, higher version"
+                )
+            await self._remember(policy_version=version)
 
     def _continues(self, wanted: CheckpointRequest) -> None:
         size, root = self._before.checkpoints.get(wanted.origin, (0, ""))
@@ -347,7 +361,7 @@ class Signer:
         """Permission, then rate, then clock; a refused peer costs the permitted ones nothing."""
         try:
             self._access.check(purpose, uid)
-            self._take(rate)
+            self._take(rate, purpose)
         except (NotPermitted, LimitExceeded):
             self.refused += 1
             raise
@@ -357,9 +371,10 @@ class Signer:
                 f"nothing is issued: {self._clock.trouble}", remedy="set the clock right, then `vouchgate admin accept-clock`"
             )
 
-    def _take(self, rate: str) -> None:
+    def _take(self, rate: str, purpose: str) -> None:
         a_second, burst = RATES[rate]
-        bucket, now = self._buckets[rate], float(self._clock.now())
+        now = float(self._clock.now())
+        bucket = self._buckets.setdefault(purpose, [burst, now])
         bucket[0] = min(burst, bucket[0] + (now - bucket[1]) / 1000 * a_second)
         bucket[1] = now
         if bucket[0] < 1:

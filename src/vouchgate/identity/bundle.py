@@ -50,6 +50,8 @@ def make_bundle(trust_domain: str, *, x509_authorities: tuple[bytes, ...], jwt_s
     """A bundle of checked certificates and keys. Raises `InvalidInput`."""
     for der in x509_authorities:
         load_ca(der, trust_domain)
+    for spki in jwt_spkis:
+        _p256(serialization.load_der_public_key(spki))
     return TrustBundle(
         trust_domain=checked_trust_domain(trust_domain),
         x509_authorities=x509_authorities,
