@@ -188,6 +188,21 @@ def test_the_scope_cache_follows_a_change_of_groups():
     assert evaluate(policies, ASKED, world).effect == "deny"
 
 
+@pytest.mark.parametrize(
+    ("pattern", "text", "outcome"),
+    [
+        ("x*x", "x", FALSE), ("x*x", "xx", TRUE), ("x*x", "xyx", TRUE), ("*", "", TRUE), ("", "", TRUE), ("", "x", FALSE),
+        ("a*b*a", "aba", TRUE), ("a*b*a", "ab", FALSE), ("*ab*ab", "ab", FALSE), ("*ab*ab", "abab", TRUE), ("ab*", "xab", FALSE),
+        ("**x", "yx", TRUE), ("a\\*b", "a*b", TRUE), ("a\\*b", "axb", FALSE), ("é*", "éa", TRUE), ("*\n*", "a\nb", TRUE),
+    ],
+)  # fmt: skip
+def test_patterns(pattern, text, outcome):
+    pattern = pattern.replace("\n", "\\n")
+    assert mask(f'context.a like "{pattern}"', a=text) == outcome
+    policies = raw(f'permit (principal, action, resource) when {{ context.a like "{pattern}" }};')
+    assert crosscheck(policies, Request(ASKED.principal, ASKED.action, ASKED.resource, {"a": text}), World()) is None
+
+
 def test_a_pattern_with_many_wildcards_costs_no_backtracking():
     pattern = "*a" * 60
     policies = raw(f'permit (principal, action, resource) when {{ context.a like "{pattern}b" }};')

@@ -36,6 +36,7 @@ from vouchgate.policy.facts import (
     principal_uid,
     put_artifact,
     put_endpoint,
+    put_group,
     put_principal,
     request_context,
     resource_uid,
@@ -81,6 +82,26 @@ def test_the_longer_of_two_vouches_counts():
     answer = ask(world, now=100)
     assert "newer" in answer.vouches_used
     assert answer.not_after == 500_000
+
+
+def test_of_two_permits_the_one_that_lasts_longer_counts():
+    scope = "(principal, action, resource is Endpoint)"
+    policies = compiled(
+        f'@id("short") permit {scope} when {{ resource.vouches.contains("serves") }};',
+        f'@id("long") permit {scope} when {{ resource has model && resource.model.vouches.contains("scan") }};',
+    )
+    answer = ask(policies=policies)
+    assert (answer.determining, answer.vouches_used, answer.not_after) == (("short", "long"), ("vouch-scan",), 500_000)
+
+
+def test_a_forbid_that_a_vouch_holds_off_bounds_the_decision_too():
+    policies = compiled(
+        '@id("all") permit (principal, action, resource is Endpoint);',
+        '@id("unless") forbid (principal, action, resource is Endpoint) unless { resource.vouches.contains("serves") };',
+    )
+    assert ask(policies=policies).not_after == 400_000
+    answer = ask(good_world(serves="expired"), policies=policies)
+    assert (answer.determining, answer.missing[0].predicate, answer.missing[0].why) == (("unless",), "serves", "expired")
 
 
 @pytest.mark.parametrize("predicate", ["scan", "structure"])
@@ -150,7 +171,17 @@ def test_a_deny_says_why_and_what_helps(options, reason, remedy):
 
 
 @pytest.mark.parametrize(
-    ("address", "effect"), [("10.9.8.7", "allow"), ("127.0.0.1", "allow"), ("::1", "allow"), ("11.0.0.1", "deny"), ("2001:db8::1", "deny")]
+    ("address", "effect"),
+    [
+        ("10.9.8.7", "allow"),
+        ("127.0.0.1", "allow"),
+        ("::ffff:10.0.0.7", "allow"),
+        ("::ffff:a00:7", "allow"),
+        ("::FFFF:8.8.8.8", "deny"),
+        ("::1", "allow"),
+        ("11.0.0.1", "deny"),
+        ("2001:db8::1", "deny"),
+    ],
 )
 def test_a_residual_is_asked_again_with_the_request(address, effect):
     ahead = ask(principal=verified(ONSITE), unknown=REQUEST_FACTS)
@@ -189,11 +220,13 @@ def test_a_group_that_is_gone_denies_instead_of_lifting_a_ban():
         '@id("all") permit (principal, action, resource is Endpoint); @id("ban") forbid (principal in Group::"banned", action, resource);'
     )
     world = good_world()
-    put_principal(world, Principal(id=CALLER, groups=("banned",)))
-    assert ask(world, policies=policies).effect == "deny"
-    world.remove(group_uid("banned"))
+    put_group(world, "inner", ["banned"])
+    put_principal(world, Principal(id=CALLER, groups=("inner",)))
+    assert ask(world, policies=policies).determining == ("ban",)
+    world.remove(group_uid("inner"))
     answer = ask(world, policies=policies)
-    assert answer.effect == "deny"
+    assert (answer.effect, answer.determining) == ("deny", ())
+    assert "`inner` is named as a group" in answer.reason
     put_principal(world, Principal(id=CALLER, groups=()))
     assert ask(world, policies=policies).effect == "allow"
 
@@ -245,7 +278,9 @@ def test_observe_does_not_revive_a_lapsed_credential():
     [
         {"context": {"risk": 0}}, {"context": {"authenticated": True}}, {"context": {"credential": "x509"}}, {"context": {"colour": "red"}},
         {"context": {"hour": "3"}}, {"context": {"hour": True}}, {"context": {"hour": 3.0}}, {"context": {"source_ip": "nowhere"}},
-        {"context": {"source_ip": 7}}, {"context": {"path": b"/"}}, {"context": {"path": "x" * 9_000}}, {"context": {"hour": None}},
+        {"context": {"source_ip": 7}}, {"context": {"path": b"/"}}, {"context": {"path": "x" * 9_000}}, {"context": {"hour": None}}, {"context": {"path": "\ud800"}},
+        {"context": {"source_ip": "fe80::1%eth0"}}, {"context": {"source_ip": "\ud800"}}, {"action": ""}, {"action": "infer\n"}, {"action": "\ud800"},
+        {"action": "INFER"}, {"action": "a" * 65},
         {"unknown": frozenset({"risk"})}, {"unknown": frozenset({"authenticated"})}, {"unknown": frozenset({"hour"}), "context": {"hour": 3}},
         {"resource": "vg://test.local/thing/x"}, {"resource": "digits"}, {"resource": "vg://test.local/endpoint/../x"},
     ],

@@ -37,6 +37,7 @@ def test_an_unknown_pack_is_named():
     ("text", "words", "remedy"),
     [
         (f"permit (principal, {INFER});", "no name", "@id"),
+        (f'@id("Ünsafe `") permit (principal, {INFER});', "name of the policy", "lower-case"),
         (f'@id("") permit (principal, {INFER});', "no name", "@id"),
         (f'@id("base-auditor") permit (principal, {INFER});', "has the name of", "name of its own"),
         (f'@id("a") permit (principal, {INFER});\n@id("a") permit (principal, {INFER});', "line 2", "name of its own"),

@@ -14,6 +14,7 @@ Names: `principal_uid`, `action_uid`, `resource_uid`, `group_uid`, `zone_uid`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -31,6 +32,7 @@ REQUEST_FACTS: frozenset[str] = frozenset({"hour", "source_ip", "method", "path"
 """Facts of the single request: unknown when a grant is decided ahead of it."""
 MAX_FACT_CHARACTERS = 8192
 """Characters of one textual fact; the gateway's own bound on a path."""
+_ACTION = re.compile(r"[a-z][a-z0-9:._-]{0,63}")
 _TYPES: Mapping[str, type] = {"hour": int, "source_ip": Ip, "method": str, "path": str, "purpose": str}
 _RESOURCES = {"endpoint": "Endpoint", "artifact": "Artifact", "dataset": "Dataset", "system": "System", "zone": "Zone"}
 
@@ -42,7 +44,9 @@ def principal_uid(name: str) -> Uid:
 
 
 def action_uid(name: str) -> Uid:
-    """An action as policies name it."""
+    """An action as policies name it. Raises `InvalidInput`."""
+    if not _ACTION.fullmatch(name):
+        raise InvalidInput(f"`{name[:64]!a}` is not an action", remedy="use lower-case letters, digits, `:` and `-`, for example `infer`")
     return Uid("Action", name)
 
 
@@ -145,10 +149,21 @@ def _fact(name: str, value: Any) -> Any:
     if kind is None:
         raise InvalidInput(f"`{name[:64]}` is not a fact of a request", remedy=f"give only {', '.join(sorted(_TYPES))}")
     if kind is Ip and isinstance(value, str):
-        try:
-            value = parse_ip(value)
-        except ExtensionError:
-            raise InvalidInput(f"`{value[:64]}` is not an address", remedy="give the peer's IPv4 or IPv6 address") from None
+        value = _address(value)
     if type(value) is not kind or (isinstance(value, str) and len(value) > MAX_FACT_CHARACTERS):
         raise InvalidInput(f"the fact `{name}` has the wrong type or length", remedy="give it as the schema says")
+    if isinstance(value, str) and not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise InvalidInput(f"the fact `{name}` is no text", remedy="give it as UTF-8")
     return value
+
+
+def _address(text: str) -> Ip:
+    """The peer's address; an IPv4 peer on an IPv6 socket (RFC 4291, section 2.5.5.2) is the IPv4 peer that policies mean."""
+    mapped = text[len("::ffff:") :] if text.lower().startswith("::ffff:") and "." in text else text
+    try:
+        address = parse_ip(mapped)
+    except ExtensionError:
+        raise InvalidInput(f"`{text[:64]!a}` is not an address", remedy="give the peer's IPv4 or IPv6 address") from None
+    if address.version == 6 and address.address >> 32 == 0xFFFF and address.prefix == 128:
+        return Ip(4, address.address & 0xFFFF_FFFF, 32)
+    return address

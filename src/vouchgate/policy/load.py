@@ -7,7 +7,7 @@ What the product decides on comes from `catalog.load`, which reads, validates an
 
 Rules
 1. Bounds come first: bytes, policies, bracket depth; Cedar's own parser never sees text beyond them.
-2. Every policy carries a unique `@id`; decisions, reasons and findings name it. Templates are refused.
+2. Every policy carries a unique `@id` that is safe to print; decisions, reasons and findings name it. Templates are refused.
 3. Cedar's strict validator must pass (so an optional attribute is guarded by `has`).
 4. The digest is SHA-256 over the schema and each policy in Cedar's JSON form, in order; layout and comments of policies do not change it.
 """
@@ -99,6 +99,7 @@ class PolicySet:
         return next((policy for policy in self.policies if policy.id == policy_id), None)
 
 
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _OPERATOR = re.compile(r"&&|\|\||::|[.+*\-@]|[<>=!]=?|\b(?:if|when|unless|has|in|is|like)\b")
 _TOKEN = re.compile(r'//[^\r\n]*|"(?:\\.|[^"\\])*"|[()\[\]{};]|[^()\[\]{};"/]+|/', re.DOTALL)
 
@@ -240,6 +241,11 @@ def validate_names(policies: Sequence[Policy]) -> None:
     for policy in policies:
         if policy.id == policy.raw_id:
             raise InvalidPolicy(f"the {policy.where} has no name", remedy='write @id("a-name-of-its-own") before it')
+        if not _NAME.fullmatch(policy.id):
+            where = f"`{policy.source}`, line {policy.line}"
+            raise InvalidPolicy(
+                f"{where}: the name of the policy is not one", remedy="use at most 64 lower-case letters, digits, `.`, `_` and `-`"
+            )
         if policy.id in seen:
             raise InvalidPolicy(f"the {policy.where} has the name of {seen[policy.id].where}", remedy="give each policy a name of its own")
         seen[policy.id] = policy
