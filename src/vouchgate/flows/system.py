@@ -54,6 +54,9 @@ class System:
     async def identify_code(self, code: str, peer: str) -> Caller:
         return login.caller_of_code(self.context, self._codes, code, peer)
 
+    async def may(self, caller: Caller, verb: AdministerVerb) -> None:
+        await authorise(self.context, caller, verb)
+
     # Reading
 
     async def ready(self) -> answers.Readiness:

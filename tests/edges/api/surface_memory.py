@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from vouchgate.vocabulary.answers import (
+    AdministerVerb,
     AdoptOutcome,
     AdoptRequest,
     Approved,
@@ -174,6 +175,9 @@ class MemorySurface:
         if caller.principal.principal.id == person("nobody"):
             raise NotPermitted(f"you may not `{verb}`", remedy="ask a registrar for a role")
         self.asked.append((verb, asked))
+
+    async def may(self, caller: Caller, verb: AdministerVerb) -> None:
+        self._decide(caller, f"may {verb}")
 
     # --- reading
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
+import select
 import socket
 import threading
 import time
@@ -16,8 +18,9 @@ import pytest
 from surface_memory import NOBODY_UID, MemorySurface
 from surface_served import Served
 
-from vouchgate.edges.api.app import ACTS, READS
-from vouchgate.vocabulary.errors import InvalidInput
+from vouchgate.edges.api import server
+from vouchgate.edges.api.app import ACTS, READS, build_app
+from vouchgate.vocabulary.errors import InvalidInput, NotPermitted
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -409,6 +412,49 @@ def test_a_file_over_the_bound_is_refused_unread() -> None:
         assert list(api.spool.iterdir()) == []
 
 
+def test_a_file_that_would_eat_the_reserve_is_refused_unread() -> None:
+    with Served(disk_reserve_bytes=1 << 60) as api:
+        assert ask(api, "PUT", "/api/v1/artifacts?name=x&zone=serve", b"x")[0] == 429
+        assert list(api.spool.iterdir()) == []
+
+
+def test_nothing_is_taken_in_from_who_may_not(api: Served) -> None:
+    api.surface.fail_with = NotPermitted("no", remedy="ask")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(5)
+        sock.connect(str(api.socket))
+        sock.sendall(b"PUT /api/v1/artifacts?name=x&zone=serve HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\nhalf")
+        assert sock.recv(4096).startswith(b"HTTP/1.1 403")
+        assert list(api.spool.iterdir()) == []
+    assert ask(api, "GET", "/api/v1/decisions/live")[0] == 403
+
+
+def test_uploads_are_bounded(api: Served) -> None:
+    open_now = []
+    for _ in range(5):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(5)
+        sock.connect(str(api.socket))
+        sock.sendall(b"PUT /api/v1/artifacts?name=x&zone=serve HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\nhalf")
+        open_now.append(sock)
+    ready = select.select(open_now, [], [], 5)[0]
+    assert len(ready) == 1
+    assert ready[0].recv(4096).startswith(b"HTTP/1.1 429")
+    for sock in open_now:
+        sock.close()
+    deadline, status = time.monotonic() + 5, 0
+    while status != 200 and time.monotonic() < deadline:
+        status = ask(api, "PUT", "/api/v1/artifacts?name=x&zone=serve", b"x")[0]
+    assert status == 200
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "import-1").write_bytes(b"x")
+    (tmp_path / "keep").write_bytes(b"x")
+    build_app(MemorySurface(), spool=tmp_path, now=lambda: 0, monotonic=lambda: 0.0, console_hosts=frozenset)
+    assert [path.name for path in tmp_path.iterdir()] == ["keep"]
+
+
 def test_a_backup_comes_out_and_nothing_stays(api: Served) -> None:
     status, body, headers = ask(api, "POST", "/api/v1/backup", {})
     assert (status, len(body)) == (200, 7000)
@@ -448,6 +494,46 @@ def test_what_is_not_http_is_cut_off(api: Served, raw: bytes) -> None:
     assert answer.startswith(b"HTTP/1.1 4") or answer == b""
     assert browse(api, "GET", "/healthz")[0] == 200
     assert api.surface.asked == []
+
+
+@pytest.mark.parametrize("first", [b"", b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1:%d\r\n\r\n"])
+@pytest.mark.parametrize("drip", [b"", b"x"])
+def test_a_head_that_drips_is_cut_off(monkeypatch: pytest.MonkeyPatch, first: bytes, drip: bytes) -> None:
+    """A first request, or one on a connection that was used before."""
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(server, "KEEP_ALIVE_SECONDS", 0.5)
+    with Served() as api, socket.create_connection(("127.0.0.1", api.port), timeout=5) as sock:
+        if first:
+            sock.sendall(first % api.port)
+            answer = b""
+            while not answer.endswith(b"ok\n"):
+                answer += sock.recv(4096)
+        began = time.monotonic()
+        sock.sendall(b"GET / HTTP/1.1\r\nh: ")
+        ended = False
+        while not ended and time.monotonic() - began < 5:
+            with contextlib.suppress(OSError):
+                sock.sendall(drip)
+            sock.settimeout(0.1)
+            try:
+                ended = sock.recv(4096) == b""
+            except TimeoutError:
+                continue
+            except OSError:
+                ended = True
+        assert ended
+        assert time.monotonic() - began < 2
+
+
+def test_a_request_that_takes_long_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
+    with Served() as api, socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(5)
+        sock.connect(str(api.socket))
+        sock.sendall(b"PUT /api/v1/artifacts?name=x.onnx&zone=serve HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\na")
+        time.sleep(0.6)
+        sock.sendall(b"b")
+        assert sock.recv(4096).startswith(b"HTTP/1.1 200")
 
 
 def test_the_scope_cannot_be_forged_by_headers(api: Served) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,8 @@ BODY_SECONDS = 10.0
 """A JSON body must be whole within this."""
 CHUNK_SECONDS = 30.0
 """An upload that sends nothing for this long is cut off."""
+MAX_UPLOADS = 4
+"""Files taken in at once; each may be as large as [limits] import_mib."""
 WRITE_BYTES = 1024 * 1024
 """An upload is written in pieces of about this size, off the event loop."""
 LOGINS_PER_SECOND, LOGIN_BURST = 1 / 6, 10.0
@@ -114,8 +117,18 @@ ACTS: tuple[tuple[str, type, Ask], ...] = (
 class Api:
     """The handlers; `now` gives milliseconds since 1970, `monotonic` seconds."""
 
-    def __init__(self, surface: Surface, sessions: Sessions, spool: Path, max_import_bytes: int, monotonic: Callable[[], float]) -> None:
-        self._surface, self._sessions, self._spool, self._max_import = surface, sessions, spool, max_import_bytes
+    def __init__(
+        self,
+        surface: Surface,
+        sessions: Sessions,
+        spool: Path,
+        max_import_bytes: int,
+        disk_reserve_bytes: int,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._surface, self._sessions, self._spool = surface, sessions, spool
+        self._max_import, self._reserve = max_import_bytes, disk_reserve_bytes
+        self._uploads = 0
         self._streams = stream.Streams()
         self._logins = Rates(LOGINS_PER_SECOND, monotonic, burst=LOGIN_BURST)
 
@@ -161,6 +174,7 @@ class Api:
 
     async def _live(self, request: Request) -> Response:
         caller = await self._caller(request)
+        await self._surface.may(caller, "read")
         who = caller.principal.principal.id
         self._streams.admit(who)
 
@@ -176,13 +190,19 @@ class Api:
     async def _import(self, request: Request) -> Response:
         caller = await self._caller(request)
         asked = _query(bodies.ArtifactQuery, request)
+        await self._surface.may(caller, "import")
+        if self._uploads >= MAX_UPLOADS:
+            raise LimitExceeded(f"{MAX_UPLOADS} files are being taken in", remedy="try again when one is done")
         path = self._spool / f"import-{secrets.token_hex(16)}"
+        self._uploads += 1
         try:
-            await _receive_file(request, path, self._max_import)
+            _check_room(request, self._spool, self._max_import, self._reserve)
+            await _receive_file(request, path)
             declared = tuple(part for part in asked.declare.split(",") if part)
             wanted = ImportRequest(path=str(path), name=Path(asked.name).name, zone=asked.zone, allow_declared=declared)
             return _json(await self._surface.import_artifact(caller, wanted))
         finally:
+            self._uploads -= 1
             path.unlink(missing_ok=True)
 
     async def _backup(self, request: Request) -> Response:
@@ -241,10 +261,13 @@ def build_app(
     session_minutes: int = 480,
     requests_per_second: float = 50.0,
     max_import_bytes: int = 16 * 1024**3,
+    disk_reserve_bytes: int = 256 * 1024**2,
 ) -> ASGIApp:
     """The whole app, guarded. `spool` exists and is private to this process; `console_hosts` is `ApiServer.console_hosts`."""
+    for left in (*spool.glob("import-*"), *spool.glob("backup-*")):
+        left.unlink()
     sessions = Sessions(now, session_minutes)
-    api = Api(surface, sessions, spool, max_import_bytes, monotonic)
+    api = Api(surface, sessions, spool, max_import_bytes, disk_reserve_bytes, monotonic)
     app = ExceptionMiddleware(Router(api.routes(), redirect_slashes=False), {HTTPException: _not_routed, VouchgateError: _typed})
     return Guard(app, sessions, console_hosts, requests_per_second, now, monotonic)
 
@@ -307,13 +330,19 @@ async def _body(kind: type, request: Request) -> Any:
     return decode(kind, bytes(data), what="body")
 
 
-async def _receive_file(request: Request, path: Path, bound: int) -> None:
-    """Write the body to `path`, new and 0600. Raises `LimitExceeded`, or `InvalidInput` where it breaks off."""
+def _check_room(request: Request, spool: Path, bound: int, reserve: int) -> None:
+    """Before the first byte: the length is given (HTTP then holds the body to it), within the bound, and leaves the disk its reserve."""
     length = request.headers.get("content-length", "")
     if not (length.isascii() and length.isdigit()):
         raise InvalidInput("the length of the file is not given", remedy="send `content-length`")
     if len(length) > 18 or int(length) > bound:
         raise LimitExceeded(f"the file is over the bound of {bound} bytes", remedy="raise [limits] import_mib")
+    if shutil.disk_usage(spool).free - int(length) < reserve:
+        raise LimitExceeded("the disk has no room for this file beside its reserve", remedy="free space, or lower [audit] disk_reserve_mib")
+
+
+async def _receive_file(request: Request, path: Path) -> None:
+    """Write the body to `path`, new and 0600. Raises `InvalidInput` where it breaks off."""
     path.touch(0o600, exist_ok=False)
     pending = bytearray()
     with path.open("wb") as file, contextlib.closing(_Chunks(request)) as chunks:

@@ -15,6 +15,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import h11
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -29,7 +30,7 @@ MAX_HEAD_BYTES = 16 * 1024
 MAX_CONNECTIONS = 128
 """Connections of one listener: 64 live streams and as many requests."""
 HEAD_SECONDS = 10
-"""A connection whose first request has not begun by then is closed."""
+"""A request's head must be whole within this of its first byte, and the first one within this of the connection."""
 KEEP_ALIVE_SECONDS = 30
 BACKLOG = 128
 
@@ -42,11 +43,18 @@ class _Protocol(H11Protocol):
         sock = transport.get_extra_info("socket")
         if sock.family == socket.AF_UNIX:
             self.app = _with_peer(self.app, UnixPeer(*struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))))
-        self.loop.call_later(HEAD_SECONDS, self._close_if_silent)
+        self._head_due = self.loop.call_later(HEAD_SECONDS, transport.close)
 
-    def _close_if_silent(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
-            self.transport.close()
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE or not self.conn.trailing_data[0]:
+            self._head_due.cancel()
+        elif self._head_due.cancelled():
+            self._head_due = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_due.cancel()
+        super().connection_lost(exc)
 
 
 def _with_peer(app: Any, peer: UnixPeer) -> Any:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vouchgate.vocabulary.answers import (
+    AdministerVerb,
     AdoptOutcome,
     AdoptRequest,
     Approved,
@@ -60,6 +61,9 @@ class Surface(Protocol):
 
     async def identify_code(self, code: str, peer: str) -> Caller:
         """Use a one-time code up. Raises `Unverified` for one that is unknown, used or expired."""
+
+    async def may(self, caller: Caller, verb: AdministerVerb) -> None:
+        """Raises `NotPermitted` where `decide` refuses; asked before a body is taken in or a stream is opened."""
 
     # Reading
     async def ready(self) -> Readiness: ...
