@@ -331,7 +331,10 @@ class Harness:
                 models={"tiny": CHAT, "other": f"vg://{TD}/endpoint/other"},
                 prefix="/chat",
                 bearer=True,
-                routes=(Route(method="POST", path="/v1/chat/completions", action="infer", streams=True),),
+                routes=(
+                    Route(method="POST", path="/v1/chat/completions", action="infer", streams=True),
+                    Route(method="GET", path="/v1/models", action="list"),
+                ),
                 **base,
             ),
             Endpoint(
@@ -361,7 +364,9 @@ class Harness:
             self.view.set_revocations([], epoch=self.epoch)
             self.view.set_endpoints(self.endpoints())
             self.view.set_grants(DIGITS, [self.grant("alice"), self.grant("bob", kind="jwt"), self.grant("carol", kind="both")])
-            self.view.set_grants(CHAT, [self.grant("alice", CHAT), self.grant("bob", CHAT, kind="jwt")])
+            self.view.set_grants(
+                CHAT, [self.grant("alice", CHAT), self.grant("alice", CHAT, action="list"), self.grant("bob", CHAT, kind="jwt")]
+            )
             self.view.resume()
 
         self.do(work)
@@ -425,7 +430,8 @@ class Harness:
         context.verify_mode = ssl.CERT_NONE
         if pem:
             path = self.dir / (hashlib.sha256(pem[0].encode()).hexdigest()[:16] + ".pem")
-            path.write_text(pem[0] + pem[1])
+            if not path.exists():
+                path.write_text(pem[0] + pem[1])
             context.load_cert_chain(path)
         return context
 

@@ -338,3 +338,75 @@ def test_http2_callers_are_served_the_same(gw: Harness):
         answer = client.post(f"https://127.0.0.1:{gw.port}{INFER}")
         assert (answer.http_version, answer.status_code) == ("HTTP/2", 200)
         assert client.post(f"https://127.0.0.1:{gw.port}/nowhere").status_code == 404
+
+
+def test_a_route_that_forgot_its_map_asks(gw: Harness):
+    from gateway_harness import ROUTE_TYPE
+
+    from vouchgate.edges.envoy.ads import Resource
+    from vouchgate.edges.envoy.messages import packed
+    from vouchgate.edges.envoy.routes import route_tables
+
+    table = route_tables(gw.endpoints(), {endpoint.id: slot for slot, endpoint in enumerate(gw.endpoints())}, hosts=gw.settings.hosts)[
+        "tls"
+    ]
+    for host in table.virtual_hosts:
+        for route in host.routes:
+            route.typed_per_filter_config.pop("map/0", None)
+    gw.do(lambda: gw.ads.set_resources(ROUTE_TYPE, {"tls": Resource(packed(table), "forgotten")}))
+    gw.settled()
+    assert gw.call("POST", INFER, who="alice").status == 403
+    assert gw.asked[0].san == spiffe("alice")
+
+
+def test_a_map_under_another_route_matches_nothing(gw: Harness):
+    from gateway_harness import ROUTE_TYPE
+
+    from vouchgate.edges.envoy.ads import Resource
+    from vouchgate.edges.envoy.messages import packed
+    from vouchgate.edges.envoy.routes import route_tables
+
+    gw.do(lambda: gw.view.set_grants(CHAT, []))
+    table = route_tables(gw.endpoints(), {endpoint.id: 0 for endpoint in gw.endpoints()}, hosts=gw.settings.hosts)["tls"]
+    gw.do(lambda: gw.ads.set_resources(ROUTE_TYPE, {"tls": Resource(packed(table), "one-slot")}))
+    gw.settled()
+    body, headers = b'{"model":"tiny"}', {"content-type": "application/json"}
+    assert gw.call("POST", INFER, who="alice").status == 200
+    assert gw.call("POST", "/chat/v1/chat/completions", who="alice", body=body, headers=headers).status == 403
+
+
+@pytest.mark.parametrize(
+    "name", ["X-Original-URL", "X-Rewrite-URL", "X-HTTP-Method-Override", "X-Method-Override", "Forwarded", "X-Real-IP"]
+)
+def test_no_header_talks_the_upstream_into_another_path_method_or_peer(gw: Harness, name: str):
+    answer = gw.call("POST", INFER, who="alice", headers={name: "/secret"})
+    assert name.lower() not in {seen for seen, _ in answer.json["headers"]}
+
+
+def test_a_client_cannot_say_where_it_comes_from(gw: Harness):
+    answer = gw.call("POST", INFER, who="alice", headers={"x-forwarded-for": "10.9.8.7"})
+    assert "10.9.8.7" not in answer.body.decode()
+
+
+def test_a_large_body_streams_through_where_it_need_not_be_read(gw: Harness):
+    answer = gw.call("POST", INFER, who="alice", body=b"a" * 5_000_000)
+    assert (answer.status, answer.json["length"]) == (200, 5_000_000)
+
+
+def test_many_questions_at_once_are_bounded_and_none_is_allowed(gw: Harness):
+    import threading
+
+    gw.ask_delay = 0.05
+    statuses: list[int] = []
+
+    def caller() -> None:
+        statuses.append(gw.call("POST", INFER, who="mallory").status)
+
+    gw.call("POST", INFER, who="mallory")
+    threads = [threading.Thread(target=caller) for _ in range(60)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(statuses) == 60
+    assert set(statuses) <= {403, 503}

@@ -157,3 +157,27 @@ def test_the_token_s_caller_gets_its_models_alone(gw: Harness):
     token = gw.ca.token(spiffe("bob"), aud=f"vg://{gw.settings.trust_domain}/endpoint/chat")
     assert gw.call("POST", PATH, token=token, body=b'{"model":"tiny"}', headers=JSON).status == 200
     assert gw.call("POST", PATH, token=token, body=b'{"model":"other"}', headers=JSON).status == 403
+
+
+def test_a_body_without_a_caller_is_not_read(gw: Harness):
+    answer = gw.call("POST", PATH, body=b"[" * 1000, headers=JSON)
+    assert (answer.status, answer.json["type"]) == (401, "https://vouchgate.dev/problem/anonymous")
+
+
+def test_a_route_without_a_body_needs_no_model(gw: Harness):
+    assert gw.call("GET", "/chat/v1/models", who="alice").status == 200
+    assert gw.call("GET", "/chat/v1/models", who="erin").status == 403
+
+
+def test_an_observed_endpoint_s_bodies_are_not_judged(gw: Harness):
+    import msgspec
+
+    from vouchgate.vocabulary.places import Zone
+
+    observed = [msgspec.structs.replace(made, zone="old") if made.id.endswith("chat") else made for made in gw.endpoints()]
+    gw.do(lambda: gw.view.set_endpoints(observed))
+    gw.settled()
+    assert gw.call("POST", PATH, body=b"anything", headers={}).status == 200
+    gw.do(lambda: gw.view.set_zones([gw.zone, Zone(name="old", trust_domain="test.local")]))
+    gw.settled()
+    assert send(gw, b"anything").status == 400

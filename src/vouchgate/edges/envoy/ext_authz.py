@@ -169,14 +169,29 @@ class _Connection(asyncio.Protocol):
         self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_message_complete(self) -> None:
+        if self._task is not None and not self._task.done():
+            # two checks at once on one connection: their headers would run together
+            self._task.cancel()
+            self._transport.abort()
+            return
         method = self._parser.get_method().decode("latin-1")
         self._task = asyncio.get_running_loop().create_task(self._reply(method, self._target.decode("latin-1"), self._headers))
 
     async def _reply(self, method: str, target: str, headers: list[tuple[str, str]]) -> None:
         status, more, body = await self._desk.answer(method, target, headers)
         self._begin()
-        lines = [f"HTTP/1.1 {status} x", f"content-length: {len(body)}", *(f"{name}: {value}" for name, value in more.items()), "", ""]
+        lines = [
+            f"HTTP/1.1 {status} x",
+            f"content-length: {len(body)}",
+            *(_line(f"{name}: {value}") for name, value in more.items()),
+            "",
+            "",
+        ]
         self._transport.write("\r\n".join(lines).encode("latin-1", "replace") + body)
+
+
+def _line(text: str) -> str:
+    return text.replace("\r", " ").replace("\n", " ")
 
 
 def _problem(status: int, code: str, reason: str, remedy: str, request_id: str) -> Answer:

@@ -31,6 +31,8 @@ _CLAIM = "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:payload:{})%"
 _ROUTE = "%METADATA(ROUTE:vg:{})%"
 _SAN = "%DOWNSTREAM_PEER_URI_SAN%"
 _MODEL = "%DYNAMIC_METADATA(vg:model)%"
+OVERRIDES = ("x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override")
+"""Headers by which some servers take another path or method than the one that was checked."""
 CONNECTION_STATE = {"vg.end": "%DOWNSTREAM_PEER_CERT_V_END(%Y-%m-%dT%H:%M:%SZ)%", "vg.path": "%PATH(NQ)%"}
 CALLER_STATE = {
     "vg.caller": "|".join(
@@ -78,8 +80,8 @@ def chain(settings: GatewaySettings, slots: int) -> list[Message]:
         fetched_filter(REVOCATIONS, deny_all("revoked_")),
         *(fetched_filter(map_name(slot), deny_all("map_"), disabled=True) for slot in range(slots)),
         fixed_filter(ASK, _ask(settings)),
-        fixed_filter("strip", _strip("x-forwarded-client-cert", "x-vg-", "x-envoy-")),
-        fixed_filter(STRIP_AUTHORIZATION, _strip("authorization")),
+        fixed_filter("strip", _strip("x-forwarded-client-cert", prefixes=("x-vg-", "x-envoy-"))),
+        fixed_filter(STRIP_AUTHORIZATION, _strip("authorization", *OVERRIDES)),
         fixed_filter("envoy.filters.http.router", _router(settings)),
     ]
 
@@ -122,9 +124,10 @@ def _ask(settings: GatewaySettings) -> Message:
     return config
 
 
-def _strip(name: str, *prefixes: str) -> Message:
+def _strip(*names: str, prefixes: tuple[str, ...] = ()) -> Message:
     config = header_mutation_pb2.HeaderMutation()
-    config.mutations.request_mutations.add(remove=name)
+    for name in names:
+        config.mutations.request_mutations.add(remove=name)
     for prefix in prefixes:
         config.mutations.request_mutations.add().remove_on_match.key_matcher.CopyFrom(string_pb2.StringMatcher(prefix=prefix))
     return config

@@ -3,7 +3,7 @@
 Rules
 1. TLS 1.3; a client certificate is optional (a JWT-SVID alone can be enough), but one that is shown must verify. Sessions are not resumed,
    since a resumed session would skip the check against today's bundle.
-2. What a client sends under our names (`x-request-id`, `x-vg-*`, `x-envoy-*`, forwarded certificates) is removed before anything reads it.
+2. What a client sends under our names (`x-request-id`, `x-vg-*`, `x-envoy-*`, forwarded addresses and certificates) is removed first of all.
 3. Paths are normalised, escaped slashes, header names with an underscore and upgrades refused, host ports and trailing dots dropped.
 4. HTTP/1.1, and HTTP/2 where TLS negotiated it; the plain listener speaks HTTP/1.1 alone.
 5. Slow, idle, oversized and endless requests and connections end within the named bounds.
@@ -44,7 +44,7 @@ MAX_CONNECTION_SECONDS = 600.0
 """Age at which a connection is drained: a certificate that expired or whose authority was removed answers no longer than this."""
 HANDSHAKE_SECONDS = 5.0
 MAX_H2_STREAMS = 100
-_REMOVED = ("x-request-id", "x-forwarded-client-cert", "x-forwarded-host")
+_REMOVED = ("x-request-id", "x-forwarded-client-cert", "x-forwarded-host", "x-forwarded-for", "x-real-ip", "forwarded")
 _REMOVED_PREFIXES = ("x-vg-", "x-envoy-")
 
 

@@ -38,6 +38,8 @@ MAX_ENTRIES_PER_MAP = 2_000
 MAX_REVOCATIONS = 10_000
 """Entries of one revocation map; beyond it the control plane must let credentials expire (they live an hour at most)."""
 
+BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
+"""Methods whose content has no meaning (RFC 9110, section 9.3)."""
 LEASE, REVOCATIONS = "lease", "revocations"
 ABSENT = "-"
 _ACTION_TYPE = TYPE_PREFIX + rbac_pb2.Action.DESCRIPTOR.full_name
@@ -92,9 +94,15 @@ def _keyed(endpoint: Endpoint, grants: Iterable[Grant]) -> dict[str, dict[str, s
 
 
 def _models(endpoint: Endpoint, grant: Grant) -> list[str]:
-    if endpoint.model_in_body:
+    if endpoint.model_in_body and grant.action not in bodiless_actions(endpoint):
         return [name for name, resource in endpoint.models.items() if resource == grant.resource]
     return [ABSENT] if grant.resource == endpoint.id else []
+
+
+def bodiless_actions(endpoint: Endpoint) -> set[str]:
+    """Actions of which no route has a body that could name a model, for example a list of models."""
+    reading = {route.action for route in endpoint.routes if route.method in BODILESS}
+    return reading - {route.action for route in endpoint.routes if route.method not in BODILESS}
 
 
 def _callers(endpoint: Endpoint, grant: Grant) -> list[str]:

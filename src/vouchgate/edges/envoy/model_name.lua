@@ -145,7 +145,15 @@ local function model_of(text)
   return name
 end
 
+-- A caller without any identity is not worth reading a body for: the map refuses it.
+local function anonymous(handle)
+  local ssl = handle:streamInfo():downstreamSslConnection()
+  if ssl and #ssl:uriSanPeerCertificate() > 0 then return false end
+  return handle:streamInfo():dynamicMetadata():get("envoy.filters.http.jwt_authn") == nil
+end
+
 function envoy_on_request(handle)
+  if anonymous(handle) then return end
   local headers = handle:headers()
   local kind = (headers:get("content-type") or ""):lower():gsub("%s", "")
   if headers:getNumValues("content-type") ~= 1 or (kind ~= "application/json" and kind ~= "application/json;charset=utf-8") then

@@ -117,7 +117,7 @@ class GatewayView:
         if len(wanted) > MAX_SLOTS:
             raise LimitExceeded(f"{len(wanted)} endpoints are over the bound of {MAX_SLOTS}", remedy="run a second gateway")
         slots, freed = self._assign(wanted)
-        tables = route_tables(wanted.values(), slots, hosts=self._settings.hosts)
+        tables = self._tables(wanted, slots)
         clusters = {name: cluster(endpoint) for name, endpoint in wanted.items()}
         gone = [name for name in self._endpoints if name not in wanted]
         vacated = [map_name(self._slots[name]) for name in gone]
@@ -134,6 +134,8 @@ class GatewayView:
     def set_zones(self, zones: Iterable[Zone]) -> None:
         """All zones there are."""
         self._zones = {zone.name: zone for zone in zones}
+        if self._endpoints:
+            self._set(ROUTE_TYPE, self._tables(self._endpoints, self._slots))
         self._push_lease()
         self._push_maps(self._endpoints)
 
@@ -201,6 +203,8 @@ class GatewayView:
 
     def _leave_out_lapsing(self) -> None:
         soon = self._clock() + 1000 * LAPSE_MARGIN_SECONDS
+        if any(zone.mode == "observe" and zone.observe_until <= soon for zone in self._zones.values()) and self._endpoints:
+            self._set(ROUTE_TYPE, self._tables(self._endpoints, self._slots))
         self._push_maps([name for name, lapse in self._map_lapses.items() if lapse <= soon and name in self._endpoints])
 
     # -- what came of it
@@ -247,6 +251,14 @@ class GatewayView:
         taken = set(slots.values())
         return slots, [slot for slot in freed if slot not in taken]
 
+    def _tables(self, endpoints: Mapping[str, Endpoint], slots: Mapping[str, int]) -> dict[str, Message]:
+        observed = {zone.name for zone in self._zones.values() if self._observed(zone.name)}
+        return route_tables(endpoints.values(), slots, hosts=self._settings.hosts, observed=observed)
+
+    def _observed(self, name: str) -> bool:
+        zone = self._zones.get(name)
+        return zone is not None and zone.mode == "observe" and zone.observe_until > self._clock() + 1000 * LAPSE_MARGIN_SECONDS
+
     def _widen(self, width: int) -> None:
         if width > self._width:
             self._width = width
@@ -287,9 +299,8 @@ class GatewayView:
         for name in names:
             endpoint, slot = self._endpoints[name], self._slots[name]
             grants = [grant for grant in self._grants.get(name, ()) if grant.not_after > now + 1000 * LAPSE_MARGIN_SECONDS]
-            zone = self._zones.get(endpoint.zone)
-            observe = zone is not None and zone.mode == "observe" and zone.observe_until > now + 1000 * LAPSE_MARGIN_SECONDS
-            lapses = [grant.not_after for grant in grants] + ([zone.observe_until] if observe and zone else [])
+            observe = self._observed(endpoint.zone)
+            lapses = [grant.not_after for grant in grants] + ([self._zones[endpoint.zone].observe_until] if observe else [])
             message, overflow = allow_map(endpoint, grants, observe=observe)
             value = packed(extension(map_name(slot), message))
             self._note(name, overflow, lapses)

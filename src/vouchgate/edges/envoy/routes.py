@@ -5,19 +5,20 @@ Rules
    double encoding, `;`, another case, a trailing slash or dot do not match. The last route of every host is a native 404.
 2. A host that is not listed has the 404 alone; an endpoint of its own host is reached under no other, nor another under that host.
 3. A route carries its endpoint, action, zone and slot as metadata: the allow-map's key and the log take them from there.
-4. A route switches on its endpoint's map filter, its token provider, and, where the body names the model, the tokenizer.
+4. A route switches on its endpoint's map filter, its token provider, and, where the body names the model, the tokenizer; not in an observed
+   zone, where nothing that a legacy server takes may be refused.
 5. The upstream sees the path without the endpoint's prefix. A request ends after `max_stream_seconds`, whatever it does.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
 
-from vouchgate.edges.envoy.maps import map_name
+from vouchgate.edges.envoy.maps import BODILESS, map_name
 from vouchgate.edges.envoy.messages import Message, packed, seconds, struct
 from vouchgate.edges.envoy.settings import PLAIN_ROUTES, TLS_ROUTES
 from vouchgate.edges.envoy.tokens import JWT, requires_token_of
@@ -33,23 +34,25 @@ _METHOD = re.compile(r"[A-Z]{3,16}\Z")
 _SEGMENT = "[A-Za-z0-9._-]{1,64}"
 
 
-def route_tables(endpoints: Iterable[Endpoint], slots: Mapping[str, int], *, hosts: Iterable[str]) -> dict[str, Message]:
-    """The tables of both listeners; the plain one has wrapped endpoints alone."""
+def route_tables(
+    endpoints: Iterable[Endpoint], slots: Mapping[str, int], *, hosts: Iterable[str], observed: Collection[str] = ()
+) -> dict[str, Message]:
+    """The tables of both listeners; the plain one has wrapped endpoints alone. `observed` are zones whose bodies are not read."""
     known = sorted(endpoints, key=lambda endpoint: (endpoint.wrapped, -len(endpoint.prefix), endpoint.id))
     return {
-        TLS_ROUTES: _table(TLS_ROUTES, known, slots, hosts),
-        PLAIN_ROUTES: _table(PLAIN_ROUTES, [endpoint for endpoint in known if endpoint.wrapped], slots, hosts),
+        TLS_ROUTES: _table(TLS_ROUTES, known, slots, hosts, observed),
+        PLAIN_ROUTES: _table(PLAIN_ROUTES, [endpoint for endpoint in known if endpoint.wrapped], slots, hosts, observed),
     }
 
 
-def _table(name: str, endpoints: list[Endpoint], slots: Mapping[str, int], hosts: Iterable[str]) -> Message:
+def _table(name: str, endpoints: list[Endpoint], slots: Mapping[str, int], hosts: Iterable[str], observed: Collection[str]) -> Message:
     table = route_pb2.RouteConfiguration(name=name, validate_clusters={"value": False})
     general = set(hosts)
     for host in sorted((general | {endpoint.host for endpoint in endpoints}) - {"*"}):
         virtual = table.virtual_hosts.add(name=host, domains=[host])
         for endpoint in endpoints:
             if endpoint.host == host or (endpoint.host == "*" and host in general):
-                virtual.routes.extend(_routes(endpoint, slots[endpoint.id]))
+                virtual.routes.extend(_routes(endpoint, slots[endpoint.id], observed=endpoint.zone in observed))
         virtual.routes.append(_nowhere())
     table.virtual_hosts.add(name="nowhere", domains=["*"]).routes.append(_nowhere())
     return table
@@ -63,15 +66,15 @@ def _nowhere() -> Message:
     return made
 
 
-def _routes(endpoint: Endpoint, slot: int) -> list[Message]:
-    if endpoint.wrapped:
-        listed = tuple(route for route in endpoint.routes if route.path != "/*")
-        return [_route(endpoint, slot, route) for route in listed] + [_wrapped_route(endpoint, slot)]
-    return [_route(endpoint, slot, route) for route in endpoint.routes]
+def _routes(endpoint: Endpoint, slot: int, *, observed: bool) -> list[Message]:
+    listed = [
+        _route(endpoint, slot, route, observed=observed) for route in endpoint.routes if not (endpoint.wrapped and route.path == "/*")
+    ]
+    return [*listed, _wrapped_route(endpoint, slot, observed=observed)] if endpoint.wrapped else listed
 
 
-def _route(endpoint: Endpoint, slot: int, route: Route) -> Message:
-    made = _base(endpoint, slot, route)
+def _route(endpoint: Endpoint, slot: int, route: Route, *, observed: bool) -> Message:
+    made = _base(endpoint, slot, route, observed=observed)
     if not _METHOD.match(route.method):
         raise InvalidInput(f"`{route.method[:40]}` is not a method", remedy="write one upper-case method, for example POST")
     made.match.headers.add(name=":method").string_match.exact = route.method
@@ -89,8 +92,8 @@ def _route(endpoint: Endpoint, slot: int, route: Route) -> Message:
     return made
 
 
-def _wrapped_route(endpoint: Endpoint, slot: int) -> Message:
-    made = _base(endpoint, slot, Route(method="*", path="/*", action="call", streams=True))
+def _wrapped_route(endpoint: Endpoint, slot: int, *, observed: bool) -> Message:
+    made = _base(endpoint, slot, Route(method="*", path="/*", action="call", streams=True), observed=observed)
     if endpoint.prefix:
         made.match.path_separated_prefix = endpoint.prefix
         made.route.regex_rewrite.pattern.regex = f"^{re.escape(endpoint.prefix)}/?"
@@ -100,7 +103,7 @@ def _wrapped_route(endpoint: Endpoint, slot: int) -> Message:
     return made
 
 
-def _base(endpoint: Endpoint, slot: int, route: Route) -> Message:
+def _base(endpoint: Endpoint, slot: int, route: Route, *, observed: bool) -> Message:
     made = route_components_pb2.Route(name=f"{endpoint.id} {route.method} {route.path}")
     facts = struct(endpoint=endpoint.id, action=route.action, zone=endpoint.zone, slot=str(slot), streams=route.streams)
     made.metadata.filter_metadata["vg"].CopyFrom(facts)
@@ -113,7 +116,7 @@ def _base(endpoint: Endpoint, slot: int, route: Route) -> Message:
     made.route.retry_policy.num_retries.value = 1
     made.typed_per_filter_config[map_name(slot)].CopyFrom(_on())
     made.typed_per_filter_config[JWT].CopyFrom(packed(requires_token_of(endpoint)))
-    if endpoint.model_in_body and route.method == "POST":
+    if endpoint.model_in_body and route.method not in BODILESS and not observed:
         made.typed_per_filter_config[MODEL_NAME].CopyFrom(_on())
     if endpoint.wrapped:
         made.typed_per_filter_config[STRIP_AUTHORIZATION].CopyFrom(packed(route_components_pb2.FilterConfig(disabled=True)))
