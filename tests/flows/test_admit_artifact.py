@@ -9,13 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from onnx import helper
 
-from vouchgate.evidence.catalog import check_fits
-from vouchgate.evidence.dsse import spki_of
-from vouchgate.evidence.statement import read_vouch, sign_vouch
+from vouchgate.evidence.verify import nothing_revoked, verify
 from vouchgate.flows.admit_artifact import Desk, admit_artifact
+from vouchgate.flows.initialise import first_trust_root, make_root_keys
+from vouchgate.flows.sign import ROLES, Access, Keys, SignedBefore, Signer, public_keys
+from vouchgate.identity.ca import make_ca
 from vouchgate.ports.artifacts import ArtifactStore, open_artifact
 from vouchgate.scanning.scan import scan
 from vouchgate.scanning.verdict import ScanReport, unfinished
@@ -23,16 +27,44 @@ from vouchgate.vocabulary.answers import ImportOutcome
 from vouchgate.vocabulary.decisions import Decision
 from vouchgate.vocabulary.digests import Digest, file_digest
 from vouchgate.vocabulary.errors import LimitExceeded, Unavailable
-from vouchgate.vocabulary.names import TrustDomain
-from vouchgate.vocabulary.trust import key_id
-from vouchgate.vocabulary.vouches import Method, Subject, UnixMillis, Vouch
-from vouchgate.vocabulary.wire import from_plain
+from vouchgate.vocabulary.vouches import UnixMillis, VerifiedVouch, Vouch
 
 NOW = UnixMillis(1_800_000_000_000)
 WHO = "spiffe://test.local/person/office/alice"
 GOOD = b"\x02\0\0\0\0\0\0\0{}"
 PICKLE = b"cos\nsystem\n(S'true'\ntR."
-KEYS = {role: Ed25519PrivateKey.generate() for role in ("scanner", "importer")}
+CONTROL = 58_002
+
+
+class StillClock:
+    """Time stands still."""
+
+    trouble = ""
+
+    def now(self) -> UnixMillis:
+        return NOW
+
+    def accept(self) -> None:
+        """Nothing to accept."""
+
+
+class Nowhere:
+    """Nothing here signs what must be remembered."""
+
+    async def save(self, state: bytes) -> None:
+        raise AssertionError(state)
+
+
+CA, JWT = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+KEYS = Keys(
+    ca=CA,
+    ca_certificate=make_ca("test.local", CA, now=NOW, days=30),
+    jwt=JWT,
+    ed25519={name: Ed25519PrivateKey.generate() for name in ("log", "policy", *ROLES)},
+)
+SIGNER = Signer(KEYS, SignedBefore(trust_domain="test.local"), Access(control=CONTROL), StillClock(), Nowhere())
+ROOTS = [key.public for key in make_root_keys(1)]
+TRUST_ROOT = first_trust_root("test.local", root_keys=ROOTS, threshold=1, signer_keys=public_keys(KEYS), now=NOW)
 
 
 def scan_here(fd: int, *, name: str) -> ScanReport:
@@ -67,28 +99,17 @@ class World:
         )
 
     async def sign(self, request: Mapping[str, Any]) -> bytes:
-        wanted = dict(request)
-        role = wanted.pop("role")
-        vouch = Vouch(
-            id="",
-            trust_domain=TrustDomain("test.local"),
-            issuer_key=key_id(spki_of(KEYS[role])),
-            issuer_role=role,
-            issued_at=NOW,
-            subjects=tuple(from_plain(Subject, subject) for subject in wanted.pop("subjects")),
-            method=from_plain(Method, wanted.pop("method")),
-            rests_on=tuple(wanted.pop("rests_on", ())),
-            **wanted,
-        )
-        check_fits(vouch)
-        return sign_vouch(vouch, KEYS[role]).envelope
+        """The real signer, asked as its socket is asked: plain values over frames."""
+        envelope: bytes = (await SIGNER.vouch(CONTROL, msgspec.msgpack.decode(msgspec.msgpack.encode(request))))["envelope"]
+        return envelope
 
     async def commit(self, vouches: Sequence[Vouch], envelopes: Sequence[bytes]) -> None:
         if len(self.vouches) == self.fail_commit_at:
             raise Unavailable("the store is full", remedy="free some space")
         for vouch, envelope in zip(vouches, envelopes, strict=True):
-            assert read_vouch(envelope).vouch == vouch
-            assert all(other in self.vouches for other in vouch.rests_on)
+            verified = verify(envelope, TRUST_ROOT, NOW, known=self.vouches, revoked=nothing_revoked)
+            assert isinstance(verified, VerifiedVouch), verified
+            assert verified.vouch == vouch
             self.order.append(vouch.predicate_type)
             self.vouches[vouch.id] = vouch
 
@@ -140,6 +161,24 @@ def test_a_clean_artifact_is_vouched_decided_kept_and_vouched_again(world: World
     assert all(vouch.subjects[0].digest == digest and vouch.tier == "verified" for vouch in made.values())
     assert made["scan"].method.settings_digest
     assert [state.state for state in outcome.vouches] == ["holds"] * 3
+
+
+def test_what_is_vouched_about_an_onnx_model(world: World) -> None:
+    value = helper.make_tensor_value_info("x", 1, [1])
+    graph = helper.make_graph(
+        [helper.make_node("Scaler", ["x"], ["x2"], domain="ai.onnx.ml"), helper.make_node("Abs", ["x2"], ["y"])], "g", [value], []
+    )
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    made = helper.make_model(graph, opset_imports=imports, ir_version=9)
+    assert world.take(made.SerializeToString()).admitted
+    structure = next(vouch for vouch in world.vouches.values() if vouch.predicate_type == "structure")
+    assert structure.claims == {
+        "format": "onnx",
+        "tensors": 0,
+        "parameters": 0,
+        "opset": "ai.onnx 17, ai.onnx.ml 3",
+        "operators": {"Abs": 1, "ai.onnx.ml.Scaler": 1},
+    }
 
 
 def test_a_pickle_is_refused_with_its_remedy_and_not_kept(world: World) -> None:
