@@ -69,6 +69,10 @@ class Lineage:
         self._withdrawn: set[str] = set()
         self._content: dict[str, tuple[str, ...]] = {}
         """Vouch id -> digest texts of its subjects."""
+        self._names: dict[str, tuple[str, ...]] = {}
+        """Vouch id -> names of its subjects."""
+        self._makes: dict[str, tuple[str, ...]] = {}
+        """Derivation -> digest texts of what it made."""
         self._falls: dict[str, frozenset[str]] = {}
         """Vouch id -> standing revocations under which it falls; no entry for none. The sets are shared between vouches."""
         self._tainted: dict[str, frozenset[str]] = {}
@@ -102,8 +106,7 @@ class Lineage:
         if revocation.id in self._revocations or revocation.id in self._withdrawn:
             raise Conflict(f"the revocation `{revocation.id[:64]}` was made before", remedy="make a new one")
         self._revocations[revocation.id] = revocation
-        self._spread(revocation, self._direct(revocation), _digests_of(revocation))
-        return self._affected_by(revocation)
+        return self._summary(*self._spread(revocation, self._direct(revocation), _digests_of(revocation)))
 
     def withdraw(self, revocation_id: str) -> Affected:
         """Undo a revocation; gives what fell under it (some of it may still fall under others). Raises `NotFound`."""
@@ -158,7 +161,7 @@ class Lineage:
     def copy(self) -> Lineage:
         """An independent lineage with the same content."""
         other = Lineage()
-        for name in ("_vouches", "_index_of", "_revocations", "_content", "_falls", "_tainted"):
+        for name in ("_vouches", "_index_of", "_revocations", "_content", "_names", "_makes", "_falls", "_tainted"):
             setattr(other, name, dict(getattr(self, name)))
         for name in ("_resting", "_about", "_from", "_named", "_by_key"):
             setattr(other, name, {key: list(value) for key, value in getattr(self, name).items()})
@@ -174,6 +177,9 @@ class Lineage:
         self._vouches[vouch.id] = vouch
         self._index_of[vouch.id] = log_index
         self._content[vouch.id] = tuple(_digests(vouch))
+        self._names[vouch.id] = tuple(subject.name for subject in vouch.subjects)
+        if "inputs" in vouch.claims:
+            self._makes[vouch.id] = self._content[vouch.id]
         self._by_key.setdefault(vouch.issuer_key, []).append(vouch.id)
         for table, names in (
             (self._resting, vouch.rests_on),
@@ -221,34 +227,33 @@ class Lineage:
         rests = any(revocation.id in self._falls.get(one, ()) for one in vouch.rests_on)
         return rests or any(revocation.id in self._tainted.get(one, ()) for one in (*_digests(vouch), *_inputs(vouch)))
 
-    def _spread(self, revocation: Revocation, vouches: Iterable[str], digests: Iterable[str]) -> None:
+    def _spread(self, revocation: Revocation, vouches: Iterable[str], digests: Iterable[str]) -> tuple[set[str], set[str]]:
         fallen, tainted = self._reach(revocation, vouches, digests)
         alone = frozenset({revocation.id})
         for marks, nodes in ((self._falls, fallen), (self._tainted, tainted)):
             for node in nodes:
                 before = marks.get(node)
                 marks[node] = alone if before is None else before | alone
+        return fallen, tainted
 
     def _reach(self, revocation: Revocation, vouches: Iterable[str], digests: Iterable[str]) -> tuple[set[str], set[str]]:
         """Breadth-first over the three edges of rule 2; each node is entered once."""
         fallen, tainted = set(vouches), set(digests)
         if revocation.cascade == "self":
             return fallen, tainted
-        queue: list[str] = list(fallen)
-        fresh: list[str] = list(tainted)
+        queue, fresh = set(fallen), set(tainted)
         while queue or fresh:
-            reached: list[str] = []
+            reached: set[str] = set()
             for digest in fresh:
-                reached += self._about.get(digest, ())
-                reached += self._from.get(digest, ())
-            fresh = []
+                reached.update(self._about.get(digest, ()), self._from.get(digest, ()))
+            fresh = set()
             for identity in queue:
-                reached += self._resting.get(identity, ())
-                if "inputs" in self._vouches[identity].claims:
-                    fresh += [digest for digest in self._content[identity] if digest not in tainted]
-            tainted.update(fresh)
-            queue = [identity for identity in dict.fromkeys(reached) if identity not in fallen]
-            fallen.update(queue)
+                reached.update(self._resting.get(identity, ()))
+                fresh.update(self._makes.get(identity, ()))
+            fresh -= tainted
+            tainted |= fresh
+            queue = reached - fallen
+            fallen |= queue
         return fallen, tainted
 
     def _affected_by(self, revocation: Revocation) -> Affected:
@@ -258,8 +263,8 @@ class Lineage:
     def _summary(self, vouches: set[str], digests: set[str]) -> Affected:
         return Affected(
             vouches=frozenset(vouches),
-            digests=frozenset(digests.union(*(self._content[identity] for identity in vouches))),
-            subjects=frozenset(subject.name for identity in vouches for subject in self._vouches[identity].subjects),
+            digests=frozenset(digests.union(*map(self._content.__getitem__, vouches))),
+            subjects=frozenset().union(*map(self._names.__getitem__, vouches)),
         )
 
 
