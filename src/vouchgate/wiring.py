@@ -124,7 +124,10 @@ def reachable(settings: Settings, package: Path, interpreter_roots: Iterable[Pat
     """Let other uids reach the interpreter, this package and the data directory; returns the folders that had to be covered."""
     wanted = [Path(settings.data_dir), package, *interpreter_roots]
     wanted += [Path(one.folder) for one in settings.endpoints if one.command]
-    return isolate.make_reachable([path for path in wanted if path.exists()])
+    read = [Path(one.model) for one in settings.endpoints if one.model] + [Path(one.path) for one in settings.policies]
+    root = Path(settings.root_dir)
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return isolate.make_reachable([path for path in wanted if path.exists()], kept=[root, *(path for path in read if path.exists())])
 
 
 make_folders = files.make_folders
