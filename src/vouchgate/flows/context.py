@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,6 +14,9 @@ from vouchgate.flows.sequence import Sequencer
 from vouchgate.flows.traffic import Traffic
 from vouchgate.vocabulary.settings import Settings
 from vouchgate.vocabulary.vouches import UnixMillis
+
+MAX_BUCKETS = 10_000
+"""Names with a bucket of their own."""
 
 
 class Reads(Protocol):
@@ -58,6 +62,24 @@ class Place:
     own_uid: int
 
 
+class Buckets:
+    """A token bucket for each name: `per_minute` on average, as many at once. Bounded; the least recent names are forgotten full."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._per_minute = per_minute
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, name: str) -> bool:
+        """Whether one more is within the bound."""
+        now = time.monotonic()
+        left, at = self._left.pop(name, (float(self._per_minute), now))
+        left = min(float(self._per_minute), left + (now - at) * self._per_minute / 60)
+        self._left[name] = (left - 1 if left >= 1 else left, now)
+        if len(self._left) > MAX_BUCKETS:
+            self._left.popitem(last=False)
+        return left >= 1
+
+
 @dataclass
 class Context:
     """One control plane."""
@@ -74,9 +96,9 @@ class Context:
     supervisor: Remote
     clock: Clock
     traffic: Traffic
+    registering: Buckets
     started_at: UnixMillis = UnixMillis(0)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
-    sampler: Callable[[], None] | None = None
 
     @property
     def trust_domain(self) -> str:

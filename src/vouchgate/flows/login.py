@@ -15,6 +15,7 @@ from vouchgate.flows.administer import act_entry, authorise
 from vouchgate.flows.changes import RegistrationPut, SettingPut
 from vouchgate.flows.context import Context
 from vouchgate.flows.start import owner_registration
+from vouchgate.identity.catalog import attest, match
 from vouchgate.identity.verify import peer_uid, session
 from vouchgate.vocabulary.answers import Caller, CodeIssued
 from vouchgate.vocabulary.errors import NotPermitted, Unverified
@@ -61,16 +62,13 @@ def _hash(code: str) -> str:
 
 
 def caller_of_uid(context: Context, uid: int, pid: int) -> Caller:
-    """Rule 1."""
-    selector = str(uid)
-    for registration in context.facts.registrations.values():
-        if any(one.type == "unix:uid" and one.value == selector for one in registration.selectors) and not context.facts.revocation_of(
-            registration.principal
-        ):
-            who = Principal(id=registration.principal, groups=registration.groups)
-            break
-    else:
+    """Rule 1, by the attestor `unix-process`: the kernel's facts earn an identity, nobody chooses one."""
+    people = [one for one in context.facts.registrations.values() if one.selectors and not context.facts.revocation_of(one.principal)]
+    earned = match(attest("unix-process", {"uid": uid, "gid": uid, "pid": pid}), people)
+    if isinstance(earned, Denied):
         who = Principal(id=principal(context.trust_domain, "person", "unknown", f"uid-{uid}"))
+    else:
+        who = Principal(id=earned.principal, groups=earned.groups)
     return Caller(principal=peer_uid(uid, who, context.clock.now()), how="uid", peer=f"uid:{uid} pid:{pid}")
 
 

@@ -18,7 +18,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -84,9 +84,11 @@ class Publisher:
         clock: Callable[[], UnixMillis],
         record: Callable[[Sequence[Decision]], None],
         publish_keys: Callable[[], None],
+        sent: Callable[[str, int, dict[str, Any]], None],
     ) -> None:
         self._facts, self._points, self._decider = facts, points, decider
-        self._clock, self._record, self._publish_keys = clock, record, publish_keys
+        self._clock, self._record, self._publish_keys, self._sent = clock, record, publish_keys, sent
+        self._out: dict[str, tuple[str, ...]] = {}
         self._dirty: dict[Cell, float] = {}
         self._cells: dict[Cell, tuple[Decision, ...]] = {}
         self._by_endpoint: dict[str, set[Cell]] = {}
@@ -101,7 +103,9 @@ class Publisher:
         """Steps 1 to 3 for a batch of changes that is durable and applied."""
         revoked = [one for one in batch if isinstance(one.change, Revoked)]
         if revoked:
-            self._points.set_revocations(self._facts.standing_revocations(), epoch=revoked[-1].epoch)
+            standing = self._facts.standing_revocations()
+            self._points.set_revocations(standing, epoch=revoked[-1].epoch)
+            self._sent("revocations", revoked[-1].epoch, {"entries": len(standing)})
         if any(isinstance(one.change, ZonePut) for one in batch):
             self._points.set_zones(self._facts.zones.values())
         if any(isinstance(one.change, EndpointPut | EndpointRemoved) for one in batch):
@@ -116,7 +120,7 @@ class Publisher:
                     self._revoked_at[name] = one.epoch
             for endpoint_id in touched.endpoints:
                 if endpoint_id in self._facts.endpoints and not self._facts.may_be_served(endpoint_id, now):
-                    self._points.set_grants(endpoint_id, ())
+                    self._push(endpoint_id, [])
             self._soil(self._facts.cells(touched))
         self._wake.set()
 
@@ -221,8 +225,15 @@ class Publisher:
         if fresh:
             self._record(fresh)
         for endpoint_id in endpoints & set(self._facts.endpoints):
-            self._points.set_grants(endpoint_id, self.grants(endpoint_id))
+            self._push(endpoint_id, self.grants(endpoint_id))
         self.allowed_cells = sum(any(one.effect == "allow" for one in kept) for kept in self._cells.values())
+
+    def _push(self, endpoint_id: str, grants: Sequence[Grant]) -> None:
+        self._points.set_grants(endpoint_id, grants)
+        ids = tuple(grant.id for grant in grants)
+        if self._out.get(endpoint_id) != ids:
+            self._out[endpoint_id] = ids
+            self._sent(endpoint_id, self._facts.epoch, {"grants": len(ids)})
 
     def _keep(self, cell: Cell, news: Sequence[Decision]) -> None:
         if cell[0] in self._facts.endpoints and cell[1] in self._facts.registrations:

@@ -35,13 +35,14 @@ from vouchgate.edges.processes.rpc_server import serve
 from vouchgate.flows import start
 from vouchgate.flows.audit_trail import Trail
 from vouchgate.flows.checkpoint import Checkpoints
-from vouchgate.flows.context import Context, Place
+from vouchgate.flows.context import Buckets, Context, Place
 from vouchgate.flows.facts import Facts
 from vouchgate.flows.health import Health
 from vouchgate.flows.issue_identity import bundle_pem
 from vouchgate.flows.observe_traffic import Observer
 from vouchgate.flows.pdp_link import PdpLink
 from vouchgate.flows.publish import Publisher
+from vouchgate.flows.push_log import PushLog
 from vouchgate.flows.sequence import Sequenced, Sequencer
 from vouchgate.flows.system import System
 from vouchgate.flows.traffic import Traffic
@@ -79,11 +80,18 @@ class Control:
         self.view = GatewayView(gateway, self.ads, clock=self.clock.now, issuer=f"spiffe://{self.settings.trust_domain}")
         self.sequencer = Sequencer(self.store, check=self.facts.check, apply=self._apply, tell=self._tell)
         self.publisher = Publisher(
-            self.facts, self.view, self.pdp, clock=self.clock.now, record=self._record, publish_keys=self._publish_keys
+            self.facts,
+            self.view,
+            self.pdp,
+            clock=self.clock.now,
+            record=self._record,
+            publish_keys=self._publish_keys,
+            sent=lambda resource, epoch, detail: self.pushes.sent(resource, epoch, detail),
         )
         self.traffic = Traffic()
         self.observer = Observer(self.facts, self.sequencer, self.traffic, self.clock.now)
         self.context = self._context()
+        self.pushes = PushLog(self.context)
         origin = origin_of(self.settings.trust_domain, self.store.generation)
         witness_key = bytes.fromhex(self.installation.witness_key)
         self.checkpoints = Checkpoints(self.context, origin, witness_name=self.installation.witness_name, witness_key=witness_key)
@@ -128,6 +136,7 @@ class Control:
             supervisor=self.supervisor,
             clock=self.clock,
             traffic=self.traffic,
+            registering=Buckets(self.settings.limits.registrations_per_minute),
             started_at=self.clock.now(),
         )
 
@@ -236,6 +245,7 @@ class Control:
             asyncio.create_task(self.checkpoints.run(checkpoint_every)),
             asyncio.create_task(self.renew_svid()),
             asyncio.create_task(self.health.run()),
+            asyncio.create_task(self.pushes.run()),
         ]
         self.log.info("ready")
         waiting = asyncio.create_task(stop.wait())
