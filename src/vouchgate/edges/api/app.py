@@ -306,6 +306,8 @@ def _json(answer: Any, status: int = 200) -> Response:
 
 def _query(kind: type, request: Request) -> Any:
     """Rule 2; a parameter that is given twice has no meaning."""
+    if not request.scope["query_string"].isascii():
+        raise InvalidInput("the query is not ASCII", remedy="percent-encode it (RFC 3986, section 2.1)")
     pairs = request.query_params.multi_items()
     if len({name for name, _ in pairs}) != len(pairs):
         raise InvalidInput("a query parameter is given twice", remedy="give it once")
