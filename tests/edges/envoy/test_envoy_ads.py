@@ -245,3 +245,20 @@ def test_an_unknown_nonce_acknowledges_nothing():
         assert server.acked_version("g1", CLUSTER_TYPE, "a") == ""
 
     run(story)
+
+
+def test_a_longer_ttl_is_sent_at_once_and_whole_if_the_shorter_has_run_out():
+    async def story(server: AdsServer, point: Point) -> None:
+        server.set_resources(EXTENSION_TYPE, {"revocations": thing(ttl=0.1)})
+        await point.ask(EXTENSION_TYPE, "revocations")
+        await point.accept("revocations")
+        await asyncio.sleep(0.02)
+        server.set_resources(EXTENSION_TYPE, {"revocations": thing(ttl=0.2)})
+        response = await point.hear()
+        assert not response.resources[0].HasField("resource")
+        await point.ack(response)
+        await asyncio.sleep(0.25)
+        server.set_resources(EXTENSION_TYPE, {"revocations": thing(ttl=10.0)})
+        assert (await point.hear()).resources[0].HasField("resource")
+
+    run(story)

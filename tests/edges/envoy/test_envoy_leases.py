@@ -136,6 +136,15 @@ def test_a_grant_ends_at_its_own_time_and_others_go_on(gw: Harness):
         assert gw.call("POST", INFER, on=erin).status == 200
 
 
+def test_a_grant_that_is_renewed_goes_on_without_a_gap(gw: Harness):
+    connection = gw.connect("alice")
+    for _ in range(4):
+        until = now() + 600
+        gw.do(lambda until=until: gw.view.set_grants(DIGITS, [gw.grant("alice", not_after=until)]))
+        while now() < until - 300:
+            assert gw.call("POST", INFER, on=connection).status == 200
+
+
 def test_a_grant_ends_at_its_own_time_without_a_control_plane(gw: Harness):
     until = now() + 500
     gw.do(lambda: gw.view.set_grants(DIGITS, [gw.grant("alice", not_after=until)]))

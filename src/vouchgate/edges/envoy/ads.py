@@ -71,7 +71,8 @@ class _Sent:
     """What a node was last told about one resource."""
 
     version: str
-    sent_at: float
+    lapses_at: float
+    """Monotonic seconds by which its TTL has run out, had it arrived at once."""
     acked: bool = False
     bodiless: int = 0
 
@@ -144,10 +145,17 @@ class AdsServer:
         return held.version if held else ""
 
     def set_resources(self, type_url: str, resources: Mapping[str, Resource]) -> None:
-        """Hold these resources, beside others of the type, and push those whose version is new."""
-        changed = [name for name, resource in resources.items() if self.version(type_url, name) != resource.version]
-        self._held.update({(type_url, name): resource for name, resource in resources.items()})
-        self._mark(((type_url, name) for name in changed), body=True)
+        """Hold these resources, beside others of the type; push those whose version is new, renew those whose TTL alone is."""
+        changed, renewed = [], []
+        for name, resource in resources.items():
+            held = self._held.get((type_url, name))
+            if held is None or held.version != resource.version:
+                changed.append((type_url, name))
+            elif held.ttl != resource.ttl:
+                renewed.append((type_url, name))
+            self._held[type_url, name] = resource
+        self._mark(changed, body=True)
+        self._mark(renewed, body=False)
 
     def push_now(self, type_url: str, names: Iterable[str]) -> None:
         """Push these again, whole, whether they changed or not."""
@@ -355,20 +363,21 @@ class AdsServer:
         if held.ttl is not None:
             made.ttl.CopyFrom(seconds(held.ttl))
         now = time.monotonic()
+        lapses_at = now + (held.ttl or 0.0)
         sent = node.sent.get(key)
         alive = (
             sent is not None
             and held.ttl is not None
             and sent.acked
             and sent.version == held.version
-            and now - sent.sent_at < held.ttl
+            and now < sent.lapses_at
             and sent.bodiless < FULL_EVERY
         )
         if body or sent is None or not alive:
             made.resource.CopyFrom(held.value)
-            node.sent[key] = _Sent(held.version, now)
+            node.sent[key] = _Sent(held.version, lapses_at)
         else:
-            node.sent[key] = _Sent(held.version, now, bodiless=sent.bodiless + 1)
+            node.sent[key] = _Sent(held.version, lapses_at, bodiless=sent.bodiless + 1)
 
 
 class _CheckedProtocol(H2Protocol):  # type: ignore[misc]

@@ -40,6 +40,8 @@ MAX_REVOCATIONS = 10_000
 
 BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 """Methods whose content has no meaning (RFC 9110, section 9.3)."""
+VISIBLE_KINDS = frozenset({"principal", "registration", "credential"})
+"""What a gateway can see of a request by itself; the other kinds change grants instead."""
 LEASE, REVOCATIONS = "lease", "revocations"
 ABSENT = "-"
 _ACTION_TYPE = TYPE_PREFIX + rbac_pb2.Action.DESCRIPTOR.full_name

@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable, Mapping
 from vouchgate.edges.envoy.ads import GATE, AdsServer, Resource
 from vouchgate.edges.envoy.clusters import cluster
 from vouchgate.edges.envoy.listener import listeners
-from vouchgate.edges.envoy.maps import LEASE, MAX_REVOCATIONS, REVOCATIONS, allow_map, lease, map_name, revocation_map
+from vouchgate.edges.envoy.maps import LEASE, MAX_REVOCATIONS, REVOCATIONS, VISIBLE_KINDS, allow_map, lease, map_name, revocation_map
 from vouchgate.edges.envoy.messages import (
     CLUSTER_TYPE,
     EXTENSION_TYPE,
@@ -101,7 +101,6 @@ class GatewayView:
         self._jwks = ""
         self._epochs: dict[str, int] = {}
         self._epoch = -1
-        self._revocations: tuple[Revocation, ...] = ()
         self._map_lapses: dict[str, UnixMillis] = {}
         self._overflow: dict[str, int] = {}
         self._paused = ""
@@ -147,14 +146,14 @@ class GatewayView:
 
     def set_revocations(self, revocations: Iterable[Revocation], *, epoch: int) -> None:
         """All standing revocations as of an epoch, which never falls. Raises `LimitExceeded`, `Conflict`."""
-        standing = tuple(revocations)
+        standing = tuple(one for one in revocations if not one.withdrawn_by and one.target_kind in VISIBLE_KINDS)
         if len(standing) > MAX_REVOCATIONS:
             raise LimitExceeded(
                 f"{len(standing)} revocations are over the bound of {MAX_REVOCATIONS}", remedy="drop those whose credentials have expired"
             )
         if epoch < self._epoch:
             raise Conflict(f"epoch {epoch} is older than {self._epoch}", remedy="publish from the newest state alone")
-        self._revocations, self._epoch = standing, epoch
+        self._epoch = epoch
         value = packed(extension(REVOCATIONS, revocation_map(standing, trust_domain=self._settings.trust_domain)))
         version = f"{epoch}-{_digest(value)}"
         self._epochs[version] = epoch
