@@ -10,7 +10,7 @@ import pytest
 from signed_logs import whole_log
 
 from vouchgate.storage import group
-from vouchgate.storage.contract import Append, BumpEpoch, Committed, Position, PutRecord, SetOffset
+from vouchgate.storage.contract import Append, BumpEpoch, Committed, Health, Position, PutRecord, SetOffset
 from vouchgate.storage.engine import Batch, Head
 from vouchgate.storage.group import GroupStore
 from vouchgate.storage.memory import MemoryEngine
@@ -61,12 +61,15 @@ def step(at: int) -> list[Append | SetOffset | BumpEpoch]:
 
 def test_a_failed_write_applies_nothing(engine: Faulty, store: GroupStore) -> None:
     store.commit(step(0))
+    assert store.health() == Health(0, "", None)
     engine.fail_before = 1
     with pytest.raises(Unavailable, match="failed"):
         store.commit(step(1))
+    assert store.health() == Health(0, "failed", None)
     assert (store.size(), store.epoch(), store.offset("s")) == (1, 1, Position(1, 1))
     store.commit(step(1))
     assert whole_log(store) == [b"0", b"1"]
+    assert store.health().failed == ""
 
 
 def test_a_commit_that_was_applied_although_the_connection_broke_is_acknowledged(engine: Faulty, store: GroupStore) -> None:

@@ -10,15 +10,19 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from signed_logs import checkpointed, whole_log
+from signed_logs import LOG, checkpointed, whole_log
 
+from vouchgate.audit.verify import LogHolds, verify_log
 from vouchgate.storage.contract import Append, BumpEpoch, PutRecord, SetOffset
+from vouchgate.storage.engine import Batch
 from vouchgate.storage.opening import open_sqlite, read_sqlite
+from vouchgate.storage.sqlite import SqliteEngine
 from vouchgate.vocabulary.errors import Conflict, StoreDamaged, Unavailable, Unsupported
 
 TD = "test.local"
@@ -155,6 +159,35 @@ def test_a_file_that_may_not_grow_is_unavailable_not_half_written(tmp_path: Path
     store.close()
 
 
+def test_after_a_failed_sync_nothing_is_written_until_opened_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_sqlite(tmp_path / "store.db", TD)
+    store.commit([Append(b"kept")])
+    assert isinstance(store.engine, SqliteEngine)
+
+    def fails(batch: Batch) -> None:
+        store.engine._writing.execute("BEGIN IMMEDIATE")  # type: ignore[attr-defined]
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store.engine, "_transaction", fails)
+        with pytest.raises(Unavailable, match="does not take writes"):
+            store.commit([Append(b"lost")])
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="failed to sync") as caught:
+            store.commit([Append(b"lost")])
+        assert "restart" in caught.value.remedy
+    assert "failed to sync" in store.health().failed
+    assert store.entries(0, 9) == [b"kept"]
+    store.close()
+    again = open_sqlite(tmp_path / "store.db", TD)
+    again.commit([Append(b"next")])
+    assert whole_log(again) == [b"kept", b"next"]
+    assert (again.health().free_bytes or 0) > 0
+    again.close()
+
+
 def test_a_second_process_is_told_who_holds_the_store(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     store = open_sqlite(path, TD)
@@ -176,6 +209,37 @@ def test_a_reader_looks_on_beside_the_writer(tmp_path: Path) -> None:
     reader.close()
     with pytest.raises(Conflict, match="nothing of"):
         read_sqlite(path, "other.local")
+    store.close()
+
+
+def test_a_reader_beside_a_busy_writer_always_sees_a_whole_log(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    store = open_sqlite(path, TD)
+    store.commit([Append(b"0")])
+    store.put_checkpoint(checkpointed(store))
+    stop = threading.Event()
+
+    def keep_writing() -> None:
+        number = 1
+        while not stop.is_set():
+            store.commit([Append(b"%d" % (number + more)) for more in range(number % 90 + 1)])
+            store.put_checkpoint(checkpointed(store))
+            number += number % 90 + 1
+
+    writer = threading.Thread(target=keep_writing)
+    writer.start()
+    reader = read_sqlite(path, TD)
+    try:
+        seen = [reader.size() for _ in range(150)]
+        note = reader.latest_checkpoint()
+        assert note is not None
+        assert isinstance(verify_log(reader, note, LOG), LogHolds)
+    finally:
+        stop.set()
+        writer.join()
+    assert seen == sorted(seen)
+    assert seen[-1] > seen[0]
+    reader.close()
     store.close()
 
 

@@ -8,6 +8,7 @@ import threading
 import pytest
 from signed_logs import checkpointed, signed, whole_log
 
+from vouchgate.audit.hashing import leaf_hash, node_hash
 from vouchgate.storage.contract import (
     MAX_CHANGES,
     Append,
@@ -216,6 +217,33 @@ def test_many_writers_interleave_without_gap_or_loss(store: GroupStore) -> None:
         assert mine == [b"%d/%d" % (number, at) for at in range(per_writer)]
 
 
+def test_checking_and_reading_beside_a_writer_disturbs_nobody(store: GroupStore) -> None:
+    stop = threading.Event()
+    faults: list[BaseException] = []
+
+    def look() -> None:
+        while not stop.is_set():
+            try:
+                store.check()
+                entries = store.entries(0, 1_000)
+                assert entries == [b"%d" % at for at in range(len(entries))]
+                store.scan("k")
+            except BaseException as error:
+                faults.append(error)
+                return
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for at in range(150):
+        store.commit([Append(b"%d" % at), PutRecord("k", str(at % 5), b"")])
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    assert len(whole_log(store)) == 150
+
+
 def test_commits_of_one_caller_take_effect_in_order(store: GroupStore) -> None:
     async def burst() -> list[Committed]:
         return list(await asyncio.gather(*[store.commit_async([Append(b"%d" % at), BumpEpoch("x")]) for at in range(300)]))
@@ -255,6 +283,14 @@ def test_checkpoints_are_kept_and_must_agree(store: GroupStore) -> None:
             store.put_checkpoint(signed(size, root))
     assert store.latest_checkpoint() == second
     store.put_checkpoint(second)
+
+
+def test_a_checkpoint_of_entries_not_yet_on_disk_is_refused(store: GroupStore) -> None:
+    store.commit([Append(b"a")])
+    for root in (b"\x00" * 32, node_hash(leaf_hash(b"a"), leaf_hash(b"b"))):
+        with pytest.raises(Conflict):
+            store.commit([Append(b"b"), PutCheckpoint(signed(2, root))])
+    assert (store.size(), store.latest_checkpoint()) == (1, None)
 
 
 def test_an_empty_log_has_a_checkpoint(store: GroupStore) -> None:

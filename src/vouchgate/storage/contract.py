@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import msgspec
+
 from vouchgate.vocabulary.records import (
     Append,
     BumpEpoch,
@@ -51,6 +53,17 @@ MAX_MESSAGE_BYTES = 4_096
 """Bytes of one bus message: it says that something changed, the store says what. PostgreSQL's NOTIFY carries 8,000 characters."""
 MAX_WAITING_MESSAGES = 1_000
 """Messages a subscriber may lag behind before it is told to read the store anew."""
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How the store is doing, for readiness and for stopping heartbeats before the disk is full."""
+
+    waiting: int
+    """Commits handed in and not on disk."""
+    failed: str
+    """Why the last group could not be written; empty once one could."""
+    free_bytes: int | None
+    """Room on the disk; None where the store is elsewhere."""
 
 
 class StoreReads(Protocol):
@@ -109,6 +122,9 @@ class Store(StoreReads, Protocol):
 
     def put_checkpoint(self, note: bytes) -> None:
         """Commit a `PutCheckpoint`."""
+
+    def health(self) -> Health:
+        """For `/readyz`; never waits for the writer."""
 
     def check(self) -> None:
         """Examine the engine's file. Raises `StoreDamaged`."""

@@ -90,5 +90,8 @@ class EngineReads(Protocol):
 class Engine(EngineReads, Protocol):
     """An engine that writes; `write` is called by one thread."""
 
+    def free_bytes(self) -> int | None:
+        """Room on the disk under the store; None where it is not ours to see."""
+
     def write(self, batch: Batch) -> None:
         """One durable transaction. Raises `Unavailable`, `StoreDamaged`, or `Conflict` where someone else wrote meanwhile."""

@@ -21,7 +21,7 @@ from vouchgate.audit import tree
 from vouchgate.audit.checkpoints import read_checkpoint
 from vouchgate.audit.tiles import TILE_WIDTH, checked_tile, read_bundle
 from vouchgate.storage import ledger
-from vouchgate.storage.contract import MAX_SCAN, Change, Committed, Position, PutCheckpoint, Record
+from vouchgate.storage.contract import MAX_SCAN, Change, Committed, Health, Position, PutCheckpoint, Record
 from vouchgate.storage.engine import KEPT_CHECKPOINTS, Engine, EngineReads, Head
 from vouchgate.vocabulary.errors import Conflict, StoreDamaged, Unavailable, VouchgateError
 
@@ -120,6 +120,7 @@ class GroupStore(StoreReader):
         self._writes = engine
         self._head = engine.load()
         self._head_unknown = False
+        self._failed = ""
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closing = threading.Lock()
         self._closed = False
@@ -138,6 +139,9 @@ class GroupStore(StoreReader):
         future = self._hand_in(_Job(tuple(changes), asyncio.get_running_loop()))
         assert isinstance(future, asyncio.Future)
         return await future
+
+    def health(self) -> Health:
+        return Health(self._jobs.qsize(), self._failed, self._writes.free_bytes())
 
     def put_checkpoint(self, note: bytes) -> None:
         self.commit([PutCheckpoint(note)])
@@ -201,6 +205,7 @@ class GroupStore(StoreReader):
                 self._head, self._head_unknown = self._writes.load(), False
             outcomes = self._write([job.changes for job in group])
         except Exception as error:
+            self._failed = error.reason if isinstance(error, VouchgateError) else type(error).__name__
             outcomes = [error] * len(group)
         _tell(group, outcomes)
 
@@ -214,8 +219,9 @@ class GroupStore(StoreReader):
                 loaded = self._writes.load()
                 self._head, self._head_unknown = loaded, False
                 if loaded.serial != planned.batch.after.serial or loaded.tree != planned.batch.after.tree:
+                    self._failed = error.reason
                     return [outcome if isinstance(outcome, VouchgateError) else error for outcome in planned.outcomes]
-            self._head = planned.batch.after
+            self._head, self._failed = planned.batch.after, ""
         return planned.outcomes
 
 

@@ -132,7 +132,7 @@ def _apply(change: Change, known: _Known, mine: _Scratch, first: int) -> None:
     elif isinstance(change, BumpEpoch):
         mine.epoch, mine.reason = mine.epoch + 1, change.reason
     else:
-        _checkpoint(change, max(known.head.checkpoint_size, *known.done.checkpoints, *mine.checkpoints, 0), first + len(mine.entries), mine)
+        _checkpoint(change, known, mine)
 
 
 def _record(change: PutRecord | DeleteRecord, known: _Known, mine: _Scratch) -> None:
@@ -158,12 +158,14 @@ def _position(change: SetOffset, known: _Known, mine: _Scratch) -> None:
     mine.positions[change.source] = Position(change.inode, change.offset)
 
 
-def _checkpoint(change: PutCheckpoint, newest: int, size: int, mine: _Scratch) -> None:
+def _checkpoint(change: PutCheckpoint, known: _Known, mine: _Scratch) -> None:
+    """Only of entries that are on disk: that its root is theirs has been checked against their tiles."""
     checkpoint = read_checkpoint(change.note)
-    if not newest <= checkpoint.size <= size:
+    newest = max(known.head.checkpoint_size, *known.done.checkpoints, *mine.checkpoints, 0)
+    if not newest <= checkpoint.size <= known.head.size:
         raise Conflict(
-            f"a checkpoint of {checkpoint.size} entries does not follow one of {newest} in a log of {size}",
-            remedy="sign a checkpoint of the log as it is",
+            f"a checkpoint of {checkpoint.size} entries does not follow one of {newest} in a log of {known.head.size}",
+            remedy="sign a checkpoint of the log as it is on disk",
         )
     mine.checkpoints[checkpoint.size] = change.note
 

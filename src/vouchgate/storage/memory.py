@@ -23,6 +23,9 @@ class MemoryEngine:
     def load(self) -> Head:
         return self._head
 
+    def free_bytes(self) -> int | None:
+        return None
+
     def write(self, batch: Batch) -> None:
         with self._lock:
             for where, record in batch.records.items():

@@ -28,13 +28,23 @@ from vouchgate.vocabulary.errors import Conflict, StoreDamaged, Unavailable, Vou
 COMMAND_SECONDS = 30.0
 """A statement that takes longer is a server that hangs."""
 CONNECT_SECONDS = 5.0
+LOCK_WAIT_SECONDS = 2.0
+"""The server needs a moment to see that the process which held the lock is gone."""
+LOCK_RETRY_SECONDS = 0.02
 READERS = 4
 """Reading connections at most."""
 MIGRATION_LOCK = 0x5647_4D49
 """Advisory lock under which one process migrates, whatever its trust domain."""
 
 T = TypeVar("T")
-_GONE = (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, asyncpg.CannotConnectNowError)
+_GONE = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CannotConnectNowError,
+)
 
 
 class LoopThread:
@@ -67,6 +77,7 @@ class PostgresEngine:
         self._writing: Any = None
         self._readers: Any = None
         self._domain = 0
+        self._snapshot = threading.local()
         self._thread = LoopThread("store-postgres")
         try:
             self._thread.run(self._open())
@@ -78,11 +89,7 @@ class PostgresEngine:
         db = await connect(self._dsn)
         try:
             await _migrate(db)
-            if not await db.fetchval("SELECT pg_try_advisory_lock($1)", _lock_number(self._trust_domain)):
-                raise Conflict(
-                    f"the store of `{self._trust_domain}` is in use by another control plane",
-                    remedy="only one control plane may run: stop the other, or give this one another database",
-                )
+            await self._take_lock(db)
             await db.execute(
                 "INSERT INTO domain (name, serial, epoch, epoch_reason, size, generation) VALUES ($1, 0, 0, '', 0, 0) ON CONFLICT DO NOTHING",
                 self._trust_domain,
@@ -97,20 +104,70 @@ class PostgresEngine:
             raise
         self._writing = db
 
+    async def _take_lock(self, db: Any) -> None:
+        deadline = asyncio.get_running_loop().time() + LOCK_WAIT_SECONDS
+        while not await db.fetchval("SELECT pg_try_advisory_lock($1)", _lock_number(self._trust_domain)):
+            if asyncio.get_running_loop().time() > deadline:
+                raise Conflict(
+                    f"the store of `{self._trust_domain}` is in use by another control plane",
+                    remedy="only one control plane may run: stop the other, or give this one another database",
+                )
+            await asyncio.sleep(LOCK_RETRY_SECONDS)
+
     def load(self) -> Head:
         if self._writing is None or self._writing.is_closed():
             self._thread.run(self._open())
-        return checked_head(self, self._thread.run(self._read_head()))
+        return self._head()
 
-    async def _read_head(self) -> tuple[int, int, int, int, dict[str, Position]]:
-        async with self._writing.transaction(isolation="repeatable_read"):
-            row = await self._writing.fetchrow("SELECT serial, epoch, generation, size FROM domain WHERE id = $1", self._domain)
-            positions = await self._writing.fetch("SELECT source, inode, at FROM position WHERE domain = $1", self._domain)
-        found = {source: Position(inode, at) for source, inode, at in positions}
-        return row["serial"], row["epoch"], row["generation"], row["size"], found
+    def _head(self) -> Head:
+        """All parts as of one moment: the writer may go on meanwhile."""
+        self._snapshot.db = db = self._thread.run(self._begin())
+        try:
+            return checked_head(self, self._read_head())
+        finally:
+            self._snapshot.db = None
+            self._thread.run(self._end(db))
+
+    async def _begin(self) -> Any:
+        if self._readers is None:
+            raise _unavailable("the store is closed")
+        db = await self._readers.acquire()
+        try:
+            await db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        except BaseException:
+            await self._readers.release(db)
+            raise
+        return db
+
+    async def _end(self, db: Any) -> None:
+        with contextlib.suppress(*_GONE):
+            await db.execute("ROLLBACK")
+        await self._readers.release(db)
+
+    def _drop(self) -> None:
+        """A connection that failed once may be in any state: the next `load` opens another."""
+
+        async def cut() -> None:
+            if self._writing is not None:
+                self._writing.terminate()
+                self._writing = None
+
+        self._thread.run(cut())
+
+    def _read_head(self) -> tuple[int, int, int, int, dict[str, Position]]:
+        serial, epoch, generation, size = self._rows("SELECT serial, epoch, generation, size FROM domain WHERE id = $1")[0]
+        positions = self._rows("SELECT source, inode, at FROM position WHERE domain = $1")
+        return serial, epoch, generation, size, {source: Position(inode, at) for source, inode, at in positions}
+
+    def free_bytes(self) -> int | None:
+        return None
 
     def write(self, batch: Batch) -> None:
-        self._thread.run(self._transaction(batch))
+        try:
+            self._thread.run(self._transaction(batch))
+        except Unavailable:
+            self._drop()
+            raise
 
     async def _transaction(self, batch: Batch) -> None:
         db, domain = self._writing, self._domain
@@ -174,7 +231,8 @@ class PostgresEngine:
     def _rows(self, sql: str, *values: Any) -> list[Any]:
         if self._readers is None:
             raise _unavailable("the store is closed")
-        return list(self._thread.run(self._readers.fetch(sql, self._domain, *values)))
+        source = getattr(self._snapshot, "db", None) or self._readers
+        return list(self._thread.run(source.fetch(sql, self._domain, *values)))
 
     def get(self, kind: str, key: str) -> bytes | None:
         rows = self._rows("SELECT value FROM record WHERE domain = $1 AND kind = $2 AND key = $3", kind, key)
@@ -215,8 +273,8 @@ class PostgresEngine:
         return [row[0] for row in reversed(rows)]
 
     def check(self) -> None:
-        """PostgreSQL checks its own pages; the head's parts are compared on loading."""
-        self.load()
+        """PostgreSQL checks its own pages; here the head's parts are compared."""
+        self._head()
 
     def close(self) -> None:
         async def let_go() -> None:

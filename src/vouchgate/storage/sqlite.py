@@ -15,7 +15,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class SqliteReads:
     def __init__(self, path: Path, trust_domain: str) -> None:
         self._path = path
         self._trust_domain = trust_domain
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         with typed(path):
             self._reading = connect(path)
             self._reading.execute("PRAGMA query_only = ON")
@@ -73,7 +73,13 @@ class SqliteReads:
         return value
 
     def load(self) -> Head:
-        return checked_head(self, self._read_head())
+        """All parts as of one moment: a writer may go on meanwhile."""
+        with self._lock, typed(self._path):
+            self._reading.execute("BEGIN")
+            try:
+                return checked_head(self, self._read_head())
+            finally:
+                self._reading.execute("ROLLBACK")
 
     def _read_head(self) -> tuple[int, int, int, int, dict[str, Position]]:
         rows = self._rows("SELECT serial, epoch, generation, size FROM domain WHERE id = ?", self._domain)
@@ -159,11 +165,19 @@ class SqliteEngine(SqliteReads):
                 remedy="check the disk, then restart vouchgate: it reads what was kept",
             )
         try:
-            with typed(self._path):
-                self._transaction(batch)
+            self._transaction(batch)
+        except sqlite3.Error as error:
+            self._sync_failed = error.sqlite_errorcode == sqlite3.SQLITE_IOERR_FSYNC
+            self._roll_back()
+            raise as_typed(error, self._path) from None
         except VouchgateError:
             self._roll_back()
             raise
+
+    def free_bytes(self) -> int | None:
+        """Room on the disk under the store."""
+        found = os.statvfs(self._path.parent)
+        return found.f_bavail * found.f_frsize
 
     def _transaction(self, batch: Batch) -> None:
         db, domain = self._writing, self._domain
@@ -215,11 +229,10 @@ class SqliteEngine(SqliteReads):
         )
 
     def _roll_back(self) -> None:
-        try:
+        """SQLite has rolled back by itself after some errors; after all of them nothing of the transaction may stay open."""
+        with suppress(sqlite3.Error):
             if self._writing.in_transaction:
                 self._writing.execute("ROLLBACK")
-        except sqlite3.Error as error:
-            self._sync_failed = self._sync_failed or error.sqlite_errorcode == sqlite3.SQLITE_IOERR_FSYNC
 
     def close(self) -> None:
         super().close()
@@ -296,10 +309,11 @@ def typed(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise _typed(error, path) from None
+        raise as_typed(error, path) from None
 
 
-def _typed(error: sqlite3.Error, path: Path) -> VouchgateError:
+def as_typed(error: sqlite3.Error, path: Path) -> VouchgateError:
+    """What an SQLite error means to a person."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     what = f"the store `{path.name}`"
     if code == sqlite3.SQLITE_FULL:
