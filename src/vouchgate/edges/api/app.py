@@ -274,16 +274,16 @@ def build_app(
 
 async def _typed(request: Request, error: Exception) -> Response:
     assert isinstance(error, VouchgateError)
-    return problem(error, request.url.path[:200])
+    return problem(error, request.scope["path"][:200])
 
 
 async def _not_routed(request: Request, error: Exception) -> Response:
     """Starlette's own 404 and 405."""
     assert isinstance(error, HTTPException)
     missing = NotFound(
-        f"there is no `{request.method[:16]} {request.url.path[:100]}` here", remedy="`vouchgate help all` lists what can be asked"
+        f"there is no `{request.method[:16]} {request.scope['path'][:100]}` here", remedy="`vouchgate help all` lists what can be asked"
     )
-    answer = problem(missing, request.url.path[:200])
+    answer = problem(missing, request.scope["path"][:200])
     answer.status_code = error.status_code
     return answer
 
