@@ -71,15 +71,18 @@ def recognise(view: memoryview) -> Claim:
 def read(view: memoryview, settings: ScanSettings) -> Reading:
     """Always refused: the reason names the container, what it would import, and how to convert it."""
     claim = recognise(view)
+    runs = "what is inside may be a pickle and cannot be read yet" if claim.kind in _UNREAD else "loading it runs the program inside"
     reason = Reason(
         rule=f"{NAME}:{claim.kind}",
         where=at(0),
-        why=f"it is a {claim.kind} file ({claim.because}): loading it runs the program inside, so it cannot be admitted",
+        why=f"it is a {claim.kind} file ({claim.because}): {runs}, so it cannot be admitted",
         remedy=_REMEDIES.get(claim.kind, REMEDY_PICKLE),
     )
     return Reading(reasons=(reason,))
 
 
+_UNREAD = frozenset({"zip", "compressed", "numpy-archive"})
+"""Containers in which no pickle was seen."""
 _REMEDIES = {
     "torch-zip": REMEDY_WEIGHTS,
     "torch-legacy": REMEDY_WEIGHTS,
@@ -115,11 +118,11 @@ def _zip(view: memoryview) -> Claim:
         objects = [member for member in arrays if _numpy(memoryview(zip_listing.head_of(view, member)), "x").strength == "certain"]
         if objects:
             return Claim(strength="certain", kind="numpy-archive-objects", because=f"`{_show(objects[0].name)}` holds objects")
-        return Claim(strength="certain", kind="numpy-archive", because="a zip archive of numpy arrays, which is not read yet")
+        return Claim(strength="certain", kind="numpy-archive", because="a zip archive of numpy arrays")
     for member in found:
         if member.name.endswith(PICKLE_SUFFIXES) or walk(memoryview(zip_listing.head_of(view, member))).certain:
             return Claim(strength="certain", kind="zip-with-pickle", because=f"a zip archive with the pickle `{_show(member.name)}` inside")
-    return Claim(strength="certain", kind="zip", because="a zip archive, which is not read yet")
+    return Claim(strength="certain", kind="zip", because="a zip archive")
 
 
 def _numpy(view: memoryview, kind: str) -> Claim:
@@ -152,7 +155,7 @@ def _compressed(view: memoryview, packer: str) -> Claim:
         return Claim(strength="certain", kind="joblib", because=f"a pickle compressed by {packer}")
     if packer in ("zlib", "lzma"):
         return NOT_MINE
-    return Claim(strength="certain", kind="compressed", because=f"{packer}-compressed, which is not read yet")
+    return Claim(strength="certain", kind="compressed", because=f"{packer} data")
 
 
 _UNPACK: dict[str, Callable[[bytes], bytes]] = {
