@@ -86,7 +86,7 @@ class Control:
             clock=self.clock.now,
             record=self._record,
             publish_keys=self._publish_keys,
-            sent=lambda resource, epoch, detail: self.pushes.sent(resource, epoch, detail),
+            sent=self._sent,
         )
         self.traffic = Traffic()
         self.observer = Observer(self.facts, self.sequencer, self.traffic, self.clock.now)
@@ -164,6 +164,9 @@ class Control:
             self.observer.remember(decision)
         entries = [Append(entry=ocsf.decision(decision), label=decision.id) for decision in decisions]
         self.context.spawn(self._submit(entries))
+
+    def _sent(self, resource: str, epoch: int, detail: dict[str, Any]) -> None:
+        self.pushes.sent(resource, epoch, detail)
 
     async def _submit(self, entries: Sequence[Append]) -> None:
         for first in range(0, len(entries), 256):
