@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 from policy_world import ARTIFACT, BATCH, CALLER, DIGEST, ENDPOINT, NOW, ONSITE, STRANGER, endpoint, held, spine, verified
 
 from vouchgate.policy import catalog
-from vouchgate.policy.compile import compile_policies
+from vouchgate.policy.compile import Request, compile_policies, evaluate, facts_of
 from vouchgate.policy.decide import decide
-from vouchgate.policy.facts import REQUEST_FACTS, put_artifact, put_endpoint, put_group, put_principal
+from vouchgate.policy.facts import (
+    REQUEST_FACTS,
+    action_uid,
+    principal_uid,
+    put_artifact,
+    put_endpoint,
+    put_group,
+    put_principal,
+    request_context,
+    resource_uid,
+)
+from vouchgate.policy.grounds import grounds
 from vouchgate.policy.hazards import hazards
 from vouchgate.policy.load import InvalidPolicy, Source, read
+from vouchgate.policy.values import Uid
 from vouchgate.policy.world import Entity, Evidence, World
 from vouchgate.vocabulary.decisions import Risk
 from vouchgate.vocabulary.principals import Principal
+from vouchgate.vocabulary.vouches import UnixMillis
 
 SPINE = spine()
 SCOPE = '(principal, action == Action::"infer", resource is Endpoint)'
@@ -178,7 +191,7 @@ def loaded(text: str):
         assume(False)
 
 
-MANY = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=70, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @MANY
@@ -220,6 +233,50 @@ def test_the_packs_hold_it_too(data, caller, absent):
     assert ahead.residual or ahead.effect == full
     if full == "deny":
         assert answer(weaken(world, data), less) == "deny"
+
+
+@MANY
+@given(idiomatic(), full_worlds(), CONTEXTS, st.data())
+def test_an_allow_stands_until_its_not_after(text, world, context, data):
+    policies = loaded(text)
+    for uid, entity in list(world.entities.items()):
+        if entity.evidence is not None:
+            held_until = tuple(held(one.predicate, not_after=data.draw(st.integers(1_001, 2_000))) for one in entity.evidence.held)
+            world.put(Entity(uid, entity.attributes, entity.parents, Evidence(held_until)))
+    answer = decide(verified(), "infer", ENDPOINT, world, context, policies=policies, now=NOW, evidence_epoch=1)
+    if answer.effect == "allow":
+        later = UnixMillis(data.draw(st.integers(NOW, min(answer.not_after, 5_000) - 1)))
+        assert decide(verified(), "infer", ENDPOINT, world, context, policies=policies, now=later, evidence_epoch=1).effect == "allow"
+
+
+@MANY
+@given(idiomatic(), full_worlds(), CONTEXTS, st.integers(0, 100))
+def test_the_change_that_a_deny_names_turns_it_over(text, world, context, risk):
+    policies = loaded(text)
+    request = Request(
+        principal_uid(CALLER), action_uid("infer"), resource_uid(ENDPOINT), request_context(verified(), Risk(value=risk), context)
+    )
+    evaluation = evaluate(policies, request, world)
+    plan = grounds(policies, evaluation, facts_of(policies, request, world)).plan
+    assume(evaluation.effect == "deny" and plan is not None)
+    assume(all((leaf.want and leaf.kind in ("vouch", "group", "zone")) or leaf.kind == "risk" for leaf in plan.changes))
+    for leaf in plan.changes:
+        if leaf.kind == "risk":
+            risk = min(risk, int(leaf.name) - 1)
+            continue
+        entity = world.entities[leaf.subject]
+        parents, evidence = entity.parents, entity.evidence
+        if leaf.kind == "vouch":
+            predicate, _, tier = leaf.name.partition("@")
+            evidence = Evidence((*evidence.held, held(predicate, tier=tier or "verified")))
+        else:
+            parents |= {Uid("Group" if leaf.kind == "group" else "Zone", leaf.name)}
+        world.put(Entity(entity.uid, entity.attributes, parents, evidence))
+    for uid in [parent for entity in list(world.entities.values()) for parent in entity.parents if parent not in world]:
+        world.put(Entity(uid))
+    event(f"{len(plan.changes)} changes")
+    assert risk >= 0
+    assert effect(policies, world, context, risk) == "allow"
 
 
 def test_without_the_refusals_the_property_fails():

@@ -7,22 +7,24 @@ Rules
    stay, the allow stays; so its `not_after` is the earliest moment at which one of them lapses.
 2. A vouch string that several vouches provide lapses with the last of them.
 3. A deny's `plan` turns every satisfied forbid and one permit over at the least cost (`leaves.COST`); a permit whose scope does not match
-   competes too, at the cost of the memberships. None where no fact can do it.
+   competes too, at the cost of the memberships. The plan is tried out on an imagined world before it is named. None where no fact can do it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vouchgate.policy.compile import CompiledPolicies, CompiledPolicy, Evaluation
+from vouchgate.policy.compile import CompiledPolicies, CompiledPolicy, Evaluation, Request, evaluate
 from vouchgate.policy.leaves import Leaf, cost, flip, scope_flip, scope_supports, supports
 from vouchgate.policy.terms import Facts
 from vouchgate.policy.unknowns import FALSE, TRUE
+from vouchgate.policy.values import Uid
 from vouchgate.policy.world import Held
 from vouchgate.vocabulary.vouches import UnixMillis
 
 MAX_PLANS = 64
 """Permits that are tried for a plan; a set in which more apply to one action is explained by its first ones."""
+_IMAGINED = {"group": "Group", "zone": "Zone", "vouch": ""}
 FOREVER = 2**62
 """Later than any time; what rests on no vouch does not lapse."""
 
@@ -98,7 +100,22 @@ def _plan(policies: CompiledPolicies, evaluation: Evaluation, forbids: list[Comp
             plans.append(Plan(permit.id, tuple(dict.fromkeys((*lifted, *memberships, *changes)))))
             if len(plans) >= MAX_PLANS:
                 break
-    return min(plans, key=lambda plan: cost(plan.changes), default=None)
+    plans.sort(key=lambda plan: cost(plan.changes))
+    return next((plan for plan in plans if _helps(plan, policies, facts)), None)
+
+
+def _helps(plan: Plan, policies: CompiledPolicies, facts: Facts) -> bool:
+    """Whether the changes together would do it: a membership can bring another forbid into scope. What cannot be imagined is believed."""
+    if any(leaf.kind not in _IMAGINED or not leaf.want or leaf.subject is None for leaf in plan.changes if leaf.kind != "risk"):
+        return True
+    memberships = [
+        (leaf.subject, Uid(_IMAGINED[leaf.kind], leaf.name)) for leaf in plan.changes if leaf.kind in ("group", "zone") and leaf.subject
+    ]
+    vouches = [(leaf.subject, leaf.name) for leaf in plan.changes if leaf.kind == "vouch" and leaf.subject]
+    bounds = [int(leaf.name) - 1 for leaf in plan.changes if leaf.kind == "risk"]
+    context = {**facts.context, "risk": min(bounds)} if bounds else facts.context
+    request = Request(facts.principal, facts.action, facts.resource, context)
+    return evaluate(policies, request, facts.world.imagine(memberships, vouches), facts.unknown).effect != "deny"
 
 
 def _turn(policy: CompiledPolicy, want: bool, facts: Facts) -> tuple[Leaf, ...] | None:

@@ -158,13 +158,14 @@ def _remedy(found: Grounds, missing: tuple[Missing, ...]) -> str:
     if found.plan is None:
         return "ask a policy author for a policy that permits it"
     steps = [one.remedy for one in missing]
+    bounds = [int(leaf.name) for leaf in found.plan.changes if leaf.kind == "risk"]
+    if bounds:
+        steps.append(f"clear the findings that hold the risk at {min(bounds)} or above")
     for leaf in found.plan.changes:
         if leaf.kind == "group":
             steps.append(f"ask a registrar to add the caller to group `{leaf.name}`")
         elif leaf.kind == "zone":
             steps.append(f"have it placed in zone `{leaf.name}`")
-        elif leaf.kind == "risk":
-            steps.append(f"clear the findings that hold the risk at {leaf.name} or above")
         elif leaf.kind == "fact":
             steps.append(f"call with another {leaf.name.replace('_', ' ')}: see policy `{found.plan.permit}`")
         elif leaf.kind == "caller":

@@ -24,7 +24,8 @@ import functools
 import hashlib
 import heapq
 import json
-from collections.abc import Iterable, Mapping
+from collections import ChainMap
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,10 +100,10 @@ class World:
 
     def __init__(self, entities: Iterable[Entity] = ()) -> None:
         self.entities: dict[Uid, Entity] = {}
-        self.attributes: dict[Uid, dict[str, Any]] = {}
+        self.attributes: MutableMapping[Uid, dict[str, Any]] = {}
         """What the evaluator reads, `vouches` included."""
         self.tags: dict[Uid, dict[str, Any]] = {}
-        self.up: dict[Uid, frozenset[Uid]] = {}
+        self.up: MutableMapping[Uid, frozenset[Uid]] = {}
         """Itself and all ancestors."""
         self.revision = 0
         self._children: dict[Uid, set[Uid]] = {}
@@ -230,6 +231,20 @@ class World:
                 changed.add(uid)
         self.revision += bool(changed)
         return frozenset(changed)
+
+    def imagine(self, memberships: Iterable[tuple[Uid, Uid]], vouches: Iterable[tuple[Uid, str]]) -> World:
+        """This world with more memberships `(who, group)` and vouch strings `(whose, text)`, to ask what would be; only to be read."""
+        other = World()
+        other.entities, other.tags = self.entities, self.tags
+        up: dict[Uid, frozenset[Uid]] = {}
+        for who, group in memberships:
+            up[who] = up.get(who, self.up.get(who, frozenset((who,)))) | self.up.get(group, frozenset((group,)))
+        attributes: dict[Uid, dict[str, Any]] = {}
+        for whose, text in vouches:
+            known = attributes.get(whose, self.attributes.get(whose, {}))
+            attributes[whose] = {**known, "vouches": Values(known.get("vouches", Values()) | {text})}
+        other.up, other.attributes = ChainMap(up, self.up), ChainMap(attributes, self.attributes)
+        return other
 
     def providing(self, uid: Uid, text: str) -> tuple[Held, ...]:
         """The vouches that put `text` into the entity's `vouches`."""
