@@ -2,7 +2,7 @@
 import { get, send, useSession } from "./api.js";
 import * as decisions from "./decisions.js";
 import { at, h, show } from "./dom.js";
-import { ago, duration, now, number, parts } from "./format.js";
+import { ago, duration, now, number, parts, remaining } from "./format.js";
 import { command, digest, prose, vouch, who } from "./marks.js";
 import * as pulse from "./pulse.js";
 
@@ -47,7 +47,7 @@ const fact = (name, value, tone = "") => h("div", {}, h("dt", {}, name), h("dd",
 
 function endpoints(states) {
   const order = [...states].sort((one, other) => (one.verdict === other.verdict ? 0 : one.verdict === "refused" ? -1 : 1));
-  show(at("endpoint-list"), [states, Math.floor(now() / 4000)], () => (order.length ? order.map(endpoint) : h("p", { class: "empty" }, "No endpoint yet: `vouchgate wrap --upstream URL`.")));
+  show(at("endpoint-list"), states, () => (order.length ? order.map(endpoint) : h("p", { class: "empty" }, "No endpoint yet: `vouchgate wrap --upstream URL`.")));
 }
 
 function endpoint(state) {
@@ -63,7 +63,7 @@ function endpoint(state) {
     evidence.length ? h("ul", { class: "vouches" }, evidence) : h("p", { class: "faint" }, "no evidence yet"),
     served ? null : (state.missing || []).map((gap) => h("p", { class: "remedy" }, prose(gap.remedy))),
     h("p", { class: "counts" }, pair("callers", state.callers), pair("allowed", state.allowed), pair("denied", state.denied), state.would_deny ? pair("would deny", state.would_deny) : null,
-      h("span", { class: "faint" }, `last call ${ago(state.last_call_at)}`)));
+      h("span", { class: "faint" }, "last call ", h("time", { dataset: { since: String(state.last_call_at || 0) } }, ago(state.last_call_at)))));
 }
 
 const gapRow = (gap) => h("li", { class: "vouch bad" }, h("span", { class: "mark", "aria-hidden": "true" }, "✗"), h("b", {}, gap.predicate), h("span", { class: "by" }, gap.remedy), h("span", {}), h("span", { class: "until" }, gap.why));
@@ -72,7 +72,7 @@ const pair = (name, value) => h("span", { class: value ? "" : "zero" }, h("b", {
 // --- callers, points
 
 function callers(states) {
-  show(at("caller-rows"), [states, Math.floor(now() / 10000)], () => (states.length ? states.map(caller) : h("tr", {}, h("td", { colspan: 7, class: "empty" }, "Nobody has called yet."))));
+  show(at("caller-rows"), states, () => (states.length ? states.map(caller) : h("tr", {}, h("td", { colspan: 7, class: "empty" }, "Nobody has called yet."))));
 }
 
 function caller(state) {
@@ -80,8 +80,8 @@ function caller(state) {
   const known = state.authenticated ? state.credential_kind : "declared only";
   return h("tr", {},
     h("td", {}, who(state.principal, state.authenticated)),
-    h("td", {}, h("span", { class: "name" }, h("b", { class: state.authenticated ? "" : "warn-text" }, known), h("small", {}, left > 0 ? `for ${duration(left)}` : (state.groups || []).join(", ")))),
-    h("td", {}, ago(state.last_seen)),
+    h("td", {}, h("span", { class: "name" }, h("b", { class: state.authenticated ? "" : "warn-text" }, known), h("small", {}, left > 0 ? h("time", { dataset: { until: String(state.credential_until) } }, remaining(state.credential_until)) : (state.groups || []).join(", ")))),
+    h("td", {}, h("time", { dataset: { since: String(state.last_seen || 0) } }, ago(state.last_seen))),
     ["allowed", "denied", "would_deny"].map((name) => h("td", { class: state[name] ? "number" : "number zero" }, number(state[name] || 0))),
     h("td", {}, state.revoked ? h("span", { class: "pill bad" }, "✗ revoked") : h("span", { class: "pill idle" }, "standing")));
 }
@@ -136,6 +136,12 @@ async function refreshLists() {
   callers(callerStates);
 }
 
+// Ages and countdowns move every second without touching anything else.
+function tick() {
+  for (const time of document.querySelectorAll("time[data-until]")) time.textContent = remaining(Number(time.dataset.until));
+  for (const time of document.querySelectorAll("time[data-since]")) time.textContent = ago(Number(time.dataset.since));
+}
+
 function theme() {
   const kept = localStorage.getItem("theme");
   if (kept === "light" || kept === "dark") document.documentElement.dataset.theme = kept;
@@ -151,6 +157,7 @@ useSession(await get("/api/v1/session"));
 at("leave").addEventListener("click", async () => { await send("DELETE", "/api/v1/session"); location.replace("/login"); });
 at("why").addEventListener("click", (event) => { if (event.target === at("why")) at("why").close(); });
 pulse.start();
+setInterval(tick, 1000);
 decisions.start();
 every(STATUS_EVERY, refreshStatus);
 every(LISTS_EVERY, refreshLists);

@@ -14,6 +14,7 @@ export function duration(milliseconds) {
   return `${Math.round(seconds / 86400)} d`;
 }
 
+export const remaining = (until) => (until > now() ? `${duration(until - now())} left` : "expired");
 export const ago = (then) => (!then ? "never" : now() - then < 1500 ? "now" : `${duration(now() - then)} ago`);
 
 export function clock(milliseconds) {

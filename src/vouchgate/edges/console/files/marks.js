@@ -1,6 +1,6 @@
 // The small parts that repeat: verdict, tier, vouch, command. A mark always stands beside a word, so colour is never alone.
 import { h } from "./dom.js";
-import { TIERS, duration, now, parts, shortDigest } from "./format.js";
+import { TIERS, duration, now, parts, remaining, shortDigest } from "./format.js";
 
 export function verdict(effect, wouldBe) {
   if (effect === "deny") return h("span", { class: "pill bad" }, "✗ denied");
@@ -48,7 +48,7 @@ export function vouch(state, endpoint) {
     h("span", { class: "by" }, [state.issuer_role ? `by ${state.issuer_role}` : state.detail, other(state.subject, endpoint)].filter(Boolean).join(" · ")),
     tier(state.tier),
     holds
-      ? h("span", { class: "until" }, h("time", { dataset: { until: String(state.expires_at) } }, `${duration(left)} left`), bar)
+      ? h("span", { class: "until" }, h("time", { dataset: { until: String(state.expires_at) } }, remaining(state.expires_at)), bar)
       : h("span", { class: "until" }, state.state === "expired" ? `expired ${duration(left)} ago` : state.state));
 }
 
