@@ -66,6 +66,8 @@ class Lineage:
         """Run in the claims -> vouches."""
         self._by_key: dict[str, list[str]] = {}
         self._revocations: dict[str, Revocation] = {}
+        self._targets: dict[tuple[str, str], list[str]] = {}
+        """Kind and target -> standing revocations of it."""
         self._withdrawn: set[str] = set()
         self._content: dict[str, tuple[str, ...]] = {}
         """Vouch id -> digest texts of its subjects."""
@@ -97,15 +99,15 @@ class Lineage:
             if identity not in self._vouches:
                 raise NotFound(f"`{identity[:16]}` is not known, and `{vouch.id[:16]}` rests on it", remedy="add the vouches in log order")
         self._link(vouch, log_index)
-        for revocation in self._revocations.values():
-            if self._newly_hit(vouch, revocation):
-                self._spread(revocation, [vouch.id], [])
+        for identity in self._hits(vouch):
+            self._spread(self._revocations[identity], [vouch.id], [])
 
     def revoke(self, revocation: Revocation) -> Affected:
         """Let a revocation stand. Raises `Conflict` if one of that id was seen before."""
         if revocation.id in self._revocations or revocation.id in self._withdrawn:
             raise Conflict(f"the revocation `{revocation.id[:64]}` was made before", remedy="make a new one")
         self._revocations[revocation.id] = revocation
+        self._targets.setdefault((revocation.target_kind, revocation.target), []).append(revocation.id)
         return self._summary(*self._spread(revocation, self._direct(revocation), _digests_of(revocation)))
 
     def withdraw(self, revocation_id: str) -> Affected:
@@ -116,6 +118,7 @@ class Lineage:
         affected = self._affected_by(revocation)
         del self._revocations[revocation_id]
         self._withdrawn.add(revocation_id)
+        self._targets[revocation.target_kind, revocation.target].remove(revocation_id)
         for marks in (self._falls, self._tainted):
             for node in [node for node, reasons in marks.items() if revocation_id in reasons]:
                 remaining = marks.pop(node) - {revocation_id}
@@ -132,7 +135,7 @@ class Lineage:
         """Id of a standing revocation under which the vouch falls or, if it is not added yet, would fall as the next entry; or nothing."""
         if vouch.id in self._vouches:
             return min(self._falls.get(vouch.id, ()), default="")
-        return min((identity for identity, one in self._revocations.items() if self._newly_hit(vouch, one)), default="")
+        return min(self._hits(vouch), default="")
 
     def fallen(self) -> Mapping[str, frozenset[str]]:
         """Every fallen vouch with the revocations it falls under."""
@@ -163,7 +166,7 @@ class Lineage:
         other = Lineage()
         for name in ("_vouches", "_index_of", "_revocations", "_content", "_names", "_makes", "_falls", "_tainted"):
             setattr(other, name, dict(getattr(self, name)))
-        for name in ("_resting", "_about", "_from", "_named", "_by_key"):
+        for name in ("_resting", "_about", "_from", "_named", "_by_key", "_targets"):
             setattr(other, name, {key: list(value) for key, value in getattr(self, name).items()})
         other._withdrawn = set(self._withdrawn)
         return other
@@ -206,26 +209,24 @@ class Lineage:
             case _:
                 return []
 
-    def _newly_hit(self, vouch: Vouch, revocation: Revocation) -> bool:
-        """Whether a vouch that comes after everything else falls under a standing revocation: directly, or by what it is linked to."""
-        target = revocation.target
-        match revocation.target_kind:
-            case "vouch":
-                direct = vouch.id == target
-            case "key":
-                direct = vouch.issuer_key == target and self._index_of.get(vouch.id, revocation.as_of_index) >= revocation.as_of_index
-            case "digest":
-                direct = target in _subjects(vouch) or target in _inputs(vouch)
-            case "run":
-                direct = target in _subjects(vouch) or target in _named(vouch)
-            case "principal" | "registration":
-                direct = target in _subjects(vouch)
-            case _:
-                direct = False
-        if direct or revocation.cascade == "self":
-            return direct
-        rests = any(revocation.id in self._falls.get(one, ()) for one in vouch.rests_on)
-        return rests or any(revocation.id in self._tainted.get(one, ()) for one in (*_digests(vouch), *_inputs(vouch)))
+    def _hits(self, vouch: Vouch) -> set[str]:
+        """Standing revocations under which a vouch falls that comes after everything else: directly, or by what it is linked to."""
+        subjects, inputs, runs = _subjects(vouch), _inputs(vouch), _named(vouch)
+        targets: list[tuple[str, str]] = [("vouch", vouch.id), ("key", vouch.issuer_key)]
+        targets += [("digest", name) for name in (*subjects, *inputs)] + [("run", name) for name in (*subjects, *runs)]
+        targets += [(kind, name) for kind in ("principal", "registration") for name in subjects]
+        hits = {identity for target in targets for identity in self._targets.get(target, ()) if self._reaches_back(identity, vouch)}
+        for identity in vouch.rests_on:
+            hits.update(one for one in self._falls.get(identity, ()) if self._revocations[one].cascade == "downstream")
+        for digest in (*_digests(vouch), *inputs):
+            hits.update(one for one in self._tainted.get(digest, ()) if self._revocations[one].cascade == "downstream")
+        return hits
+
+    def _reaches_back(self, revocation_id: str, vouch: Vouch) -> bool:
+        """False for a key's revocation that begins after this vouch; one that is not logged yet comes after all."""
+        revocation = self._revocations[revocation_id]
+        index = self._index_of.get(vouch.id, revocation.as_of_index)
+        return revocation.target_kind != "key" or index >= revocation.as_of_index
 
     def _spread(self, revocation: Revocation, vouches: Iterable[str], digests: Iterable[str]) -> tuple[set[str], set[str]]:
         fallen, tainted = self._reach(revocation, vouches, digests)
