@@ -13,7 +13,7 @@ from vouchgate.policy.unknowns import ERROR, FALSE, TRUE
 from vouchgate.policy.values import Uid, to_value
 from vouchgate.policy.world import Entity, World
 
-MANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 ASKED = Request(Uid("User", "u1"), Uid("Action", "read"), Uid("Thing", "t1"))
 
 

@@ -191,7 +191,7 @@ def loaded(text: str):
         assume(False)
 
 
-MANY = settings(max_examples=70, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @MANY

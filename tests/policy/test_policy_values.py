@@ -73,7 +73,7 @@ NEAR = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(NEAR)
 def test_constructors_accept_what_cedar_accepts(case):
     constructor, text = case
