@@ -97,7 +97,9 @@ class EndpointSettings(Noun, frozen=True, kw_only=True):
     ] = ""
     command: Annotated[
         tuple[str, ...],
-        Meta(max_length=64, description="Starts the server; {python}, {model}, {fd} (its listening socket) and {gateway_uid} are filled in."),
+        Meta(
+            max_length=64, description="Starts the server; {python}, {model}, {fd} (its listening socket) and {gateway_uid} are filled in."
+        ),
     ] = ()
     environment: Annotated[dict[str, str], Meta(description="Environment of `command`; nothing else is passed on but PATH.")] = {}
     folder: Annotated[str, Meta(description="Working folder of `command`; empty: the settings file's.")] = ""
