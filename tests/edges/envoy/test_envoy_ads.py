@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ import pytest
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import any_pb2
 from grpclib.client import Channel, StreamStreamMethod
+from grpclib.exceptions import StreamTerminatedError
 
 from vouchgate.edges.envoy.ads import FULL_EVERY, AdsServer, Resource
 from vouchgate.edges.envoy.messages import CLUSTER_TYPE, EXTENSION_TYPE, ROUTE_TYPE
@@ -68,7 +70,8 @@ def run(story: Callable[[AdsServer, Point], Awaitable[None]], **options) -> None
         try:
             async with method.open() as stream:
                 await story(server, Point(stream))
-                await stream.cancel()
+                with contextlib.suppress(StreamTerminatedError, ConnectionError):
+                    await stream.cancel()
         finally:
             channel.close()
             await server.stop()
@@ -260,5 +263,18 @@ def test_a_longer_ttl_is_sent_at_once_and_whole_if_the_shorter_has_run_out():
         await asyncio.sleep(0.25)
         server.set_resources(EXTENSION_TYPE, {"revocations": thing(ttl=10.0)})
         assert (await point.hear()).resources[0].HasField("resource")
+
+    run(story)
+
+
+def test_a_stream_that_cannot_be_told_is_cut_off_so_that_it_begins_again():
+    async def story(server: AdsServer, point: Point) -> None:
+        await point.ask(CLUSTER_TYPE)
+        await asyncio.sleep(0.02)
+        server.set_resources(CLUSTER_TYPE, {"a": Resource("not a message", "1")})
+        with pytest.raises((StreamTerminatedError, ConnectionError)):
+            await point.hear()
+        await asyncio.sleep(0.02)
+        assert server.nodes() == []
 
     run(story)

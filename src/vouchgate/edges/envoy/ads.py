@@ -310,11 +310,16 @@ class AdsServer:
         self._moved()
 
     async def _send_all(self, stream: Stream[Any, Any], node: Node) -> None:
-        while True:
-            await node.wake.wait()
-            node.wake.clear()
-            while batch := self._batch(node):
-                await stream.send_message(self._response(node, batch))
+        try:
+            while True:
+                await node.wake.wait()
+                node.wake.clear()
+                while batch := self._batch(node):
+                    await stream.send_message(self._response(node, batch))
+        except Exception as error:
+            # a stream that can no longer be told anything must not look alive: the gateway connects again within a second
+            log.error("the stream to gateway %s failed: %s", node.id, type(error).__name__)
+            stream.peer._transport.close()
 
     def _batch(self, node: Node) -> list[Key]:
         """The next response's resources, all of one type; empty if nothing may be sent now."""
