@@ -7,6 +7,8 @@ Rules
 3. Changes are committed in batches of at most `BATCH`; two changes of the same record never share a batch, so each is checked against the
    one before it.
 4. A commit that fails fails all changes of its batch; nothing of it is applied.
+5. A vouch's record names its place in the log, which a replay needs: what it rests on comes before it, and a key's revocation names a place.
+   Only the sequencer appends to the log, so the place is known before the commit; a log that grew otherwise stops the sequencer.
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from vouchgate.flows.changes import Change, CredentialIssued, Revoked, record_of
+import msgspec
+
+from vouchgate.flows.changes import Change, CredentialIssued, Revoked, VouchAdded, record_of
 from vouchgate.vocabulary import wire
-from vouchgate.vocabulary.errors import LimitExceeded, VouchgateError
+from vouchgate.vocabulary.errors import LimitExceeded, StoreDamaged, VouchgateError
 from vouchgate.vocabulary.records import Append, BumpEpoch, Committed, PutRecord, SetOffset
 from vouchgate.vocabulary.records import Change as Step
 
@@ -35,6 +39,9 @@ class Store(Protocol):
 
     async def commit_async(self, changes: Sequence[Step]) -> Committed:
         """Durable when it returns."""
+
+    def size(self) -> int:
+        """Entries of the log."""
 
 
 class Sequenced(wire.Noun, frozen=True, kw_only=True):
@@ -138,7 +145,10 @@ class Sequencer:
         return taken
 
     async def _commit(self, batch: list[_Waiting]) -> None:
-        steps = [step for waiting in batch for step in _steps(waiting)]
+        steps, first = [], self._store.size()
+        for waiting in batch:
+            steps += _steps(waiting, first)
+            first += len(waiting.entries)
         try:
             committed = await self._store.commit_async(steps)
         except VouchgateError as error:
@@ -151,6 +161,8 @@ class Sequencer:
                 batch[0].done.set_exception(error)
             return
         self.failed = ""
+        if committed.first_index + sum(len(waiting.entries) for waiting in batch) != first:
+            raise StoreDamaged("the log grew beside the sequencer", remedy="end whatever else writes to the store, then start again")
         epoch = committed.epoch - sum(len(waiting.changes) for waiting in batch)
         index = committed.first_index
         everything: list[Sequenced] = []
@@ -169,9 +181,10 @@ class Sequencer:
             self._tell(everything)
 
 
-def _steps(waiting: _Waiting) -> list[Step]:
+def _steps(waiting: _Waiting, first: int) -> list[Step]:
     steps: list[Step] = list(waiting.steps)
-    for change in waiting.changes:
+    for number, told in enumerate(waiting.changes):
+        change = msgspec.structs.replace(told, log_index=first + number) if isinstance(told, VouchAdded) else told
         kind, key = record_of(change)
         indexes = {"principal": change.principal} if isinstance(change, CredentialIssued) else {}
         steps += [PutRecord(kind=kind, key=key, value=wire.encode(change), indexes=indexes), BumpEpoch(reason=kind)]
