@@ -150,6 +150,20 @@ def test_it_answers_and_ends_cleanly(start):
     assert not (signer.folder / "signer.sock").exists()
 
 
+def test_a_clock_set_back_while_it_was_down_issues_nothing(used, start):
+    state = json.loads((used / "state.json").read_bytes())
+    later = int(time.time() * 1000) + 3_600_000
+    (used / "state.json").write_text(json.dumps(state | {"at": later}))
+    signer = start()
+    assert not signer.client.call("health")["ok"]
+    with pytest.raises(Unavailable, match="clock"):
+        signer.client.call("x509_svid", **X509)
+    assert signer.client.call("checkpoint", origin=f"{TD}/log", size=1, root_hash=b"a" * 32)
+    assert json.loads((used / "state.json").read_bytes())["at"] >= later
+    assert signer.client.call("accept_clock")["now"] >= later
+    assert signer.client.call("x509_svid", **X509)
+
+
 def test_a_typed_refusal_comes_back_typed(start):
     signer = start()
     with pytest.raises(InvalidInput) as caught:

@@ -97,6 +97,8 @@ class SignedBefore(Noun, frozen=True, kw_only=True):
     policy_version: int = 0
     checkpoints: dict[str, tuple[int, str]] = {}
     """Origin -> size and hexadecimal root of the newest checkpoint signed."""
+    at: UnixMillis = UnixMillis(0)
+    """When that was; the signer's clock never starts below it."""
 
 
 @dataclass(frozen=True)
@@ -353,6 +355,7 @@ class Signer:
             trust_domain=self._trust_domain,
             policy_version=changes.get("policy_version", self._before.policy_version),
             checkpoints=changes.get("checkpoints", self._before.checkpoints),
+            at=self._clock.now(),
         )
         await self._durable.save(encode(state))
         self._before = state

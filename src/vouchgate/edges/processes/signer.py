@@ -17,7 +17,8 @@ Methods (params -> answer; all values plain MessagePack; the shapes are flows/si
 Rules
 1. No core dump, not dumpable: neither a crash nor another process of the same uid reads a key (prctl(2), PR_SET_DUMPABLE).
 2. The socket takes frames of the listed uids alone; `public_keys` and `health` also of uid 0, which starts the tree.
-3. `--allow PURPOSE=UID` takes a purpose away from the control plane and gives it to that uid: `x509`, `jwt`, `checkpoint`, `policy`,
+3. A machine whose clock is behind what was signed last issues nothing until a person accepts the clock.
+4. `--allow PURPOSE=UID` takes a purpose away from the control plane and gives it to that uid: `x509`, `jwt`, `checkpoint`, `policy`,
    `vouch:<role>`.
 """
 
@@ -68,11 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 async def run(options: argparse.Namespace) -> None:
     """Load the keys and serve until SIGTERM or SIGINT."""
     os.umask(0o077)
-    clock = wiring.clock()
     files = Files(options.dir)
-    keys, before = files.open(options.trust_domain, clock.now(), renew_ca=options.renew_ca, replace=options.replace_key)
+    keys, before = files.open(options.trust_domain, wiring.clock().now(), renew_ca=options.renew_ca, replace=options.replace_key)
     access = Access(control=options.control_uid, own=_allowed(options.allow))
-    signer = Signer(keys, before, access, clock, files, solo=options.solo)
+    signer = Signer(keys, before, access, wiring.clock(before.at), files, solo=options.solo)
     if options.init_only:
         return
     server = await serve(options.dir / "signer.sock", handlers(signer, access), allowed_uids=lambda uid: uid == 0 or access.knows(uid))
