@@ -232,7 +232,7 @@ def corpus() -> list[Row]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.policy")
     parser.add_argument("--quick", action="store_true", help="fewer rounds; not for figures")
-    rounds = 5 if parser.parse_args(arguments).quick else 30
+    rounds = 5 if parser.parse_args(arguments).quick else 20
     rows: list[Row] = []
     wrong: list[str] = []
     made = [case(size, scoped=True) for size in SIZES] + [case(size, scoped=False) for size in SIZES]

@@ -11,7 +11,7 @@ from policy_world import ARTIFACT, CALLER, ENDPOINT, endpoint, good_world, held
 
 from vouchgate.policy.facts import evidence_of, group_uid, put_endpoint, put_group, put_principal, resource_uid, zone_uid
 from vouchgate.policy.values import Uid
-from vouchgate.policy.world import MAX_PARENTS, Entity, Evidence, World, tier_strings, world_from_cedar_json
+from vouchgate.policy.world import MAX_PARENTS, MIN_LAPSES, Entity, Evidence, World, tier_strings, world_from_cedar_json
 from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded
 from vouchgate.vocabulary.principals import Principal
 from vouchgate.vocabulary.vouches import TIERS, Method, Subject, Vouch
@@ -100,6 +100,15 @@ def test_a_renewed_vouch_survives_the_lapse_of_the_old_one():
     put_endpoint(world, endpoint(), Evidence((held("serves", not_after=900_000),)))
     assert world.advance(400_000) == frozenset()
     assert "serves" in world.attributes[resource_uid(ENDPOINT)]["vouches"]
+
+
+def test_renewing_over_and_over_does_not_grow_the_world():
+    world = good_world()
+    for second in range(5_000):
+        put_endpoint(world, endpoint(), Evidence((held("serves", not_after=400_000 + second),)))
+    assert len(world._lapses) <= MIN_LAPSES + 1
+    assert world.advance(404_998) == frozenset()
+    assert world.advance(404_999) == {resource_uid(ENDPOINT)}
 
 
 def test_a_change_touches_what_is_under_it_and_what_names_it():

@@ -38,6 +38,8 @@ from vouchgate.vocabulary.wire import encode
 
 MAX_ENTITIES = 1_000_000
 """Entities of one World; about 1 GiB."""
+MIN_LAPSES = 1_024
+"""Lapses that are kept before replaced ones are looked for."""
 MAX_PARENTS = 256
 """Groups and zones of one entity; a principal in more is a mistake in the registration."""
 
@@ -108,6 +110,7 @@ class World:
         self.revision = 0
         self._children: dict[Uid, set[Uid]] = {}
         self._referred: dict[Uid, set[Uid]] = {}
+        self._lapses_bound = MIN_LAPSES
         self._digests: dict[Uid, str] = {}
         self._handle: tuple[int, Any, Any] | None = None
         self._lapses: list[tuple[UnixMillis, Uid]] = []
@@ -145,8 +148,16 @@ class World:
                 self._referred.setdefault(name, set()).add(uid)
         for one in entity.evidence.held if entity.evidence else ():
             heapq.heappush(self._lapses, (one.not_after, uid))
+        if len(self._lapses) > self._lapses_bound:
+            self._compact()
         self._climb(uid)
         self.revision += 1
+
+    def _compact(self) -> None:
+        """Forget the lapses of vouches that were replaced, so that renewing every second does not grow the heap."""
+        self._lapses = [(one.not_after, uid) for uid, entity in self.entities.items() if entity.evidence for one in entity.evidence.held]
+        heapq.heapify(self._lapses)
+        self._lapses_bound = max(MIN_LAPSES, 2 * len(self._lapses))
 
     def remove(self, uid: Uid) -> None:
         """Forget one entity; what is under it keeps its name as a dangling parent."""
