@@ -9,6 +9,7 @@ An endpoint whose server vouchgate did not start, or that names no file, is `dec
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Protocol
 
 from vouchgate.audit import ocsf
@@ -25,6 +26,8 @@ from vouchgate.vocabulary.records import Append
 from vouchgate.vocabulary.vouches import Method, Subject
 from vouchgate.vocabulary.wire import to_plain
 
+RENEW_BEFORE_MS = 7 * 86_400_000
+"""Milliseconds before a scan ends at which a start scans again."""
 SERVES_SECONDS = 900
 """Life of a `serves` vouch; renewed at a third of it."""
 
@@ -45,12 +48,34 @@ def supervisor_caller(context: Context, pid: int) -> Caller:
     return Caller(principal=who, how="uid", peer=f"uid:{context.place.own_uid} pid:{pid}")
 
 
-async def import_model(system: Surface, staged: str, name: str, zone: str, pid: int) -> ImportOutcome:
-    """Step 1, on a file of the staging folder. Raises what importing raises."""
+async def import_model(system: Surface, staged: str, digest: str, name: str, zone: str, pid: int) -> ImportOutcome:
+    """Step 1, on a file of the staging folder; content whose evidence still holds is not read again. Raises what importing raises."""
     if not staged.isalnum() or len(staged) != 32:
         raise InvalidInput("that is not a staged file", remedy="stage it first")
     context = system.context
-    path = f"{context.settings.data_dir}/control/staging/{staged}"
+    path = Path(context.settings.data_dir) / "control/staging" / staged
+    known = admitted_before(context, digest, zone)
+    if known is not None:
+        path.unlink(missing_ok=True)
+        return known
+    try:
+        return await _import(system, str(path), name, zone, pid)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def admitted_before(context: Context, digest: str, zone: str) -> ImportOutcome | None:
+    """The outcome for content that was imported before, while all its evidence holds for longer than `RENEW_BEFORE_MS`."""
+    name, now = resource(context.trust_domain, "artifact", digest), context.clock.now()
+    held = {one.predicate: one for one in context.facts.lineage.holding(name, now) if one.outcome == "pass"}
+    if any(one not in held or held[one].not_after < now + RENEW_BEFORE_MS for one in ("scan", "structure", "import")):
+        return None
+    reason = "it was admitted before, and its evidence holds"
+    return ImportOutcome(admitted=True, digest=digest, size=0, format="", resource=name, zone=zone, reason=reason)
+
+
+async def _import(system: Surface, path: str, name: str, zone: str, pid: int) -> ImportOutcome:
+    context = system.context
     return await system.import_artifact(supervisor_caller(context, pid), ImportRequest(path=path, name=name, zone=zone))
 
 

@@ -11,10 +11,10 @@ from vouchgate.vocabulary.settings import Settings
 
 
 class Installation(Protocol):
-    """Functions of `edges.processes.tree`; a test holds their parameters against these."""
+    """Functions of `edges.processes.installation`; a test holds their parameters against these."""
 
-    def up(self, settings: Settings) -> int:
-        """Run the process tree in the foreground until it is ended; the exit code."""
+    def up(self, settings: Settings, path: Path) -> int:
+        """Run the process tree in the foreground until it is ended; `path` is the settings file. Returns the exit code."""
 
     def init(self, settings: Settings, path: Path) -> InitOutcome:
         """Make keys and store; `path` is the settings file. Raises `Conflict` where there are some."""
@@ -30,5 +30,5 @@ class Installation(Protocol):
 
 
 def installation() -> Installation:
-    """`edges.processes.tree`."""
-    return cast(Installation, import_module("vouchgate.edges.processes.tree"))
+    """`edges.processes.installation`."""
+    return cast(Installation, import_module("vouchgate.edges.processes.installation"))

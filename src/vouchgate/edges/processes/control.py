@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -36,7 +37,7 @@ from vouchgate.flows import start
 from vouchgate.flows.audit_trail import Trail
 from vouchgate.flows.checkpoint import Checkpoints
 from vouchgate.flows.context import Buckets, Context, Place
-from vouchgate.flows.facts import Facts
+from vouchgate.flows.facts import Facts, compile_sources
 from vouchgate.flows.health import Health
 from vouchgate.flows.issue_identity import bundle_pem
 from vouchgate.flows.observe_traffic import Observer
@@ -266,6 +267,14 @@ class Control:
         self.store.close()
         if failed:
             sys.exit(3)
+
+    async def reload(self) -> None:
+        """Take in a new installation file: checked as a whole before the first change. Raises what is wrong with it."""
+        fresh = wiring.load_installation(self.layout.data_dir)
+        compile_sources(fresh.policies, version=0)
+        self.settings = self.context.settings = fresh.settings
+        await start.bring_in(self.context, fresh.signed_root, fresh.policies, fresh.bootstrap)
+        self.log.info("reloaded")
 
     def _frames_uids(self) -> set[int]:
         return {self.users.of("tailer"), self.users.of("pdp"), self.users.own}

@@ -54,7 +54,7 @@ def handlers(control: Control) -> dict[str, Handler]:
 
     async def import_model(peer: Peer, params: dict[str, Any]) -> Any:
         only(peer, "supervisor")
-        made = await serve_models.import_model(control.system, params["staged"], params["name"], params["zone"], peer.pid)
+        made = await serve_models.import_model(control.system, params["staged"], params["digest"], params["name"], params["zone"], peer.pid)
         return wire.encode(made)
 
     async def serving(peer: Peer, params: dict[str, Any]) -> Any:
@@ -70,7 +70,13 @@ def handlers(control: Control) -> dict[str, Handler]:
         await control.health.reconcile(params["completed"])
         return {}
 
+    async def reload(peer: Peer, _: dict[str, Any]) -> Any:
+        only(peer, "supervisor")
+        await control.reload()
+        return {}
+
     return {
+        "reload": reload,
         "offset": offset,
         "take_lines": take_lines,
         "tail_alive": tail_alive,

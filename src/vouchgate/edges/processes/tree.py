@@ -1,4 +1,4 @@
-"""The process tree: what `vouchgate up` runs in the foreground, and what `init`, `doctor`, `restore` and `scan` do without it.
+"""The process tree that `vouchgate up` runs in the foreground.
 
 Starting, in this order
 1. Who runs as whom; a private mount namespace where a closed home is in the way; one process tree per data directory.
@@ -19,10 +19,12 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 import vouchgate
 from vouchgate import wiring
@@ -30,28 +32,29 @@ from vouchgate.audit.checkpoints import origin_of
 from vouchgate.edges.envoy.access_log import fetch_counters
 from vouchgate.edges.envoy.bootstrap import bootstrap, envoy_binary, flags
 from vouchgate.edges.processes.gateway_settings import gateway_settings
-from vouchgate.edges.processes.maintenance import doctor, restore
 from vouchgate.edges.processes.rpc_server import Handler, Peer, serve
 from vouchgate.flows import initialise
 from vouchgate.flows.serve_models import SERVES_SECONDS
 from vouchgate.flows.supervise import Supervisor, Unit
 from vouchgate.flows.units import RANKS, core_specs, server_spec, signer_command
 from vouchgate.vocabulary import wire
-from vouchgate.vocabulary.answers import ImportOutcome, InitOutcome, ProcessState, Readiness
+from vouchgate.vocabulary.answers import ImportOutcome, ProcessState, Readiness
 from vouchgate.vocabulary.digests import parse_digest
-from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotPermitted, Unavailable, VouchgateError
+from vouchgate.vocabulary.errors import Conflict, NotPermitted, Unavailable, VouchgateError
 from vouchgate.vocabulary.layout import Layout, Users
 from vouchgate.vocabulary.processes import Spec
 from vouchgate.vocabulary.settings import EndpointSettings, Settings
 from vouchgate.vocabulary.trust import PublicKey, SignedTrustRoot
 from vouchgate.vocabulary.vouches import UnixMillis
 
-__all__ = ["Tree", "doctor", "init", "restore", "scan", "up"]
-
 START_SECONDS = 15.0
 """A process that has not answered by then will not."""
 BOOTSTRAP_MINUTES = 10
 """Life of the first administrator's token."""
+FIXED = ("trust_domain", "data_dir", "root_dir", "uid_base", "solo", "gateway", "console", "processes", "store")
+"""Settings that a reload cannot change."""
+MAX_ACCESS_LOG_BYTES = 256 * 1024 * 1024
+"""Bytes after which a new access log begins; everything in it is in the audit log by then."""
 LOOK_AT_COUNTERS_SECONDS = 10.0
 """Seconds between comparisons of the gateway's counters with its log."""
 
@@ -70,15 +73,16 @@ class Serving:
 
 
 class Tree:
-    """One running installation."""
+    """One running installation. `read` gives the settings anew, for SIGHUP."""
 
-    def __init__(self, settings: Settings, say: Say) -> None:
+    def __init__(self, settings: Settings, say: Say, *, read: Callable[[], Settings] | None = None) -> None:
         self.settings, self.say = settings, say
+        self._read = read
         self.layout = Layout(Path(settings.data_dir))
         self.users, self.why_shared = wiring.decide_users(settings)
         self.supervisor = Supervisor(self._start, self._tell)
         self.serving: list[Serving] = []
-        self.descriptors: dict[str, int] = {}
+        self.servers = 0
         self.stop = asyncio.Event()
         self.installation: wiring.Installation | None = None
         self.ready_after = 0.0
@@ -93,7 +97,8 @@ class Tree:
         if happened == "ended" and not self.stop.is_set():
             self.say(f"  {name} ended ({number}); it is started again")
 
-    def _add(self, spec: Spec, rank: str) -> None:
+    def add(self, spec: Spec, rank: str) -> None:
+        """Start a process and keep it running."""
         self.supervisor.add(spec.name, Unit(lambda: spec, rank=RANKS[rank]))
 
     # -- starting
@@ -101,7 +106,7 @@ class Tree:
     async def run(self, announce: Callable[[Tree], None]) -> int:
         """Steps 1 to 6, then tend the tree until told to stop."""
         begun = time.monotonic()
-        self._prepare()
+        self.prepare()
         lock = wiring.lock_data_dir(self.layout)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -111,18 +116,24 @@ class Tree:
             signer = Spec(
                 name="signer", argv=signer_command(self.settings, self.layout, self.users, wiring.python), uid=self.users.drop_to("signer")
             )
-            self._add(signer, "signer")
+            self.add(signer, "signer")
             tending = asyncio.create_task(self.supervisor.run(self.stop))
-            keys = await self._signer_keys()
-            signed, token = _trust_root(self.settings, self.layout, self.users, keys, self.say)
+            keys = await self.signer_keys()
+            signed, token = first_trust(self.settings, self.layout, self.users, keys, self.say)
             await self._start_core(keys, signed, token)
             frames = await serve(self.layout.supervisor_socket, self._handlers(), allowed_uids={self.users.of("control"), self.users.own})
             await self._until_ready("the control plane")
-            await self._start_servers()
+            await self._start_servers(self.settings.endpoints)
             await self._until_ready("everything", ready=True)
             self.ready_after = time.monotonic() - begun
             announce(self)
-            beside = [asyncio.create_task(self._renew_vouches()), asyncio.create_task(self._compare_counters())]
+            beside: list[asyncio.Task[None]] = []
+            loop.add_signal_handler(signal.SIGHUP, lambda: beside.append(asyncio.create_task(self._reload())))
+            beside += [
+                asyncio.create_task(self._renew_vouches()),
+                asyncio.create_task(self._compare_counters()),
+                asyncio.create_task(self._rotate()),
+            ]
             await tending
             frames.close()
             for task in beside:
@@ -136,7 +147,7 @@ class Tree:
             os.close(lock)
         return 0
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
         """Step 1."""
         package = Path(vouchgate.__file__).resolve().parent
         if self.users.isolated:
@@ -145,7 +156,8 @@ class Tree:
             wiring.reachable(self.settings, package, roots)
         wiring.make_folders(self.layout.folders(self.users))
 
-    async def _signer_keys(self) -> list[PublicKey]:
+    async def signer_keys(self) -> list[PublicKey]:
+        """The signer's public keys, once it answers."""
         client = wiring.async_rpc(self.layout.signer_socket, "signer")
 
         async def ask() -> Any:
@@ -182,7 +194,7 @@ class Tree:
             gateway=(str(envoy_binary()), *flags(_gateway(self, gateway, plain), str(self.layout.bootstrap))),
         )
         by_name = {spec.name: spec for spec in specs}
-        self._add(by_name["witness"], "witness")
+        self.add(by_name["witness"], "witness")
         witness = await self._witness()
         self.installation = wiring.Installation(
             settings=settings,
@@ -203,7 +215,7 @@ class Tree:
         document = json.dumps(bootstrap(gateway_settings(self.installation, self.layout))).encode()
         wiring.write_atomic(self.layout.bootstrap, document, mode=0o600, owner=self.users.of("gateway") if self.users.isolated else None)
         for name in ("control", "pdp", "gateway", "tailer"):
-            self._add(by_name[name], name)
+            self.add(by_name[name], name)
 
     async def _witness(self) -> Any:
         client = wiring.async_rpc(self.layout.witness_socket, "witness")
@@ -246,18 +258,19 @@ class Tree:
 
     # -- models
 
-    async def _start_servers(self) -> None:
+    async def _start_servers(self, endpoints: Sequence[EndpointSettings]) -> None:
         """Step 6."""
         control = wiring.async_rpc(self.layout.control_socket, "control plane", timeout=1000.0)
-        number = 0
-        for endpoint in self.settings.endpoints:
+        for endpoint in endpoints:
             if endpoint.command:
-                await self._start_server(endpoint, number, control)
-                number += 1
+                await self._start_server(endpoint, self.servers, control)
+                self.servers += 1
             elif not endpoint.routes or endpoint.upstream:
                 self.serving.append(Serving(endpoint, "", "declared", "named in vouchgate.toml", ""))
+        names = {endpoint.name for endpoint in endpoints}
         for serving in self.serving:
-            await self._vouch(serving, control)
+            if serving.endpoint.name in names:
+                await self._vouch(serving, control)
         await control.close()
 
     async def _start_server(self, endpoint: EndpointSettings, number: int, control: Any) -> None:
@@ -269,7 +282,7 @@ class Tree:
         spec = server_spec(
             endpoint, self.users, number, interpreter=sys.executable, listen_fd=listening, model_fd=model, folder=str(Path.cwd())
         )
-        self._add(spec, "server")
+        self.add(spec, "server")
         observed = "opened, hashed and sealed by the supervisor" if digest else "started by the supervisor; it serves no file"
         self.serving.append(Serving(endpoint, digest, "verified" if digest else "declared", observed, endpoint.name))
 
@@ -280,7 +293,7 @@ class Tree:
             self.say(f"  {endpoint.name}: there is no model `{path}`; the endpoint stays refused")
             return None, ""
         staged = wiring.stage_file(self.layout, path, self.users)
-        said = await control.call("import_model", staged=staged.name, name=path.name, zone=endpoint.zone)
+        said = await control.call("import_model", staged=staged.name, digest=staged.digest.text, name=path.name, zone=endpoint.zone)
         outcome = wire.decode(ImportOutcome, said, what="import outcome")
         if not outcome.admitted:
             self.say(f"  {endpoint.name}: `{path.name}` is not admitted: {outcome.reason}")
@@ -316,6 +329,46 @@ class Tree:
             with contextlib.suppress(VouchgateError):
                 counters = await fetch_counters(str(self.layout.admin_socket))
                 await control.call("counters", completed=counters.completed)
+
+    async def _reload(self) -> None:
+        """SIGHUP: read the settings anew, check them whole, then bring in what changed; a mistake changes nothing."""
+        if self._read is None or self.installation is None:
+            return
+        try:
+            fresh = self._read()
+            fixed = [name for name in FIXED if getattr(fresh, name) != getattr(self.settings, name)]
+            if fixed:
+                raise Conflict(f"`{fixed[0]}` cannot change while it runs", remedy="end it and start it again")
+            before = self.installation
+            self.installation = msgspec.structs.replace(before, settings=fresh, policies=wiring.read_policies(fresh))
+            wiring.save_installation(self.layout, self.installation, self.users)
+            control = wiring.async_rpc(self.layout.control_socket, "control plane", timeout=60.0)
+            try:
+                await control.call("reload")
+            except VouchgateError:
+                self.installation = before
+                wiring.save_installation(self.layout, before, self.users)
+                raise
+            known, self.settings = {one.name for one in self.settings.endpoints}, fresh
+            await self._start_servers([one for one in fresh.endpoints if one.name not in known])
+            await control.close()
+        except VouchgateError as error:
+            self.say(f"  not reloaded: {error.reason} ({error.remedy})")
+        else:
+            self.say("  reloaded")
+
+    async def _rotate(self) -> None:
+        """Begin a new access log when the old one is large and read to its end; one old file is kept."""
+        control = wiring.async_rpc(self.layout.control_socket, "control plane")
+        while True:
+            await asyncio.sleep(LOOK_AT_COUNTERS_SECONDS)
+            with contextlib.suppress(VouchgateError, OSError):
+                facts = self.layout.access_log.stat()
+                position = await control.call("offset")
+                gateway = self.supervisor.units["gateway"].child
+                if facts.st_size > MAX_ACCESS_LOG_BYTES and position["inode"] == facts.st_ino and gateway is not None:
+                    self.layout.access_log.rename(self.layout.access_log.with_suffix(".jsonl.1"))
+                    os.kill(gateway.pid, signal.SIGUSR1)
 
     # -- asked by the control plane
 
@@ -387,7 +440,7 @@ def _declared_digest(endpoint: EndpointSettings) -> str:
     return f"sha256:{hashlib.sha256(text).hexdigest()}"
 
 
-def _trust_root(settings: Settings, layout: Layout, users: Users, keys: list[PublicKey], say: Say) -> tuple[SignedTrustRoot, str]:
+def first_trust(settings: Settings, layout: Layout, users: Users, keys: list[PublicKey], say: Say) -> tuple[SignedTrustRoot, str]:
     """The TrustRoot, made on the first start; and the bootstrap token's hash, made with it."""
     waiting = layout.supervisor / "bootstrap"
     if layout.trust_root.exists():
@@ -417,80 +470,3 @@ def _trust_root(settings: Settings, layout: Layout, users: Users, keys: list[Pub
     kept = f"{hashlib.sha256(token.encode()).hexdigest()} {now + BOOTSTRAP_MINUTES * 60_000}"
     wiring.write_atomic(waiting, kept.encode())
     return signed, kept
-
-
-# --- what the command line calls --------------------------------------------------------------------------------------------------
-
-
-def up(settings: Settings) -> int:
-    """Run the process tree in the foreground until it is ended; the exit code."""
-    from vouchgate.edges.processes.announce import announce
-
-    def say(text: str) -> None:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
-
-    say(f"vouchgate {vouchgate.__version__}, trust domain {settings.trust_domain}")
-    tree = Tree(settings, say)
-    if tree.why_shared:
-        say(f"  processes are not isolated from each other: {tree.why_shared}")
-    code = asyncio.run(tree.run(lambda one: announce(one, say)))
-    say("ended")
-    return code
-
-
-def init(settings: Settings, path: Path) -> InitOutcome:
-    """Keys and TrustRoot, without leaving anything running. Raises `Conflict` where there is an installation."""
-    layout = Layout(Path(settings.data_dir))
-    if layout.trust_root.exists():
-        raise Conflict(f"`{layout.data_dir}` holds an installation", remedy="start it with `vouchgate up`, or choose another data_dir")
-    lines: list[str] = []
-    tree = Tree(settings, lines.append)
-
-    async def make() -> tuple[SignedTrustRoot, str]:
-        tree._prepare()
-        lock = wiring.lock_data_dir(layout)
-        try:
-            argv = signer_command(settings, layout, tree.users, wiring.python)
-            tree._add(Spec(name="signer", argv=argv, uid=tree.users.drop_to("signer")), "signer")
-            return _trust_root(settings, layout, tree.users, await tree._signer_keys(), tree.say)
-        finally:
-            tree.supervisor.stop()
-            os.close(lock)
-
-    signed, kept = asyncio.run(make())
-    token = next((line.rpartition(" ")[2] for line in lines if "admin claim" in line), "")
-    return InitOutcome(
-        settings=str(path),
-        data_dir=settings.data_dir,
-        root_dir=settings.root_dir,
-        root_fingerprint=initialise.fingerprint_of(signed),
-        bootstrap_token=token,
-        bootstrap_until=UnixMillis(int(kept.rpartition(" ")[2] or 0)),
-        solo=settings.solo,
-    )
-
-
-def scan(path: Path) -> ImportOutcome:
-    """Look into a file in the scanner's process; `admitted` is the scanner's word alone, and nothing is kept."""
-    descriptor, digest = wiring.sealed_copy(path)
-    try:
-        report = wiring.scan_file(descriptor, name=path.name, uid=None)
-    finally:
-        os.close(descriptor)
-    verdict = report.verdict
-    if not verdict.reasons and verdict.outcome != "clean":
-        raise InvalidInput("the scan gave no reason", remedy="scan it again")
-    from vouchgate.flows.admit_artifact import findings_of
-
-    return ImportOutcome(
-        admitted=verdict.outcome == "clean",
-        digest=digest.text,
-        size=digest.size,
-        format=verdict.format,
-        resource=str(path),
-        zone="",
-        reason=verdict.reasons[0].why if verdict.reasons else "it was read to the last byte",
-        remedy=verdict.reasons[0].remedy if verdict.reasons else "",
-        findings=findings_of(verdict),
-    )

@@ -18,4 +18,4 @@ def run(session: Session, options: argparse.Namespace) -> int:
     """The process tree runs until it is ended."""
     settings = session.settings
 
-    return installation().up(settings)
+    return installation().up(settings, session.settings_path)

@@ -1,0 +1,97 @@
+"""What the command line does on this machine itself: `up`, `init`, `scan`, and (maintenance.py) `doctor` and `restore`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import vouchgate
+from vouchgate import wiring
+from vouchgate.edges.processes.announce import announce
+from vouchgate.edges.processes.maintenance import doctor, restore
+from vouchgate.edges.processes.tree import Tree, first_trust
+from vouchgate.flows import initialise
+from vouchgate.flows.admit_artifact import findings_of
+from vouchgate.flows.units import signer_command
+from vouchgate.vocabulary.answers import ImportOutcome, InitOutcome
+from vouchgate.vocabulary.errors import Conflict, InvalidInput
+from vouchgate.vocabulary.layout import Layout
+from vouchgate.vocabulary.processes import Spec
+from vouchgate.vocabulary.settings import Settings
+from vouchgate.vocabulary.trust import SignedTrustRoot
+from vouchgate.vocabulary.vouches import UnixMillis
+
+__all__ = ["doctor", "init", "restore", "scan", "up"]
+
+
+def up(settings: Settings, path: Path) -> int:
+    """Run the process tree in the foreground until it is ended; `path` is the settings file, read again on SIGHUP. Returns the exit code."""
+
+    def say(text: str) -> None:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+    say(f"vouchgate {vouchgate.__version__}, trust domain {settings.trust_domain}")
+    tree = Tree(settings, say, read=lambda: wiring.read_settings(path))
+    if tree.why_shared:
+        say(f"  processes are not isolated from each other: {tree.why_shared}")
+    code = asyncio.run(tree.run(lambda one: announce(one, say)))
+    say("ended")
+    return code
+
+
+def init(settings: Settings, path: Path) -> InitOutcome:
+    """Keys and TrustRoot, without leaving anything running. Raises `Conflict` where there is an installation."""
+    layout = Layout(Path(settings.data_dir))
+    if layout.trust_root.exists():
+        raise Conflict(f"`{layout.data_dir}` holds an installation", remedy="start it with `vouchgate up`, or choose another data_dir")
+    lines: list[str] = []
+    tree = Tree(settings, lines.append)
+
+    async def make() -> tuple[SignedTrustRoot, str]:
+        tree.prepare()
+        lock = wiring.lock_data_dir(layout)
+        try:
+            argv = signer_command(settings, layout, tree.users, wiring.python)
+            tree.add(Spec(name="signer", argv=argv, uid=tree.users.drop_to("signer")), "signer")
+            return first_trust(settings, layout, tree.users, await tree.signer_keys(), tree.say)
+        finally:
+            tree.supervisor.stop()
+            os.close(lock)
+
+    signed, kept = asyncio.run(make())
+    token = next((line.rpartition(" ")[2] for line in lines if "admin claim" in line), "")
+    return InitOutcome(
+        settings=str(path),
+        data_dir=settings.data_dir,
+        root_dir=settings.root_dir,
+        root_fingerprint=initialise.fingerprint_of(signed),
+        bootstrap_token=token,
+        bootstrap_until=UnixMillis(int(kept.rpartition(" ")[2] or 0)),
+        solo=settings.solo,
+    )
+
+
+def scan(path: Path) -> ImportOutcome:
+    """Look into a file in the scanner's process; `admitted` is the scanner's word alone, and nothing is kept."""
+    descriptor, digest = wiring.sealed_copy(path)
+    try:
+        report = wiring.scan_file(descriptor, name=path.name, uid=None)
+    finally:
+        os.close(descriptor)
+    verdict = report.verdict
+    if not verdict.reasons and verdict.outcome != "clean":
+        raise InvalidInput("the scan gave no reason", remedy="scan it again")
+    return ImportOutcome(
+        admitted=verdict.outcome == "clean",
+        digest=digest.text,
+        size=digest.size,
+        format=verdict.format,
+        resource=str(path),
+        zone="",
+        reason=verdict.reasons[0].why if verdict.reasons else "it was read to the last byte",
+        remedy=verdict.reasons[0].remedy if verdict.reasons else "",
+        findings=findings_of(verdict),
+    )
