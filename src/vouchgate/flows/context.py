@@ -91,6 +91,7 @@ class Context:
     sequencer: Sequencer
     publisher: Publisher
     points: Any
+    pdp: Any
     signer: Remote
     witness: Remote
     supervisor: Remote

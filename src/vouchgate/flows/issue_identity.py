@@ -41,7 +41,9 @@ async def issue_identity(context: Context, caller: Caller, request: IdentityRequ
         raise NotFound(f"`{name}` is not registered", remedy="name its groups to register it, for example `--group callers`")
     revocation = context.facts.revocation_of(name)
     if revocation is not None:
-        raise NotPermitted(f"`{name}` is revoked: {revocation.reason}", remedy="another person may undo it: `vouchgate revoke --undo`")
+        raise NotPermitted(
+            f"`{name}` is revoked: {revocation.reason}", remedy=f"another person may undo it: `vouchgate revoke --undo {revocation.id}`"
+        )
     if context.clock.trouble:
         raise Unavailable(f"nothing is issued: {context.clock.trouble}", remedy="set the clock right, then `vouchgate admin accept-clock`")
     issued = await (_x509(context, registration, request) if request.form == "x509" else _jwt(context, registration, request))

@@ -143,7 +143,13 @@ class Observer:
                 self.remember(would)
                 extra.append(Append(entry=ocsf.decision(would), label=would.id))
             return msgspec.structs.replace(
-                line, would_be=would.would_be, mode="observe", reason=would.reason, remedy=would.remedy, decision_id=would.id
+                line,
+                principal=would.principal,
+                would_be=would.would_be,
+                mode="observe",
+                reason=would.reason,
+                remedy=would.remedy,
+                decision_id=would.id,
             )
         known = self._decisions.get(line.decision_id)
         if known is not None and (known.reason or known.remedy):

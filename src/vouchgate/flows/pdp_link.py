@@ -16,6 +16,7 @@ from vouchgate.flows.sequence import Sequenced
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.decisions import Decision
 from vouchgate.vocabulary.errors import Conflict, Unavailable, VouchgateError
+from vouchgate.vocabulary.vouches import UnixMillis
 
 CHUNK = 500
 """Changes of one message, so that a message stays far below the frame bound."""
@@ -26,13 +27,23 @@ RENEW_SECONDS = 1.0
 class PdpLink:
     """See the module's text. Feeding and asking share one lock, so a cell is never decided between two halves of a load."""
 
-    def __init__(self, remote: Remote, snapshot: Callable[[], tuple[int, list[Sequenced]]], lease_ms: int) -> None:
-        self._remote, self._snapshot, self._lease_ms = remote, snapshot, lease_ms
+    def __init__(
+        self, remote: Remote, snapshot: Callable[[], tuple[int, list[Sequenced]]], lease_ms: int, clock: Callable[[], UnixMillis]
+    ) -> None:
+        self._remote, self._snapshot, self._lease_ms, self._clock = remote, snapshot, lease_ms, clock
         self._waiting: list[Sequenced] = []
         self._instance = ""
         self._epoch = 0
         self._lock = asyncio.Lock()
         self.trouble = ""
+        self.heard_at = UnixMillis(0)
+        """When the worker last had every change."""
+        self.lease_until = UnixMillis(0)
+
+    @property
+    def epoch(self) -> int:
+        """The newest epoch that the worker has."""
+        return self._epoch
 
     def tell(self, batch: Sequence[Sequenced]) -> None:
         """Changes that are durable and applied."""
@@ -53,6 +64,8 @@ class PdpLink:
                     await self._feed()
                     if healthy():
                         await self._remote.call("lease", milliseconds=self._lease_ms)
+                        self.lease_until = UnixMillis(self._clock() + self._lease_ms)
+                self.heard_at = self._clock()
                 self.trouble = ""
             except VouchgateError as error:
                 self.trouble = error.reason

@@ -52,7 +52,7 @@ async def status(context: Context, checkpoints: Checkpoints) -> Status:
     now = context.clock.now()
     said = context.points.status()
     lease = max((zone.lease_seconds for zone in context.facts.zones.values()), default=DEFAULT_LEASE_SECONDS)
-    points = tuple(_point(point, now, lease) for point in said.points)
+    points = (*(_point(point, now, lease) for point in said.points), _worker(context, now))
     size, root = await asyncio.to_thread(context.store.root)
     processes = await _processes(context)
     policy = context.facts.policy
@@ -67,9 +67,9 @@ async def status(context: Context, checkpoints: Checkpoints) -> Status:
         policy_digest=policy.digest if policy else "",
         solo=context.settings.solo,
         isolated=context.place.isolated,
-        gateway=context.place.gateway,
-        plain=context.place.plain,
-        console=context.place.console,
+        gateway=f"https://{context.place.gateway}",
+        plain=f"http://{context.place.plain}" if context.place.plain else "",
+        console=f"http://{context.place.console}" if context.place.console else "",
         clock=ClockState(state="frozen" if context.clock.trouble else "sound", detail=context.clock.trouble),
         witness=WitnessState(
             kind="own" if checkpoints.cosigned_size else "none",
@@ -104,6 +104,21 @@ def _point(point: Any, now: UnixMillis, lease: int) -> PointState:
     )
 
 
+def _worker(context: Context, now: UnixMillis) -> PointState:
+    """The PDP worker, which answers single requests."""
+    link = context.pdp
+    state = "unreachable" if link.trouble else "current" if link.epoch >= context.facts.epoch else "behind"
+    return PointState(
+        id="pdp",
+        kind="ext_authz",
+        state=state,
+        epoch=link.epoch,
+        acknowledged_at=link.heard_at,
+        lease_until=link.lease_until,
+        detail=link.trouble,
+    )
+
+
 async def _processes(context: Context) -> tuple[ProcessState, ...]:
     try:
         said = await context.supervisor.call("processes")
@@ -128,7 +143,7 @@ def _needs(
         for one in endpoint_states(context)
         if one.verdict == "refused"
     ]
-    if not points:
+    if not any(one.kind == "gateway" for one in points):
         found.append(
             Need(
                 kind="point-unreachable", severity="act", subject="gateway", title="no gateway is connected", remedy="see the gateway's log"
@@ -165,7 +180,7 @@ def _needs(
             kind="would-deny",
             severity="soon",
             subject=one.zone.name,
-            title=f"enforcing `{one.zone.name}` would refuse {one.would_deny} kinds of call",
+            title=f"enforcing `{one.zone.name}` would refuse {_many(one.would_deny, 'kind')} of call",
             count=one.would_deny,
             command=f"vouchgate adopt {one.zone.name} --plan",
         )
@@ -201,6 +216,10 @@ def _needs(
         )
     rank = {"act": 0, "soon": 1, "note": 2}
     return tuple(sorted(found, key=lambda need: rank[need.severity]))
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _last(name: str) -> str:

@@ -75,7 +75,7 @@ class Control:
         self.facts = Facts(self.settings.trust_domain, self.installation.fingerprint)
         self.signer = wiring.async_rpc(self.layout.signer_socket, "signer")
         self.supervisor = wiring.async_rpc(self.layout.supervisor_socket, "supervisor", timeout=1000.0)
-        self.pdp = PdpLink(wiring.async_rpc(self.layout.pdp_socket, "PDP worker"), self._snapshot, self._shortest_lease_ms())
+        self.pdp = PdpLink(wiring.async_rpc(self.layout.pdp_socket, "PDP worker"), self._snapshot, self._shortest_lease_ms(), self.clock.now)
         self.ads = AdsServer(allowed_uids={self.users.of("gateway")})
         gateway: GatewaySettings = gateway_settings(self.installation, self.layout)
         self.view = GatewayView(gateway, self.ads, clock=self.clock.now, issuer=f"spiffe://{self.settings.trust_domain}")
@@ -132,6 +132,7 @@ class Control:
             sequencer=self.sequencer,
             publisher=self.publisher,
             points=self.view,
+            pdp=self.pdp,
             signer=self.signer,
             witness=wiring.async_rpc(self.layout.witness_socket, "witness"),
             supervisor=self.supervisor,
@@ -297,6 +298,7 @@ class Control:
             session_minutes=self.settings.console.session_minutes,
             requests_per_second=self.settings.limits.api_requests_per_second,
             max_import_bytes=self.settings.limits.import_mib * 1024 * 1024,
+            disk_reserve_bytes=self.settings.audit.disk_reserve_mib * 1024 * 1024,
         )
         await server.listen_unix(app, self.layout.api_socket)
         if self.installation.console:
