@@ -4,7 +4,7 @@ waits for a person."""
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -107,11 +107,11 @@ def _point(point: Any, now: UnixMillis, lease: int) -> PointState:
 def _worker(context: Context, now: UnixMillis) -> PointState:
     """The PDP worker, which answers single requests."""
     link = context.pdp
-    state = "unreachable" if link.trouble else "current" if link.epoch >= context.facts.epoch else "behind"
+    state: Literal["unreachable", "current", "behind"] = "current" if link.epoch >= context.facts.epoch else "behind"
     return PointState(
         id="pdp",
         kind="ext_authz",
-        state=state,
+        state="unreachable" if link.trouble else state,
         epoch=link.epoch,
         acknowledged_at=link.heard_at,
         lease_until=link.lease_until,
