@@ -173,18 +173,25 @@ def _has_attribute(node: pst.HasAttr) -> Term:
     return has
 
 
+def _conjuncts(node: Any) -> list[Any]:
+    if isinstance(node, pst.BinaryOp) and node.op == "and":
+        return [*_conjuncts(node.left), *_conjuncts(node.right)]
+    return [node]
+
+
 def _and(node: pst.BinaryOp) -> Term:
-    left, right = compile_term(node.left), compile_term(node.right)
+    terms = tuple(compile_term(part) for part in _conjuncts(node))
 
-    def both(facts: Facts) -> bool:
-        first = left(facts)
-        if first is False:
-            return False
-        if first is not True:
-            raise CedarError("expected a bool")
-        return truth(right(facts))
+    def all_of(facts: Facts) -> bool:
+        for term in terms:
+            value = term(facts)
+            if value is False:
+                return False
+            if value is not True:
+                raise CedarError("expected a bool")
+        return True
 
-    return both
+    return all_of
 
 
 def _or(node: pst.BinaryOp) -> Term:
@@ -392,10 +399,22 @@ def _binary(node: pst.BinaryOp) -> Term:
     call = OPERATORS.get(node.op)
     if call is None:
         raise NotCompiled(node.op)
+    if node.op == "in" and isinstance(node.left, pst.Var) and node.left.name != "context" and isinstance(node.right, pst.EntityLit):
+        return _in_literal(node.left, uid_of(node.right.value))
     if node.op == "contains" and isinstance(node.right, pst.StringLit):
         return _contains_literal(compile_term(node.left), node.right.value)
     left, right = compile_term(node.left), compile_term(node.right)
     return lambda facts: call(left(facts), right(facts), facts)
+
+
+def _in_literal(variable: pst.Var, group: Uid) -> Term:
+    subject = operator.attrgetter(variable.name)
+
+    def member(facts: Facts) -> bool:
+        who = subject(facts)
+        return group in (facts.up.get(who) or facts.actions.get(who) or (who,))
+
+    return member
 
 
 def _contains_literal(left: Term, text: str) -> Term:
