@@ -486,7 +486,7 @@ class Harness:
             until = time.monotonic() + seconds
             with contextlib.suppress(TimeoutError, OSError):
                 while time.monotonic() < until:
-                    sock.settimeout(0.4 if got else seconds)
+                    sock.settimeout(0.2 if got else seconds)
                     part = sock.recv(65536)
                     if not part:
                         break

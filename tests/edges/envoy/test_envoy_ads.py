@@ -267,6 +267,19 @@ def test_a_longer_ttl_is_sent_at_once_and_whole_if_the_shorter_has_run_out():
     run(story)
 
 
+def test_what_is_set_again_with_the_same_ttl_is_renewed():
+    async def story(server: AdsServer, point: Point) -> None:
+        server.set_resources(EXTENSION_TYPE, {"revocations": thing(ttl=0.5)})
+        await point.ask(EXTENSION_TYPE, "revocations")
+        await point.accept("revocations")
+        await asyncio.sleep(0.02)
+        server.set_resources(EXTENSION_TYPE, {"revocations": thing(ttl=0.5)})
+        response = await point.hear()
+        assert (response.resources[0].ttl.nanos, response.resources[0].HasField("resource")) == (500_000_000, False)
+
+    run(story)
+
+
 def test_a_stream_that_cannot_be_told_is_cut_off_so_that_it_begins_again():
     async def story(server: AdsServer, point: Point) -> None:
         await point.ask(CLUSTER_TYPE)

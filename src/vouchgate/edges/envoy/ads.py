@@ -145,13 +145,13 @@ class AdsServer:
         return held.version if held else ""
 
     def set_resources(self, type_url: str, resources: Mapping[str, Resource]) -> None:
-        """Hold these resources, beside others of the type; push those whose version is new, renew those whose TTL alone is."""
+        """Hold these resources, beside others of the type; push those whose version is new, renew others that have a TTL."""
         changed, renewed = [], []
         for name, resource in resources.items():
             held = self._held.get((type_url, name))
             if held is None or held.version != resource.version:
                 changed.append((type_url, name))
-            elif held.ttl != resource.ttl:
+            elif resource.ttl is not None:
                 renewed.append((type_url, name))
             self._held[type_url, name] = resource
         self._mark(changed, body=True)
