@@ -5,8 +5,10 @@ A leaf (X509-SVID, sections 2 to 5)
 2. has an empty subject, hence a critical SAN (RFC 5280, section 4.2.1.6);
 3. has cA false, and a critical KeyUsage with digitalSignature, without keyCertSign and cRLSign;
 4. has an EKU with both serverAuth and clientAuth;
-5. holds a P-256 key in its one canonical encoding, and lives no longer than the CA above it.
-Reading checks the signature, path and validity with the bundle's CAs alone, and then the five rules again.
+5. holds a P-256 key in its one canonical encoding, and lives no longer than the CA above it;
+6. has a signature in its one spelling: canonical DER, no unused bits, s in the lower half. An ECDSA signature (r, s) holds as (r, n - s) too,
+   so without this rule the holder of a revoked certificate could give it another SHA-256 and be unknown again.
+Reading checks the signature, path and validity with the bundle's CAs alone, and then the six rules again.
 Left to others: whether it is revoked (the caller's revocations), and making the `VerifiedPrincipal` (verify.py).
 """
 
@@ -18,9 +20,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -46,6 +48,8 @@ _USAGE = x509.KeyUsage(
     digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False, key_agreement=False,
     key_cert_sign=False, crl_sign=False, encipher_only=False, decipher_only=False,
 )  # fmt: skip
+_HALF_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551 // 2
+"""Half the order of P-256 (SEC 2, section 2.4.2)."""
 _EKU = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
 _LEAF = x509.BasicConstraints(ca=False, path_length=None)
 
@@ -94,7 +98,7 @@ def issue_x509(
     names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(principal), *(x509.DNSName(name) for name in dns)]
     authority = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     serial = x509.random_serial_number()
-    leaf = (
+    builder = (
         x509.CertificateBuilder(issuer_name=ca.subject, subject_name=x509.Name([]), public_key=public, serial_number=serial)
         .not_valid_before(max(begin, ca.not_valid_before_utc))
         .not_valid_after(end)
@@ -103,8 +107,10 @@ def issue_x509(
         .add_extension(_USAGE, critical=True)
         .add_extension(_EKU, critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(authority), critical=False)
-        .sign(ca_key, hashes.SHA256())
     )
+    leaf = builder.sign(ca_key, hashes.SHA256())
+    while not _low(leaf):  # half of all signatures are
+        leaf = builder.sign(ca_key, hashes.SHA256())
     return IssuedX509(
         chain=(leaf.public_bytes(serialization.Encoding.DER),),
         serial=f"{serial:x}",
@@ -143,8 +149,10 @@ def read_x509(chain: Sequence[bytes], bundle: TrustBundle, now: UnixMillis) -> X
         return _no("x509-bounds", "the certificate chain is empty or over the bound")
     try:
         leaf, *others = (x509.load_der_x509_certificate(der) for der in chain)
-        why = _leaf_fault(leaf, bundle.trust_domain)
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        why = _leaf_fault(leaf, bundle.trust_domain) or (
+            "" if _one_spelling(leaf, chain[0]) else "the certificate's signature is respelled"
+        )
+    except Exception:  # the parser has error types of several unrelated families, and all of them mean this
         return _no("x509-malformed", "the certificate cannot be read")
     if why:
         return _no("x509-not-an-svid", why)
@@ -156,7 +164,7 @@ def read_x509(chain: Sequence[bytes], bundle: TrustBundle, now: UnixMillis) -> X
     verifier = verification.PolicyBuilder().store(store).time(instant(now)).max_chain_depth(1).build_client_verifier()
     try:
         verifier.verify(leaf, others)
-    except (verification.VerificationError, UnsupportedAlgorithm, ValueError):
+    except Exception:  # as above; whatever stops the path check, the path is not shown
         return _no("x509-untrusted", f"no CA of `{bundle.trust_domain}` signed the certificate, or it is not valid now")
     uri = _uris(leaf)[0]
     return X509Facts(PrincipalId(uri), leaf.fingerprint(hashes.SHA256()).hex(), _millis(leaf.not_valid_after_utc))
@@ -195,6 +203,15 @@ def _leaf_fault(leaf: x509.Certificate, trust_domain: str) -> str:
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         return "the certificate's key is not a P-256 key"
     return ""
+
+
+def _low(leaf: x509.Certificate) -> bool:
+    return decode_dss_signature(leaf.signature)[1] <= _HALF_ORDER
+
+
+def _one_spelling(leaf: x509.Certificate, der: bytes) -> bool:
+    canonical = encode_dss_signature(*decode_dss_signature(leaf.signature)) == leaf.signature
+    return canonical and _low(leaf) and der.endswith(b"\x00" + leaf.signature)
 
 
 def _uris(leaf: x509.Certificate) -> list[str]:
