@@ -157,6 +157,16 @@ def record_of(change: Change) -> tuple[str, str]:
             return "setting", change.key
 
 
+def decode_record(kind: str, data: bytes) -> Change:
+    """Read a record. A restore writes the revocations that were handed in as plain revocations (storage/backup.py)."""
+    try:
+        return decode_change(data)
+    except msgspec.ValidationError:
+        if kind != "revocation":
+            raise
+        return Revoked(revocation=msgspec.json.decode(data, type=Revocation))
+
+
 def decode_change(data: bytes) -> Change:
     """Read a change that this product wrote. Raises msgspec.ValidationError for anything else."""
     change: Change = _decoder.decode(data)

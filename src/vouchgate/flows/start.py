@@ -27,7 +27,7 @@ from vouchgate.flows.changes import (
     TrustRootAdopted,
     VouchAdded,
     ZonePut,
-    decode_change,
+    decode_record,
 )
 from vouchgate.flows.context import Context, Reads
 from vouchgate.flows.facts import Facts, compile_sources, sources_digest
@@ -86,7 +86,7 @@ def _records(store: Reads, kind: str) -> list[Change]:
     after = ""
     while True:
         page = store.scan(kind, after=after, limit=PAGE)
-        found += [decode_change(record.value) for record in page]
+        found += [decode_record(kind, record.value) for record in page]
         if len(page) < PAGE:
             return found
         after = page[-1].key
