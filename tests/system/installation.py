@@ -487,7 +487,7 @@ def b64(data: bytes) -> str:
 
 
 def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
+    host, _, port = text.rpartition("//")[2].rpartition(":")
     return host, int(port)
 
 
