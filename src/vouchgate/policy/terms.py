@@ -21,6 +21,7 @@ from typing import Any
 from cedarpy import pst
 
 from vouchgate.policy.extensions import CONSTRUCTORS, I64_MAX, I64_MIN, DateTime, Decimal, Duration, ExtensionError, Ip, parse_extension
+from vouchgate.policy.patterns import matcher
 from vouchgate.policy.values import Record, Uid, Values, key, values
 from vouchgate.policy.world import World
 
@@ -428,30 +429,13 @@ def _contains_literal(left: Term, text: str) -> Term:
 
 
 def like_matcher(pattern: tuple[Any, ...]) -> Callable[[Any], bool]:
-    """A test of a string against a Cedar pattern, without backtracking: a hostile text costs length x wildcards at most."""
-    pieces = [""]
-    for part in pattern:
-        if isinstance(part, pst.Wildcard):
-            pieces.append("")
-        else:
-            pieces[-1] += part.value
-    first, middle, last = pieces[0], [piece for piece in pieces[1:-1] if piece], pieces[-1]
+    """Cedar's `like` with this pattern; what is no String is an error."""
+    matches = matcher(pattern)
 
     def like(value: Any) -> bool:
         if type(value) is not str:
             raise CedarError("expected a string")
-        if len(pieces) == 1:
-            return value == first
-        end = len(value) - len(last)
-        if not value.startswith(first) or not value.endswith(last) or end < len(first):
-            return False
-        at = len(first)
-        for piece in middle:
-            at = value.find(piece, at, end)
-            if at < 0:
-                return False
-            at += len(piece)
-        return True
+        return matches(value)
 
     return like
 
