@@ -10,7 +10,8 @@ How it is seen
    measuring themselves.
 2. So a value is known to within one tick and one round trip: enforcement happened after the last allowed request was sent, and before
    the first refused one was answered. `Seen.refused_ms` is that upper bound.
-3. A connection that was refused is probed on in its turn until the end: an allowed answer later than t1 replaces t1 and counts as late.
+3. A connection that was refused is probed on in its turn, and where the gateway closed it, `revisit` calls once more on a new one with the
+   same certificate: an allowed answer later than t1 replaces t1 and counts as late.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from benchmarks.load.client import Target, statuses
 from benchmarks.load.links import Link, Loop
 
 TICK_SECONDS = 0.001
@@ -57,7 +59,8 @@ class Subject(msgspec.Struct, kw_only=True):
 
     name: str
     link: Link
-    probe: bytes
+    target: Target
+    """What is called, and as whom."""
     revoke: bytes
 
 
@@ -129,7 +132,8 @@ class Prober:
             elif link in self.subjects:
                 note(self.seen.get(link), link.status, link.answered_ns)
                 if link is hot and refusals >= 0:
-                    refusals = 0 if link.status == 200 else refusals + 1
+                    # a connection that was closed cannot be probed again: that is a refusal for good
+                    refusals = 0 if link.status == 200 else refusals + 1 if link.status > 0 else CONFIRM_REFUSALS
                 if link.status < 0 and link not in self.seen:
                     self.lost.append(link.name)
         if ticked:
@@ -144,9 +148,16 @@ class Prober:
             link = self._turn.pop(0)
             self._turn.append(link)
         if link.idle:
-            link.send(self.subjects[link].probe)
+            link.send(self.subjects[link].target.request)
             if link in self.seen:
                 self.seen[link].probes += 1
+
+    def revisit(self) -> int:
+        """Call once more as everyone who was revoked and whose connection is closed; how many were called."""
+        called = [(link, seen) for link, seen in self.seen.items() if link.status < 0 and link in self.subjects]
+        for link, seen in called:
+            note(seen, statuses(self.subjects[link].target)[0], time.monotonic_ns())
+        return len(called)
 
     def close(self) -> None:
         """Close everything."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -47,6 +48,8 @@ class Stack:
         self._closing: list[Callable[[], None]] = []
 
     def __enter__(self) -> Stack:
+        # ended by a signal, the run still ends what it started
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         return self
 
     def __exit__(self, *_: object) -> None:
