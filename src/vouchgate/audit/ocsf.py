@@ -192,9 +192,11 @@ def request(trust_domain: str, seen: Event) -> bytes:
     return _entry(event)
 
 
-def gap(trust_domain: str, *, source: str, missing: int, since: UnixMillis, until: UnixMillis, now: UnixMillis) -> bytes:
-    """Calls that a counter saw and no access log line tells of."""
-    plain = {"source": source, "missing": missing, "since": since, "until": until}
+def gap(trust_domain: str, *, source: str, missing: int, since: UnixMillis, until: UnixMillis, now: UnixMillis, reason: str = "") -> bytes:
+    """Calls that a counter saw and no access log line tells of; `missing` is 0 where nobody could count them, and `reason` says why."""
+    plain: dict[str, object] = {"source": source, "missing": missing, "since": since, "until": until}
+    if reason:
+        plain["reason"] = reason
     uid = f"gap/{source}/{since}/{until}"
     return _entry(
         _event("gap", _DETECTION, _CREATE, now, trust_domain, uid=uid, severity=_HIGH, detail=plain)
@@ -204,7 +206,9 @@ def gap(trust_domain: str, *, source: str, missing: int, since: UnixMillis, unti
             "start_time": since,
             "end_time": until,
             "count": max(1, missing),
-            "message": f"{missing} calls at {source} are not in its access log",
+            "message": f"{missing} calls at {source} are not in its access log"
+            if missing
+            else f"calls at {source} may be missing: {reason}",
         }
     )
 

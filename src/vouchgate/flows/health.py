@@ -14,6 +14,7 @@ from vouchgate.flows.context import Context
 from vouchgate.flows.observe_traffic import Observer
 from vouchgate.vocabulary.errors import VouchgateError
 from vouchgate.vocabulary.records import Append
+from vouchgate.vocabulary.vouches import UnixMillis
 
 LOOK_SECONDS = 0.5
 """Seconds between looks."""
@@ -30,7 +31,7 @@ class Health:
         self._born = time.monotonic()
         self._tail_heard = 0.0
         self._behind_ms = 0
-        self._completed = 0
+        self._completed = -1
         self._lines_at = 0
         self._held_since: dict[str, int] = {}
 
@@ -76,8 +77,9 @@ class Health:
     async def reconcile(self, completed: int) -> None:
         """The gateway's own count of ended requests. Two looks apart, because lines are flushed up to 100 ms late: what was counted at the
         last look must be in the log by now."""
-        if completed < self._completed:
-            self._completed, self._lines_at = 0, self._observer.end_lines
+        if self._completed < 0 or completed < self._completed:
+            # the first look, or another gateway: how many of its lines were read before is not known, so counting begins here
+            self._completed, self._lines_at = completed, self._observer.end_lines - completed
         missing = self._completed - (self._observer.end_lines - self._lines_at)
         if missing > 0:
             now = self._context.clock.now()
@@ -87,3 +89,12 @@ class Health:
             await self._context.sequencer.submit("system:health", (), [Append(entry=entry)])
             self._lines_at -= missing
         self._completed = completed
+
+    async def gateway_ended(self, since: int, reason: str) -> None:
+        """The gateway did not end by itself: what it had not yet written is lost, its counters too, so the gap is an entry by itself."""
+        now = self._context.clock.now()
+        entry = ocsf.gap(
+            self._context.trust_domain, source="gateway", missing=0, since=UnixMillis(min(since, now)), until=now, now=now, reason=reason
+        )
+        await self._context.sequencer.submit("system:health", (), [Append(entry=entry)])
+        self._completed, self._lines_at = 0, self._observer.end_lines

@@ -1,7 +1,7 @@
 """Keep the process tree alive: start every unit, start again what ends, end all in order.
 
 Rules
-1. A unit that ends is started again after a pause that doubles from `FIRST_PAUSE` to `LONGEST_PAUSE`; it falls back after `STEADY` of life.
+1. A unit that ends, or cannot be started (no such program, no memory, no room for its log), is started again after a pause that doubles from `FIRST_PAUSE` to `LONGEST_PAUSE`; it falls back after `STEADY` of life.
 2. Stopping ends the units of the highest rank first, so that the gateway stops letting in before what decides and records stops; units
    of one rank end together.
 3. Only children started here are signalled.
@@ -56,7 +56,7 @@ class Unit:
         self._not_before = 0.0
 
     def tend(self, start: Callable[[Spec], Child], now: float) -> str:
-        """Look once: start, note an end, or leave it. Returns what happened: `started`, `ended`, or nothing."""
+        """Look once: start, note an end, or leave it. Returns what happened: `started`, `ended`, `not started`, or nothing."""
         if self.child is not None:
             status = self.child.ended()
             if status is None:
@@ -64,17 +64,25 @@ class Unit:
                     self._pause = FIRST_PAUSE
                 return ""
             self.child, self.last_exit = None, status
-            self.restarts += 1
-            self._not_before = now + self._pause
-            self._pause = min(self._pause * 2, LONGEST_PAUSE)
+            self._put_off(now)
             return "ended"
         if now < self._not_before:
             return ""
-        self.child = start(self._make())
+        try:
+            self.child = start(self._make())
+        except OSError as error:
+            self.last_exit = error.errno
+            self._put_off(now)
+            return "not started"
         self.started_at = now
         if self._on_start:
             self._on_start(self.child.pid)
         return "started"
+
+    def _put_off(self, now: float) -> None:
+        self.restarts += 1
+        self._not_before = now + self._pause
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
 
 class Supervisor:
@@ -117,10 +125,10 @@ class Supervisor:
     def stop(self) -> None:
         """End all units, the highest rank first."""
         for rank in sorted({unit.rank for unit in self.units.values()}, reverse=True):
-            ending = [unit.child for unit in self.units.values() if unit.rank == rank and unit.child is not None]
-            for child in ending:
+            ending = [(unit, unit.child) for unit in self.units.values() if unit.rank == rank and unit.child is not None]
+            for _, child in ending:
                 child.terminate()
-            for child in ending:
-                child.wait()
+            for unit, child in ending:
+                unit.last_exit = child.wait()
         for unit in self.units.values():
             unit.child = None

@@ -70,6 +70,11 @@ def handlers(control: Control) -> dict[str, Handler]:
         await control.health.reconcile(params["completed"])
         return {}
 
+    async def gateway_ended(peer: Peer, params: dict[str, Any]) -> Any:
+        only(peer, "supervisor")
+        await control.health.gateway_ended(params["since"], params["reason"])
+        return {}
+
     async def reload(peer: Peer, _: dict[str, Any]) -> Any:
         only(peer, "supervisor")
         await control.reload()
@@ -77,6 +82,7 @@ def handlers(control: Control) -> dict[str, Handler]:
 
     return {
         "reload": reload,
+        "gateway_ended": gateway_ended,
         "offset": offset,
         "take_lines": take_lines,
         "tail_alive": tail_alive,

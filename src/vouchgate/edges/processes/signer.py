@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import ctypes
 import logging
 import os
@@ -76,13 +77,17 @@ async def run(options: argparse.Namespace) -> None:
     if options.init_only:
         return
     server = await serve(options.dir / "signer.sock", handlers(signer, access), allowed_uids=lambda uid: uid == 0 or access.knows(uid))
+    ours = (options.dir / "signer.sock").stat().st_ino
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     log.info("ready with %d keys", len(keys.ed25519) + 2)
     await stop.wait()
     server.close()
-    (options.dir / "signer.sock").unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        # a signer that was started meanwhile has put its own there
+        if (options.dir / "signer.sock").stat().st_ino == ours:
+            (options.dir / "signer.sock").unlink()
 
 
 def handlers(signer: Signer, access: Access) -> dict[str, Handler]:

@@ -57,6 +57,10 @@ MAX_ACCESS_LOG_BYTES = 256 * 1024 * 1024
 """Bytes after which a new access log begins; everything in it is in the audit log by then."""
 LOOK_AT_COUNTERS_SECONDS = 10.0
 """Seconds between comparisons of the gateway's counters with its log."""
+REPORT_SECONDS = 0.5
+"""Seconds between tries to have the log say that the gateway was killed."""
+LOST_MILLISECONDS = 200
+"""What a killed gateway may not have written: its flush interval of 100 ms, and the pause until its end is seen."""
 
 Say = Callable[[str], None]
 
@@ -86,16 +90,34 @@ class Tree:
         self.stop = asyncio.Event()
         self.installation: wiring.Installation | None = None
         self.ready_after = 0.0
+        self.gateway_ends: list[tuple[int, str]] = []
+        """(since, why) of ends of the gateway that the log does not know yet."""
 
     def _start(self, spec: Spec) -> Any:
         return wiring.start_process(spec, log=self.layout.logs / f"{spec.name}.jsonl")
 
     def _tell(self, name: str, happened: str, number: int) -> None:
+        if name == "gateway" and happened != "not started":
+            self._note_gateway(happened, number)
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "unit": name, "happened": happened, "number": number}
-        with (self.layout.logs / "supervisor.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
-        if happened == "ended" and not self.stop.is_set():
-            self.say(f"  {name} ended ({number}); it is started again")
+        # a full disk or a closed terminal ends no process
+        with contextlib.suppress(OSError):
+            with (self.layout.logs / "supervisor.jsonl").open("a", encoding="utf-8") as log:
+                log.write(json.dumps(line) + "\n")
+            if happened == "ended" and not self.stop.is_set():
+                self.say(f"  {name} ended ({number}); it is started again")
+            if happened == "not started":
+                self.say(f"  {name} cannot be started: {os.strerror(number)}; it is tried again")
+
+    def _note_gateway(self, happened: str, number: int) -> None:
+        """A gateway that ends other than by itself may take its last lines along; `running` outlives this process, so that its end shows too."""
+        running = self.layout.supervisor / "gateway-running"
+        if happened == "ended" and number != 0:
+            self.gateway_ends.append((_wall() - LOST_MILLISECONDS, f"it ended with {number}"))
+        elif happened == "started" and not self.gateway_ends and running.exists():
+            self.gateway_ends.append((int(running.stat().st_mtime * 1000), "vouchgate itself was killed"))
+        with contextlib.suppress(OSError):
+            running.unlink(missing_ok=True) if happened == "ended" else running.touch()
 
     def add(self, spec: Spec, rank: str) -> None:
         """Start a process and keep it running."""
@@ -132,9 +154,12 @@ class Tree:
             beside += [
                 asyncio.create_task(self._renew_vouches()),
                 asyncio.create_task(self._compare_counters()),
+                asyncio.create_task(self._report_gateway()),
                 asyncio.create_task(self._rotate()),
             ]
             await tending
+            if self.supervisor.units["gateway"].last_exit == 0:
+                (self.layout.supervisor / "gateway-running").unlink(missing_ok=True)
             frames.close()
             for task in beside:
                 task.cancel()
@@ -322,6 +347,16 @@ class Tree:
                 with contextlib.suppress(VouchgateError):
                     await self._vouch(serving, control)
 
+    async def _report_gateway(self) -> None:
+        control = wiring.async_rpc(self.layout.control_socket, "control plane")
+        while True:
+            await asyncio.sleep(REPORT_SECONDS)
+            with contextlib.suppress(VouchgateError):
+                while self.gateway_ends:
+                    since, reason = self.gateway_ends[0]
+                    await control.call("gateway_ended", since=since, reason=reason)
+                    del self.gateway_ends[0]
+
     async def _compare_counters(self) -> None:
         control = wiring.async_rpc(self.layout.control_socket, "control plane")
         while True:
@@ -394,7 +429,7 @@ class Tree:
 
     def processes(self) -> list[ProcessState]:
         """The tree as `status` shows it."""
-        wall, steady = time.time_ns() // 1_000_000, time.monotonic()
+        wall, steady = _wall(), time.monotonic()
         return [
             ProcessState(
                 name=name,
@@ -425,6 +460,10 @@ def _gateway(tree: Tree, gateway: str, plain: str) -> Any:
         plain_address=f"tcp:{plain}" if plain else "",
         concurrency=tree.settings.gateway.concurrency,
     )
+
+
+def _wall() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _uid_of(pid: int) -> int:
