@@ -15,6 +15,8 @@ import datetime
 import secrets
 from typing import Any
 
+import msgspec
+
 from vouchgate.flows.facts import Facts
 from vouchgate.identity.verify import forwarded
 from vouchgate.vocabulary.decisions import Decision, Missing
@@ -49,6 +51,8 @@ class Admission(Noun, frozen=True, kw_only=True):
     allowed: bool
     decision: Decision
     problem: Problem | None = None
+    alarm: str = ""
+    """Why nothing more may be decided; empty while all is well."""
 
 
 def admit(request: Request, facts: Facts, now: UnixMillis, *, lease_until: UnixMillis) -> Admission:
@@ -76,7 +80,14 @@ def admit(request: Request, facts: Facts, now: UnixMillis, *, lease_until: UnixM
         remedy = f"ask for one of {', '.join(sorted(endpoint.models))}"
         return _refused(request, facts, now, "unknown-model", reason, remedy, 403)
     mode = facts.mode_of(endpoint.zone, now)
-    decision = facts.decide(caller, request.action, name, now, facts=_request_facts(request, now), mode=mode)  # 5
+    known = _request_facts(request, now)
+    decision = facts.decide(caller, request.action, name, now, facts=known, mode=mode)  # 5
+    mismatch = facts.recheck(decision, caller, known)
+    if mismatch:
+        refused = _refused(
+            request, facts, now, "engines-disagree", mismatch, "report it; policies are not decided on until it is found", 503
+        )
+        return msgspec.structs.replace(refused, alarm=mismatch)
     if decision.effect == "allow":
         return Admission(allowed=True, decision=decision)
     return Admission(allowed=False, decision=decision, problem=problem_of(decision, request.request_id))

@@ -43,7 +43,8 @@ from vouchgate.identity.bundle import TrustBundle, parse_jwks
 from vouchgate.identity.verify import registered
 from vouchgate.policy import facts as world_facts
 from vouchgate.policy.catalog import load
-from vouchgate.policy.compile import CompiledPolicies, compile_policies
+from vouchgate.policy.compile import CompiledPolicies, Request, compile_policies
+from vouchgate.policy.crosscheck import crosscheck, sampled
 from vouchgate.policy.decide import decide
 from vouchgate.policy.load import Source
 from vouchgate.policy.world import Evidence, Held, World
@@ -90,6 +91,8 @@ class Facts:
         self.world = World()
         world_facts.put_system(self.world, resource(trust_domain, "system", "control"), Evidence())
         self.refused_vouches = 0
+        self._envelopes: dict[str, tuple[VouchAdded, int]] = {}
+        """Every vouch in the lineage as it came, in log order."""
 
     # -- changing
 
@@ -122,6 +125,7 @@ class Facts:
             case TrustRootAdopted(signed=signed):
                 self.trust_root = verify_trust_root(signed, self._fingerprint, now, current=self.signed_root)
                 self.signed_root = signed
+                self._verify_again(now)
             case KeysPublished(bundle=bundle):
                 self.bundle = parse_jwks(bundle, self.trust_domain)
             case PolicyActivated() as policy:
@@ -173,7 +177,20 @@ class Facts:
             self.refused_vouches += 1
             return
         self.lineage.add(verified, added.log_index or log_index)
+        self._envelopes[added.id] = (added, log_index)
         self._renew_subjects({subject.name for subject in verified.vouch.subjects}, now)
+
+    def _verify_again(self, now: UnixMillis) -> None:
+        """Under a new TrustRoot every vouch has to verify anew: a delegation that is gone takes its vouches with it."""
+        kept, self._envelopes = list(self._envelopes.values()), {}
+        standing = [one for one in self.revocations.values() if not one.withdrawn_by]
+        subjects = {subject.name for vouch in self.lineage.vouches.values() for subject in vouch.subjects}
+        self.lineage = lineages.Lineage()
+        for added, log_index in kept:
+            self._add_vouch(added, log_index, now)
+        for revocation in standing:
+            self.lineage.revoke(revocation)
+        self._renew_subjects(subjects, now)
 
     def _revoke(self, revocation: Revocation, now: UnixMillis) -> None:
         self.revocations[revocation.id] = revocation
@@ -350,6 +367,20 @@ class Facts:
             mode=mode or (self.mode_of(endpoint.zone, now) if endpoint else "enforce"),
             evidence_epoch=self.epoch,
         )
+
+    def recheck(self, decision: Decision, caller: VerifiedPrincipal, facts: dict[str, Any]) -> str:
+        """For a sample of decisions over known facts: what Cedar itself says against it, or nothing."""
+        if self.policies is None or not sampled(decision.id):
+            return ""
+        context = world_facts.request_context(caller, decision.risk, facts)
+        request = Request(
+            world_facts.principal_uid(decision.principal),
+            world_facts.action_uid(decision.action),
+            world_facts.resource_uid(decision.resource),
+            context,
+        )
+        mismatch = crosscheck(self.policies, request, self.world)
+        return mismatch.reason if mismatch else ""
 
     def standing(self, cell: Cell, now: UnixMillis) -> list[Decision]:
         """Decide every action of a cell ahead of any request: the request's own facts are unknown."""

@@ -57,6 +57,7 @@ class Health:
             ("disk", f"{free // MIB} MiB are free, the reserve is {audit.disk_reserve_mib}" if free < audit.disk_reserve_mib * MIB else ""),
             ("clock", self._context.clock.trouble),
             ("store", self._context.sequencer.failed),
+            ("engine", self._context.pdp.alarm),
         ]
 
     async def _note(self, cause: str, why: str) -> None:

@@ -36,6 +36,8 @@ class PdpLink:
         self._epoch = 0
         self._lock = asyncio.Lock()
         self.trouble = ""
+        self.alarm = ""
+        """Why the worker no longer decides; leases are held back while it stands."""
         self.heard_at = UnixMillis(0)
         """When the worker last had every change."""
         self.lease_until = UnixMillis(0)
@@ -62,6 +64,7 @@ class PdpLink:
             try:
                 async with self._lock:
                     await self._feed()
+                    self.alarm = (await self._remote.call("hello")).get("alarm", "")
                     if healthy():
                         await self._remote.call("lease", milliseconds=self._lease_ms)
                         self.lease_until = UnixMillis(self._clock() + self._lease_ms)

@@ -30,10 +30,12 @@ class Replica:
         self.loading: Facts | None = None
         self.instance = secrets.token_hex(8)
         self.lease_until = UnixMillis(0)
+        self.alarm = ""
+        """Why this worker no longer decides (the compiled policies and Cedar disagreed); a new policy version or a restart clears it."""
 
     def hello(self) -> dict[str, Any]:
         """Who this is, and how far it is."""
-        return {"instance": self.instance, "epoch": self.facts.epoch}
+        return {"instance": self.instance, "epoch": self.facts.epoch, "alarm": self.alarm}
 
     def begin(self) -> None:
         """The whole state follows; until `end` the old facts answer."""
@@ -78,4 +80,6 @@ class Replica:
 
     def admit(self, request: Request) -> Admission:
         """One request."""
-        return admit(request, self.facts, self._clock(), lease_until=self.lease_until)
+        admission = admit(request, self.facts, self._clock(), lease_until=UnixMillis(0) if self.alarm else self.lease_until)
+        self.alarm = self.alarm or admission.alarm
+        return admission

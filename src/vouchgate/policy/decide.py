@@ -46,8 +46,11 @@ REFUSED_EVIDENCE: frozenset[str] = frozenset({"revoked", "failed", "unverified"}
 """Why evidence is refused, as opposed to absent or expired; observe never lets it through."""
 
 
-def observable(action: str, lacking: Iterable[str] = ()) -> bool:
-    """Whether observe may let a denied act pass: not for the actions above, and not over revoked or refused evidence."""
+def observable(action: str, lacking: Iterable[str] = (), *, known_use: bool = True) -> bool:
+    """Whether observe may let a denied act pass: not for the actions above, not over revoked or refused evidence, and only for the use of
+    an endpoint that is known (`known_use`): observe exists for traffic, not for moving artifacts or for names that nobody registered."""
+    if not known_use:
+        return False
     if action in NEVER_OBSERVED or action == "administer" or action.startswith("administer:"):
         return False
     return REFUSED_EVIDENCE.isdisjoint(lacking)
@@ -85,7 +88,7 @@ def decide(
         answer = _Answer(evaluation, found, tell(evaluation, found, facts, world))
     would_be: Effect = "allow" if answer.effect == "allow" else "deny"
     residual = answer.effect == "residual"
-    passes = mode == "observe" and not residual and principal.not_after > now and observable(action, _lacking(world, request.resource))
+    passes = mode == "observe" and not residual and principal.not_after > now and _may_observe(action, request, world, policies)
     facts_digest = _facts_digest(request, world)
     seed = [
         principal.credential_id,
@@ -168,6 +171,12 @@ def _unknown_names(
     if dangling:
         return Told(f"`{min(dangling).id}` is named as a group or zone, but nothing is known of it", "ask a registrar to define it")
     return None
+
+
+def _may_observe(action: str, request: Request, world: World, policies: CompiledPolicies) -> bool:
+    above = policies.actions.get(request.action, frozenset())
+    known_use = request.resource in world and action_uid("use") in above
+    return observable(action, _lacking(world, request.resource), known_use=known_use)
 
 
 def _lacking(world: World, resource: Uid) -> set[str]:

@@ -57,8 +57,8 @@ def wired(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[Any, ...]]]:
     asked: list[tuple[str, tuple[Any, ...]]] = []
 
     class Twin:
-        def up(self, settings: Any) -> int:
-            asked.append(("up", (settings,)))
+        def up(self, settings: Any, path: Path) -> int:
+            asked.append(("up", (settings, path)))
             return 0
 
         def init(self, settings: Any, path: Path) -> InitOutcome:
