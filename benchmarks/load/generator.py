@@ -90,7 +90,7 @@ class Generator:
                 self._sent += 1
             for link in self._loop.turn(0.1)[1]:
                 self._answers[link.status] += 1
-                self._idle.append(link if link.status > 0 else self._open())
+                self._idle.append(link if link.idle else self._open())
             if time.monotonic() - told > 1:
                 told = time.monotonic()
                 self.tell()

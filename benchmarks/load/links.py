@@ -32,6 +32,8 @@ class Link:
         """Of the last answer; -1 where the other side closed."""
         self.answered_ns = 0
         self.body = b""
+        self.closing = False
+        """Whether the other side said that this answer was its last (RFC 9112, section 9.6)."""
         self._buffer = b""
 
     @classmethod
@@ -49,7 +51,7 @@ class Link:
     @property
     def idle(self) -> bool:
         """Whether a request may be sent."""
-        return self.sent_ns == 0 and self.status >= 0
+        return self.sent_ns == 0 and self.status >= 0 and not self.closing
 
     def send(self, data: bytes) -> int:
         """Send a request (it must fit the socket's buffer); the moment before its first byte left."""
@@ -79,6 +81,7 @@ class Link:
         if not separator or len(rest) < _length(head):
             return False
         self.answered_ns, self.status, self.body = time.monotonic_ns(), int(self._buffer[9:12]), rest
+        self.closing = b"\r\nconnection: close" in head.lower()
         self._buffer, self.sent_ns = b"", 0
         return True
 

@@ -100,7 +100,7 @@ class Prober:
     def revoke(self, subject: Subject, *, timeout: float, send: bool = True) -> Seen:
         """Revoke one identity and watch its connection. With `send` false nothing is revoked: the null."""
         hot = subject.link
-        if self.control.status < 0:  # the control plane closes connections that were idle for long
+        if gone(self.control):  # the control plane closes connections that were idle for long
             self.control = self._open_control()
             self.loop.add(self.control)
         for _ in range(self._chance.randrange(2, 8)):  # the moment of revoking falls anywhere between two probes
@@ -133,8 +133,8 @@ class Prober:
                 note(self.seen.get(link), link.status, link.answered_ns)
                 if link is hot and refusals >= 0:
                     # a connection that was closed cannot be probed again: that is a refusal for good
-                    refusals = 0 if link.status == 200 else refusals + 1 if link.status > 0 else CONFIRM_REFUSALS
-                if link.status < 0 and link not in self.seen:
+                    refusals = 0 if link.status == 200 else CONFIRM_REFUSALS if gone(link) else refusals + 1
+                if gone(link) and link not in self.seen:
                     self.lost.append(link.name)
         if ticked:
             self._probe(hot)
@@ -154,7 +154,7 @@ class Prober:
 
     def revisit(self) -> int:
         """Call once more as everyone who was revoked and whose connection is closed; how many were called."""
-        called = [(link, seen) for link, seen in self.seen.items() if link.status < 0 and link in self.subjects]
+        called = [(link, seen) for link, seen in self.seen.items() if gone(link) and link in self.subjects]
         for link, seen in called:
             note(seen, statuses(self.subjects[link].target)[0], time.monotonic_ns())
         return len(called)
@@ -162,6 +162,11 @@ class Prober:
     def close(self) -> None:
         """Close everything."""
         self.loop.close()
+
+
+def gone(link: Link) -> bool:
+    """Whether no further request can be sent."""
+    return link.closing or link.status < 0
 
 
 def note(seen: Seen | None, status: int, at_ns: int) -> None:
