@@ -75,7 +75,9 @@ class Control:
         self.facts = Facts(self.settings.trust_domain, self.installation.fingerprint)
         self.signer = wiring.async_rpc(self.layout.signer_socket, "signer")
         self.supervisor = wiring.async_rpc(self.layout.supervisor_socket, "supervisor", timeout=1000.0)
-        self.pdp = PdpLink(wiring.async_rpc(self.layout.pdp_socket, "PDP worker"), self._snapshot, self._shortest_lease_ms(), self.clock.now)
+        self.pdp = PdpLink(
+            wiring.async_rpc(self.layout.pdp_socket, "PDP worker"), self._snapshot, self._shortest_lease_ms(), self.clock.now
+        )
         self.ads = AdsServer(allowed_uids={self.users.of("gateway")})
         gateway: GatewaySettings = gateway_settings(self.installation, self.layout)
         self.view = GatewayView(gateway, self.ads, clock=self.clock.now, issuer=f"spiffe://{self.settings.trust_domain}")

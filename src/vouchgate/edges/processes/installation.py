@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import vouchgate
 from vouchgate import wiring
 from vouchgate.edges.processes.announce import announce
 from vouchgate.edges.processes.maintenance import doctor, restore
-from vouchgate.edges.processes.tree import Tree, first_trust
 from vouchgate.flows import initialise
 from vouchgate.flows.admit_artifact import findings_of
 from vouchgate.flows.units import signer_command
 from vouchgate.vocabulary.answers import ImportOutcome, InitOutcome
-from vouchgate.vocabulary.errors import Conflict, InvalidInput
+from vouchgate.vocabulary.errors import Conflict, InvalidInput, Unsupported
 from vouchgate.vocabulary.layout import Layout
 from vouchgate.vocabulary.processes import Spec
 from vouchgate.vocabulary.settings import Settings
@@ -24,6 +25,14 @@ from vouchgate.vocabulary.trust import SignedTrustRoot
 from vouchgate.vocabulary.vouches import UnixMillis
 
 __all__ = ["doctor", "init", "restore", "scan", "up"]
+
+
+def _tree() -> ModuleType:
+    """The process tree's module, which needs the extra `gateway`. Raises `Unsupported` where that is not installed."""
+    try:
+        return import_module("vouchgate.edges.processes.tree")
+    except ModuleNotFoundError as error:
+        raise Unsupported(f"the gateway is not installed: no module `{error.name}`", remedy="pip install 'vouchgate[gateway]'") from None
 
 
 def up(settings: Settings, path: Path) -> int:
@@ -34,7 +43,7 @@ def up(settings: Settings, path: Path) -> int:
         sys.stdout.flush()
 
     say(f"vouchgate {vouchgate.__version__}, trust domain {settings.trust_domain}")
-    tree = Tree(settings, say, read=lambda: wiring.read_settings(path))
+    tree = _tree().Tree(settings, say, read=lambda: wiring.read_settings(path))
     if tree.why_shared:
         say(f"  processes are not isolated from each other: {tree.why_shared}")
     code = asyncio.run(tree.run(lambda one: announce(one, say)))
@@ -48,7 +57,8 @@ def init(settings: Settings, path: Path) -> InitOutcome:
     if layout.trust_root.exists():
         raise Conflict(f"`{layout.data_dir}` holds an installation", remedy="start it with `vouchgate up`, or choose another data_dir")
     lines: list[str] = []
-    tree = Tree(settings, lines.append)
+    module = _tree()
+    tree = module.Tree(settings, lines.append)
 
     async def make() -> tuple[SignedTrustRoot, str]:
         tree.prepare()
@@ -56,7 +66,9 @@ def init(settings: Settings, path: Path) -> InitOutcome:
         try:
             argv = signer_command(settings, layout, tree.users, wiring.python)
             tree.add(Spec(name="signer", argv=argv, uid=tree.users.drop_to("signer")), "signer")
-            return first_trust(settings, layout, tree.users, await tree.signer_keys(), tree.say)
+            return module.first_trust(  # type: ignore[no-any-return]
+                settings, layout, tree.users, await tree.signer_keys(), tree.say
+            )
         finally:
             tree.supervisor.stop()
             os.close(lock)

