@@ -1,0 +1,64 @@
+"""The frameworks: one TOML file each in `frameworks/`, listed here.
+
+Rules
+1. The folder is the list: adding a framework needs its file alone; two of one name are refused.
+2. A file is bounded, and refused with its unknown or wrong key named; so is a control that asks for what no log entry holds.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from functools import cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+
+from vouchgate.compliance import frameworks as folder
+from vouchgate.compliance.frameworks_schema import Framework, check
+from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound
+from vouchgate.vocabulary.wire import from_plain
+
+MAX_FRAMEWORK_BYTES = 1024 * 1024
+"""Bytes of one file; a framework of a thousand controls has half of that."""
+SUFFIX = ".toml"
+
+
+def collect(found: Iterable[Framework]) -> dict[str, Framework]:
+    """Frameworks by name. Raises `Conflict` on a duplicate."""
+    known: dict[str, Framework] = {}
+    for framework in found:
+        if framework.name in known:
+            raise Conflict(f"two frameworks are named `{framework.name}`", remedy="rename one of them")
+        known[framework.name] = framework
+    return known
+
+
+@cache
+def frameworks() -> dict[str, Framework]:
+    """All frameworks of this build, by name."""
+    return collect(parse(entry.read_bytes(), entry.name) for entry in _files())
+
+
+def framework(name: str) -> Framework:
+    """One framework. Raises `NotFound`."""
+    known = frameworks()
+    if name not in known:
+        raise NotFound(f"there is no framework `{name[:60]}`", remedy=f"use one of {', '.join(sorted(known))}")
+    return known[name]
+
+
+def parse(data: bytes, file: str) -> Framework:
+    """Read one file. Raises `InvalidInput`."""
+    remedy = f"correct `{file[:80]}`"
+    if len(data) > MAX_FRAMEWORK_BYTES:
+        raise InvalidInput(f"`{file[:80]}` has {len(data)} bytes, the bound is {MAX_FRAMEWORK_BYTES}", remedy="split it")
+    try:
+        made = from_plain(Framework, tomllib.loads(data.decode("utf-8")), what=f"framework `{file[:80]}`")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(f"`{file[:80]}` is not TOML: {error}", remedy=remedy) from None
+    check(made)
+    return made
+
+
+def _files() -> list[Traversable]:
+    return sorted((entry for entry in resources.files(folder).iterdir() if entry.name.endswith(SUFFIX)), key=lambda entry: entry.name)
