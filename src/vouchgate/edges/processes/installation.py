@@ -46,7 +46,7 @@ def up(settings: Settings, path: Path) -> int:
     tree = _tree().Tree(settings, say, read=lambda: wiring.read_settings(path))
     if tree.why_shared:
         say(f"  processes are not isolated from each other: {tree.why_shared}")
-    code = asyncio.run(tree.run(lambda one: announce(one, say)))
+    code: int = asyncio.run(tree.run(lambda one: announce(one, say)))
     say("ended")
     return code
 
