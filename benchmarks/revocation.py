@@ -134,7 +134,11 @@ def circumstance_rows(circumstance: str, plan: Plan) -> list[Row]:
         for name in names:
             product.caller(name, ("callers",))
         beside = _beside(circumstance, product)
-        seen, lost, controls = _revocations(product, names, plan, controls=circumstance == CIRCUMSTANCES[0])
+        try:
+            measured = _revocations(product, names, plan, controls=circumstance == CIRCUMSTANCES[0])
+        except (RuntimeError, VouchgateError) as error:
+            raise RuntimeError(f"{error}; beside it were answered {_answers(stack.directory / 'load.json')}") from None
+        seen, lost, controls = measured
         rows = [*_told(circumstance, seen, lost), *controls]
         if beside is not None:
             rows.append(_stopped(circumstance, beside, stack.directory / "load.json"))
@@ -268,6 +272,11 @@ def _stopped(circumstance: str, process: subprocess.Popen[bytes], out: Path) -> 
     done = counts.answers.get("200", 0)
     others = ", ".join(f"{count} x {status}" for status, count in sorted(counts.answers.items()) if status != "200") or "none refused"
     return _row(f"beside, {circumstance}: answered 200 ({others})", done / counts.seconds, "/s", "", None, done)
+
+
+def _answers(out: Path) -> str:
+    """What the load got so far, for a message."""
+    return str(msgspec.json.decode(out.read_bytes())) if out.exists() and out.stat().st_size else "no calls"
 
 
 # --- streams -----------------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """vouchgate itself, as a user starts it: one `vouchgate up` on a settings file, everything else over its API.
 
-Nothing is switched off for a measurement. Two limits are raised and named in `SETTINGS`, because one administrator does here what many do
-in a year; the model servers are the run's own delay server, reached over the same unix sockets as the plain hop reaches them.
+Nothing is switched off for a measurement. One limit is raised, requests of one administrator, because one does here what many do in a
+year, and so that a flood reaches what it floods. The model servers are the run's own delay server, reached over the same unix sockets as
+the plain hop reaches them.
 """
 
 from __future__ import annotations
@@ -47,7 +48,6 @@ listen = "127.0.0.1:{console}"
 
 [limits]
 api_requests_per_second = 5000
-registrations_per_minute = 100000
 
 [zones.serve]
 mode = "enforce"
