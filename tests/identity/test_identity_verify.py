@@ -37,7 +37,7 @@ def test_a_certificate_alone_is_its_id():
     issued = chain()
     who = calling(issued.chain)
     assert who.principal == Principal(id=PRINCIPAL, groups=("corer",))
-    assert (who.credential_kind, who.credential_id, who.authenticated) == ("x509", issued.thumbprint, True)
+    assert (who.credential_kind, who.credential_id, who.authenticated) == ("x509", issued.serial, True)
     assert who.not_after == issued.not_after
 
 
@@ -86,7 +86,7 @@ def test_everything_else_is_denied(case, code):
 
 
 def forwarded(**changes):
-    facts = {"san": PRINCIPAL, "thumbprint": "ab" * 32, "certificate_not_after": NOW + 9000, "sub": "", "jti": "", "token_not_after": 0, "cnf_x5t": "",
+    facts = {"san": PRINCIPAL, "serial": "0a1b", "thumbprint": "ab" * 32, "certificate_not_after": NOW + 9000, "sub": "", "jti": "", "token_not_after": 0, "cnf_x5t": "",
                  "trust_domain": TD, "now": NOW, "bearer": True}  # fmt: skip
     return verify.forwarded(**(facts | changes))
 

@@ -104,8 +104,8 @@ def test_an_issued_leaf_follows_the_standard():
     eku = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
     assert set(eku.value) == {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
     assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    assert issued.serial == f"{certificate.serial_number:x}"
-    assert read_x509(issued.chain, BUNDLE, NOW) == X509Facts(PRINCIPAL, issued.thumbprint, issued.not_after)
+    assert int(issued.serial, 16) == certificate.serial_number
+    assert read_x509(issued.chain, BUNDLE, NOW) == X509Facts(PRINCIPAL, issued.serial, issued.thumbprint, issued.not_after)
 
 
 def test_the_ca_follows_the_standard():

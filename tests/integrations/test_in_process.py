@@ -9,6 +9,7 @@ from conftest import ALICE, BOB, ENDPOINT, INFER, NOW, Domain, grant
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vouchgate.identity.x509svid import serial_of
 from vouchgate.integrations.in_process import Asked, Rules, decide, status_of
 from vouchgate.vocabulary.decisions import Obligation
 from vouchgate.vocabulary.leased import LeasedMap
@@ -104,7 +105,8 @@ def test_revoked_certificate_denies_a_token_bound_to_it(domain: Domain, leased: 
     chain = (ssl.DER_cert_to_PEM_cert(der),)
     token = domain.token(cnf_x5t=thumbprint)
     assert code(Rules(leased()), token=token, chain=chain) == ""
-    assert code(Rules(leased(revoked=(thumbprint,))), token=token, chain=chain) == "revoked"
+    assert code(Rules(leased(revoked=(serial_of(der),))), token=token, chain=chain) == "revoked"
+    assert code(Rules(leased(revoked=(serial_of(der),))), chain=chain) == "revoked"
     assert code(Rules(leased()), token=token) == "jwt-unbound"
 
 

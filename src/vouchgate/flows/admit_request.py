@@ -67,7 +67,7 @@ def admit(request: Request, facts: Facts, now: UnixMillis, *, lease_until: UnixM
         return _refused(request, facts, now, caller.code, caller.reason, caller.remedy, _STATUS.get(caller.code, 403))
     for name, credential in (
         (caller.principal.id, caller.credential_id),
-        (request.san, request.fingerprint),
+        (request.san, request.serial),
         (request.subject, request.token_id),
     ):
         revocation = facts.revocation_of(name, credential) if name or credential else None  # 3
@@ -116,6 +116,7 @@ def _caller(request: Request, facts: Facts, now: UnixMillis, *, bearer: bool) ->
         return Denied(code="several-ids", reason="the certificate names several identities", remedy="present an X.509-SVID with one")
     return forwarded(
         san=request.san,
+        serial=request.serial,
         thumbprint=request.fingerprint,
         certificate_not_after=soon,
         sub=request.subject,

@@ -99,7 +99,7 @@ async def _x509(context: Context, registration: Registration, request: IdentityR
         form="x509",
         certificates=_pem(said["chain"]),
         bundle=bundle_pem(context),
-        credential_id=said["thumbprint"],
+        credential_id=said["serial"],
         not_after=UnixMillis(said["not_after"]),
         groups=registration.groups,
     )

@@ -29,6 +29,8 @@ from vouchgate.vocabulary.vouches import Revocation, TargetKind, UnixMillis
 
 ACKNOWLEDGE_SECONDS = 2.0
 """How long an answer waits for the points; after that their leases bound it."""
+MIN_SERIAL_DIGITS, MAX_SERIAL_DIGITS = 24, 42
+"""A serial number of ours has 159 random bits, at most 20 bytes and a sign (RFC 5280, section 4.1.2.2); a token's id has 22 characters."""
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -52,9 +54,25 @@ def meant(context: Context, kind: str, target: str) -> tuple[TargetKind, str]:
         target = principal_id(target) if target.startswith("spiffe://") else _short(context, target)[1]
     if kind == "digest":
         target = parse_digest(target).text
+    if kind == "credential":
+        target = _credential(target)
     if kind in {"vouch", "key"} and (len(target) != 64 or not set(target) <= _HEX):
         raise InvalidInput(f"`{target[:80]}` is not an id", remedy="give the 64 hexadecimal digits")
     return kind, target  # type: ignore[return-value]
+
+
+def _credential(text: str) -> str:
+    """A token's id as it is; a certificate's serial number in the spelling that the gateway compares, however a tool showed it."""
+    digits = text.replace(":", "").lower()
+    if len(digits) < MIN_SERIAL_DIGITS or not set(digits) <= _HEX:
+        return text
+    if len(digits) > MAX_SERIAL_DIGITS:
+        raise InvalidInput(
+            f"`{text[:80]}` is a fingerprint, and a certificate is revoked by its serial number: the holder can respell what a fingerprint covers",
+            remedy="give the serial number: `openssl x509 -noout -serial -in FILE`",
+        )
+    digits = digits.lstrip("0")
+    return digits.zfill(len(digits) + len(digits) % 2)
 
 
 def _short(context: Context, text: str) -> tuple[TargetKind, str]:

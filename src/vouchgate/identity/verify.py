@@ -41,11 +41,11 @@ def _no_groups(_: PrincipalId) -> tuple[str, ...]:
 def verify_x509(
     chain: Sequence[bytes], bundle: TrustBundle, now: UnixMillis, *, groups_of: GroupsOf = _no_groups
 ) -> VerifiedPrincipal | Denied:
-    """Check a certificate chain (DER, leaf first). `credential_id` is the leaf's SHA-256."""
+    """Check a certificate chain (DER, leaf first). `credential_id` is the leaf's serial number."""
     facts = read_x509(chain, bundle, now)
     if isinstance(facts, Denied):
         return facts
-    return _mint(facts.principal, "x509", facts.thumbprint, now=now, not_after=facts.not_after, groups_of=groups_of)
+    return _mint(facts.principal, "x509", facts.serial, now=now, not_after=facts.not_after, groups_of=groups_of)
 
 
 def verify_jwt(
@@ -87,6 +87,7 @@ def who_is_calling(
 def forwarded(
     *,
     san: str,
+    serial: str,
     thumbprint: str,
     certificate_not_after: UnixMillis,
     sub: str,
@@ -105,7 +106,7 @@ def forwarded(
             return Denied(
                 code="not-ours", reason=f"the caller is not of trust domain `{trust_domain}`", remedy="use this domain's identity"
             )
-    certificate = X509Facts(PrincipalId(san), thumbprint, certificate_not_after) if san else None
+    certificate = X509Facts(PrincipalId(san), serial, thumbprint, certificate_not_after) if san else None
     said = JwtFacts(PrincipalId(sub), jti, token_not_after, cnf_x5t) if sub else None
     return _combine(certificate, said, now, bearer=bearer, groups_of=groups_of)
 
@@ -119,7 +120,7 @@ def _combine(
         return Denied(code="anonymous", reason="the caller presented no identity", remedy="use an SVID: `vouchgate identity issue`")
     if said is None:
         assert certificate is not None
-        return _mint(certificate.principal, "x509", certificate.thumbprint, now=now, not_after=certificate.not_after, groups_of=groups_of)
+        return _mint(certificate.principal, "x509", certificate.serial, now=now, not_after=certificate.not_after, groups_of=groups_of)
     if certificate is None:
         if not bearer:
             return Denied(code="bearer-not-listed", reason="a token alone is not enough here", remedy="call with mTLS and an X.509-SVID")

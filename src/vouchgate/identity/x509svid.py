@@ -61,7 +61,7 @@ class IssuedX509:
     chain: tuple[bytes, ...]
     """DER, leaf first, without the CA."""
     serial: str
-    """Lower-case hexadecimal."""
+    """What the certificate is revoked by (`serial_text`)."""
     thumbprint: str
     """Lower-case hexadecimal SHA-256 of the leaf's DER."""
     not_before: UnixMillis
@@ -73,8 +73,20 @@ class X509Facts:
     """What a chain that holds says."""
 
     principal: PrincipalId
+    serial: str
+    """What it is revoked by: inside the signed part, unlike the signature that the thumbprint covers too."""
     thumbprint: str
     not_after: UnixMillis
+
+
+def serial_text(number: int) -> str:
+    """A serial number as Envoy writes it: whole bytes without leading zero bytes, lower-case hexadecimal."""
+    return number.to_bytes((number.bit_length() + 7) // 8, "big").hex()
+
+
+def serial_of(der: bytes) -> str:
+    """The serial number of a certificate that `read_x509` accepted."""
+    return serial_text(x509.load_der_x509_certificate(der).serial_number)
 
 
 def issue_x509(
@@ -113,7 +125,7 @@ def issue_x509(
         leaf = builder.sign(ca_key, hashes.SHA256())
     return IssuedX509(
         chain=(leaf.public_bytes(serialization.Encoding.DER),),
-        serial=f"{serial:x}",
+        serial=serial_text(serial),
         thumbprint=leaf.fingerprint(hashes.SHA256()).hex(),
         not_before=_millis(leaf.not_valid_before_utc),
         not_after=_millis(end),
@@ -167,7 +179,8 @@ def read_x509(chain: Sequence[bytes], bundle: TrustBundle, now: UnixMillis) -> X
     except Exception:  # as above; whatever stops the path check, the path is not shown
         return _no("x509-untrusted", f"no CA of `{bundle.trust_domain}` signed the certificate, or it is not valid now")
     uri = _uris(leaf)[0]
-    return X509Facts(PrincipalId(uri), leaf.fingerprint(hashes.SHA256()).hex(), _millis(leaf.not_valid_after_utc))
+    thumbprint = leaf.fingerprint(hashes.SHA256()).hex()
+    return X509Facts(PrincipalId(uri), serial_text(leaf.serial_number), thumbprint, _millis(leaf.not_valid_after_utc))
 
 
 def _leaf_fault(leaf: x509.Certificate, trust_domain: str) -> str:

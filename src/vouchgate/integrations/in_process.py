@@ -3,7 +3,7 @@
 In order
 1. Route: method and path as listed, exactly; `{name}` is one segment of `[A-Za-z0-9._-]{1,64}`, never `.` or `..`. Else `no-route`, 404.
 2. Caller: certificate, token, or both, by `identity.verify.who_is_calling`. Else 401.
-3. Revocations: principal, token id, certificate fingerprint. A hit denies, in observe too.
+3. Revocations: principal, token id, the certificate's serial number. A hit denies, in observe too.
 4. Grant: caller x action, not lapsed, for this kind of credential. One that depends on the single request, or that carries an
    obligation, is refused here: only the gateway can ask.
 In observe, a caller without any credential (2) or without a grant (4) passes, and the answer says what enforcing would refuse.
@@ -20,6 +20,7 @@ import msgspec
 
 from vouchgate.identity.bundle import TrustBundle, parse_jwks
 from vouchgate.identity.verify import who_is_calling
+from vouchgate.identity.x509svid import serial_of
 from vouchgate.vocabulary.decisions import Grant
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.leased import LeasedMap
@@ -143,7 +144,7 @@ def decide(rules: Rules, asked: Asked, now: UnixMillis, now_ns: int) -> Answer:
         return Answer(action=route.action, denied=who, observed=observe and who.code == "anonymous")
     until_ns = now_ns + (who.not_after - now) * 1_000_000
     fingerprint = hashlib.sha256(ders[0]).hexdigest() if ders else ""
-    if not rules.revoked.isdisjoint((who.principal.id, who.credential_id, fingerprint)):
+    if not rules.revoked.isdisjoint((who.principal.id, who.credential_id, serial_of(ders[0]) if ders else "")):
         denied = Denied(code="revoked", reason="this identity or credential was withdrawn", remedy=_REMEDIES["revoked"])
         return Answer(action=route.action, who=who, denied=denied, until_ns=until_ns)
     grant, code = _grant(rules, route.action, who, fingerprint, now)

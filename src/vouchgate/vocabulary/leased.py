@@ -34,7 +34,7 @@ class LeasedMap(Noun, frozen=True, kw_only=True):
     routes: tuple[Route, ...] = ()
     grants: tuple[Grant, ...] = ()
     revoked: tuple[str, ...] = ()
-    """Principals, token ids and certificate fingerprints (lower-case hexadecimal SHA-256)."""
+    """Principals, token ids and certificates' serial numbers (whole bytes, lower-case hexadecimal)."""
     bundle: bytes = b""
     """The trust domain's SPIFFE bundle (JWKS), from which credentials are verified."""
 

@@ -20,6 +20,8 @@ class Request(Noun, frozen=True, kw_only=True):
     """Model name that the body names."""
     san: str = ""
     """The certificate's URI names, comma-joined; more than one is refused before it comes here."""
+    serial: str = ""
+    """The certificate's serial number, by which it is revoked: whole bytes, lower-case hexadecimal."""
     fingerprint: str = ""
     """SHA-256 of the certificate, lower-case hexadecimal."""
     subject: str = ""

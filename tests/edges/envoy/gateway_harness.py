@@ -66,6 +66,23 @@ def spiffe(name: str, td: str = TD) -> str:
     return f"spiffe://{td}/job/serve/{name}"
 
 
+def serial_of(pem: str) -> str:
+    number = x509.load_pem_x509_certificate(pem.encode()).serial_number
+    return number.to_bytes((number.bit_length() + 7) // 8, "big").hex()
+
+
+def respelled(pem: str) -> str:
+    """The same certificate with the signature's other spelling, (r, n - s): other bytes, and no key was needed for them."""
+    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+
+    made = x509.load_pem_x509_certificate(pem.encode())
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+    r, s = decode_dss_signature(made.signature)
+    signature = b"\x00" + encode_dss_signature(r, order - s)
+    body = made.tbs_certificate_bytes + bytes.fromhex("300a06082a8648ce3d040302") + b"\x03" + bytes([len(signature)]) + signature
+    return ssl.DER_cert_to_PEM_cert(b"\x30\x82" + len(body).to_bytes(2, "big") + body)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -99,7 +116,7 @@ class Authority:
     def pem(self) -> str:
         return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
 
-    def issue(self, *uris: str, seconds: float = 3600, hosts: tuple[str, ...] = ()) -> tuple[str, str, str]:
+    def issue(self, *uris: str, seconds: float = 3600, hosts: tuple[str, ...] = (), serial: int = 0) -> tuple[str, str, str]:
         """Certificate PEM, key PEM, fingerprint."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.now(datetime.UTC)
@@ -110,7 +127,7 @@ class Authority:
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "svid")]))
             .issuer_name(self.certificate.subject)
             .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
+            .serial_number(serial or x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(minutes=1))
             .not_valid_after(now + datetime.timedelta(seconds=seconds))
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
@@ -444,6 +461,10 @@ class Harness:
     def fingerprint(self, name: str) -> str:
         self.identity(name)
         return json.loads((self.dir / f"{name}.id").read_text())[2]
+
+    def serial(self, name: str) -> str:
+        """The certificate's serial number as Envoy writes it: whole bytes, lower-case hexadecimal."""
+        return serial_of(self.identity(name)[0])
 
     def connect(self, who: str | tuple[str, str] | None = None, *, plain: bool = False, timeout: float = 5) -> http.client.HTTPConnection:
         if plain:

@@ -60,9 +60,9 @@ def test_how_it_ended(fields: dict, outcome: str):
 @pytest.mark.parametrize(
     ("fields", "who", "credential", "known"),
     [
-        ({"san": "a", "fingerprint": "f"}, "a", "f", True),
+        ({"san": "a", "serial": "f", "fingerprint": "e"}, "a", "f", True),
         ({"sub": "b", "jti": "j"}, "b", "j", True),
-        ({"san": "a", "fingerprint": "f", "sub": "b", "jti": "j"}, "a", "f", True),
+        ({"san": "a", "serial": "f", "fingerprint": "e", "sub": "b", "jti": "j"}, "a", "f", True),
         ({}, "", "", False),
         ({"san": "-", "sub": "-"}, "", "", False),
         ({"san": "a,b", "details": "rbac_access_denied_matched_policy[bad-name]"}, "a,b", "", False),

@@ -53,7 +53,7 @@ def test_the_pdp_hears_everything_that_is_known(gw: Harness):
     gw.call("POST", INFER, who="alice", token=token, headers={"user-agent": "tests"})
     asked = gw.asked[0]
     assert (asked.method, asked.path, asked.endpoint, asked.action, asked.zone) == ("POST", INFER, DIGITS, "infer", "serve")
-    assert (asked.san, asked.fingerprint) == (spiffe("alice"), gw.fingerprint("alice"))
+    assert (asked.san, asked.serial, asked.fingerprint) == (spiffe("alice"), gw.serial("alice"), gw.fingerprint("alice"))
     assert (asked.subject, asked.audience, asked.token_id) == (spiffe("dave"), DIGITS, "j1")
     assert (asked.confirmation, asked.actor) == ("abc", "spiffe://test.local/agent/a/b")
     assert asked.authorization == f"Bearer {token}"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
+import ssl
 import time
 from collections.abc import Callable
 
 import pytest
-from gateway_harness import CHAT, DIGITS, Harness, spiffe
+from gateway_harness import CHAT, DIGITS, Harness, respelled, serial_of, spiffe
 
 from vouchgate.edges.envoy.ads import Resource
 from vouchgate.edges.envoy.maps import lease
 from vouchgate.edges.envoy.messages import EXTENSION_TYPE, ROUTE_TYPE, extension, packed
+from vouchgate.identity.x509svid import serial_text
 from vouchgate.vocabulary.vouches import UnixMillis
 
 pytestmark = pytest.mark.gateway
@@ -225,7 +228,7 @@ def test_revoked_on_a_live_connection_by_every_kind_of_target(gw: Harness):
         ("registration", spiffe("alice"), lambda: gw.call("POST", INFER, on=by_certificate), lambda: gw.call("POST", INFER, token=token)),
         (
             "credential",
-            gw.fingerprint("alice"),
+            gw.serial("alice"),
             lambda: gw.call("POST", INFER, on=by_certificate),
             lambda: gw.call("POST", INFER, who=gw.ca.issue(spiffe("alice"))[:2]),
         ),
@@ -241,6 +244,28 @@ def test_revoked_on_a_live_connection_by_every_kind_of_target(gw: Harness):
         assert spared().status == 200, (kind, target)
         gw.revoke(kind, target, withdrawn_by="r2")
         assert struck().status == 200
+
+
+def test_a_revoked_certificate_stays_revoked_under_its_other_spelling(gw: Harness):
+    """(r, s) and (r, n - s) are signatures of the same certificate, and whoever holds one can write the other."""
+    pem, key, fingerprint = gw.ca.issue(spiffe("alice"))
+    other = respelled(pem)
+    assert gw.call("POST", INFER, who=(other, key)).status == 200
+    assert hashlib.sha256(ssl.PEM_cert_to_DER_cert(other)).hexdigest() != fingerprint
+    gw.revoke("credential", serial_of(pem))
+    for spelling in (pem, other):
+        assert gw.call("POST", INFER, who=(spelling, key)).json["type"] == "https://vouchgate.dev/problem/revoked"
+    assert gw.call("POST", INFER, who="alice").status == 200
+
+
+@pytest.mark.parametrize("serial", [1, 0x0F, 0x80, 0x0A0B0C, 0xFEDC, 1 << 128, (1 << 159) - 1])
+def test_a_serial_number_is_whole_bytes_of_lower_case_hexadecimal(gw: Harness, serial: int):
+    pem, key, _ = gw.ca.issue(spiffe("alice"), serial=serial)
+    answer = gw.call("POST", INFER, who=(pem, key))
+    assert answer.status == 200
+    assert gw.end_line(answer)["serial"] == serial_text(serial) == serial_of(pem)
+    gw.revoke("credential", serial_text(serial))
+    assert gw.call("POST", INFER, who=(pem, key)).status == 403
 
 
 def test_a_revoked_caller_is_never_asked_about(gw: Harness):

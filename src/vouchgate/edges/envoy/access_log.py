@@ -46,7 +46,7 @@ def parse_line(line: bytes, *, source: str, inode: int, offset: int, observed_at
         observed_at=observed_at,
         principal=san or sub,
         authenticated=bool(san or sub) and "bad-name" not in details,
-        credential_id=row["fingerprint"] if san or not sub else row["jti"],
+        credential_id=row["serial"] if san or not sub else row["jti"],
         action=row["action"],
         resource=row["endpoint"],
         decision_id=row["asked_decision"] or (row["denied_decision"] if details == "ext_authz_denied" else ""),
@@ -66,7 +66,7 @@ def parse_line(line: bytes, *, source: str, inode: int, offset: int, observed_at
 
 _DETAIL = (
     *("kind", "method", "host", "protocol", "status", "details", "flags", "zone", "model", "map", "revoked", "upstream"),
-    *("fingerprint", "sub", "jti"),
+    *("serial", "fingerprint", "sub", "jti"),
 )
 
 

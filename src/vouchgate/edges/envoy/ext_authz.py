@@ -33,7 +33,7 @@ MAX_CONNECTIONS = 512
 MAX_HEAD_BYTES = 64 * 1024
 """Bytes of one check's head; Envoy itself bounds a request's headers to 32 KiB."""
 _REQUIRED = ("endpoint", "action", "zone", "peer", "request-id")
-_OPTIONAL = ("model", "san", "fingerprint", "sub", "aud", "jti", "cnf", "act")
+_OPTIONAL = ("model", "san", "serial", "fingerprint", "sub", "aud", "jti", "cnf", "act")
 """Envoy leaves out a header whose value is absent."""
 
 log = logging.getLogger("vouchgate.ext_authz")
@@ -108,6 +108,7 @@ def read_check(method: str, target: str, headers: list[tuple[str, str]]) -> Requ
         zone=known["zone"],
         model=known["model"],
         san=known["san"],
+        serial=known["serial"],
         fingerprint=known["fingerprint"],
         subject=known["sub"],
         audience=known["aud"],

@@ -50,6 +50,7 @@ CALLER_STATE = {
     "vg.sub": _CLAIM.format("sub"),
     "vg.jti": _CLAIM.format("jti"),
     "vg.fpr": "%DOWNSTREAM_PEER_FINGERPRINT_256%",
+    "vg.serial": "%DOWNSTREAM_PEER_SERIAL%",
 }
 CHECK_HEADERS = {
     "x-vg-endpoint": _ROUTE.format("endpoint"),
@@ -57,6 +58,7 @@ CHECK_HEADERS = {
     "x-vg-zone": _ROUTE.format("zone"),
     "x-vg-model": _MODEL,
     "x-vg-san": _SAN,
+    "x-vg-serial": "%DOWNSTREAM_PEER_SERIAL%",
     "x-vg-fingerprint": "%DOWNSTREAM_PEER_FINGERPRINT_256%",
     "x-vg-sub": _CLAIM.format("sub"),
     "x-vg-aud": _CLAIM.format("aud"),

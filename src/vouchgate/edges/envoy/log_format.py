@@ -31,6 +31,7 @@ FIELDS = {
     "action": "%METADATA(ROUTE:vg:action)%",
     "zone": "%METADATA(ROUTE:vg:zone)%",
     "san": "%DOWNSTREAM_PEER_URI_SAN%",
+    "serial": "%DOWNSTREAM_PEER_SERIAL%",
     "fingerprint": "%DOWNSTREAM_PEER_FINGERPRINT_256%",
     "sub": f"%DYNAMIC_METADATA({_JWT}:sub)%",
     "jti": f"%DYNAMIC_METADATA({_JWT}:jti)%",

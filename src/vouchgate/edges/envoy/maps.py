@@ -7,7 +7,8 @@ Rules
    ext_authz must confirm; in an observe zone every miss is ALLOW `observe:<endpoint>`.
 3. A grant of one credential (`thumbprint`) hits only with that certificate. A grant `per_request`, or with an obligation, is never in a
    map: it is asked. So is a token bound by `cnf` without its certificate, and a delegated one (`act`).
-4. Revocations are read before maps: SAN, subject, token id, certificate, each in an exact map; a hit is DENY `revoked:<revocation id>`.
+4. Revocations are read before maps: SAN, subject, token id, serial number of the certificate (it is signed; a fingerprint covers the
+   signature too, which its holder can respell), each in an exact map; a hit is DENY `revoked:<revocation id>`.
    A certificate that names anything but exactly one id of our trust domain is DENY `bad-name`.
 5. The lease allows a zone's routes until a wall-clock time. Each filter's default, without a control plane or after its TTL, denies all.
 
@@ -153,7 +154,7 @@ def revocation_map(revocations: Collection[Revocation], *, trust_domain: str) ->
     one.value_match.safe_regex.regex = f"-|spiffe://{re.escape(trust_domain)}(/[a-z0-9._-]+)+"
     _verdict(bad.on_match, "bad-name", allow=False)
     current = made.matcher
-    for key, targets in (("vg.san", principals), ("vg.sub", principals), ("vg.jti", credentials), ("vg.fpr", credentials)):
+    for key, targets in (("vg.san", principals), ("vg.sub", principals), ("vg.jti", credentials), ("vg.serial", credentials)):
         if targets:
             current = current.on_no_match.matcher
             _input(current.matcher_tree, key)
