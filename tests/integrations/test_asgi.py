@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from conftest import ALICE, BOB, INFER, NOW, Control, Domain, grant, running
+from asgi_servers import ALICE, BOB, INFER, NOW, Control, Domain, grant, running
 
 from vouchgate.integrations.asgi import EnforcementPoint
 from vouchgate.integrations.leases import FixedSource, FramesSource

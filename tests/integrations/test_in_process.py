@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Callable
 
 import pytest
-from conftest import ALICE, BOB, ENDPOINT, INFER, NOW, Domain, grant
+from asgi_servers import ALICE, BOB, ENDPOINT, INFER, NOW, Domain, grant
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ENDPOINT, NOW, Control
+from asgi_servers import ENDPOINT, NOW, Control
 from hypothesis import given
 from hypothesis import strategies as st
 
