@@ -94,7 +94,7 @@ class Stack:
                 return time.monotonic() - began
             time.sleep(0.01)
         log = self.directory / f"{role}.log"
-        raise NotReady(f"{role} is not ready after {seconds} s: {log.read_text(errors='replace')[-2000:] if log.exists() else 'no log'}")
+        raise NotReady(f"{role} did not get ready: {log.read_text(errors='replace')[-2000:] if log.exists() else 'no log'}")
 
     def close(self) -> None:
         """End what was started here, newest first, and remove the directory."""
