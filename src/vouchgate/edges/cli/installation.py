@@ -19,6 +19,9 @@ class Installation(Protocol):
     def init(self, settings: Settings, path: Path) -> InitOutcome:
         """Make keys and store; `path` is the settings file. Raises `Conflict` where there are some."""
 
+    def renew_trust(self, settings: Settings, root_key: Path) -> InitOutcome:
+        """Sign the next TrustRoot with the offline root key."""
+
     def restore(self, settings: Settings, backup: Path, *, revocations: Path | None, plan: bool) -> RestoreOutcome:
         """Put a backup back, or with `plan` say what would be."""
 

@@ -46,6 +46,7 @@ NOUNS = {
     "admin": {
         "login": "a one-time code for the console",
         "claim": "become the first administrator",
+        "renew-trust": "sign the next TrustRoot with the offline root key",
         "accept-clock": "go on after a jump of the clock",
     },
     "config": {"keys": "every key of vouchgate.toml with meaning and bounds", "check": "check vouchgate.toml"},

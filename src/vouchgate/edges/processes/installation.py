@@ -13,18 +13,20 @@ import vouchgate
 from vouchgate import wiring
 from vouchgate.edges.processes.announce import announce
 from vouchgate.edges.processes.maintenance import doctor, restore
+from vouchgate.evidence.trustroot import verify_trust_root
 from vouchgate.flows import initialise
 from vouchgate.flows.admit_artifact import findings_of
 from vouchgate.flows.units import signer_command
+from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.answers import ImportOutcome, InitOutcome
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, Unsupported
 from vouchgate.vocabulary.layout import Layout
 from vouchgate.vocabulary.processes import Spec
 from vouchgate.vocabulary.settings import Settings
-from vouchgate.vocabulary.trust import SignedTrustRoot
+from vouchgate.vocabulary.trust import SignedTrustRoot, TrustRoot
 from vouchgate.vocabulary.vouches import UnixMillis
 
-__all__ = ["doctor", "init", "restore", "scan", "up"]
+__all__ = ["doctor", "init", "renew_trust", "restore", "scan", "up"]
 
 
 def _tree() -> ModuleType:
@@ -49,6 +51,42 @@ def up(settings: Settings, path: Path) -> int:
     code: int = asyncio.run(tree.run(lambda one: announce(one, say)))
     say("ended")
     return code
+
+
+def renew_trust(settings: Settings, root_key: Path) -> InitOutcome:
+    """Sign the next TrustRoot with the offline root key, for the keys that the signer has now; the next start adopts it.
+
+    Raises `Conflict` while vouchgate runs on the data directory, `Unverified` where the key is not one of the roots.
+    """
+    layout = Layout(Path(settings.data_dir))
+    before = wire.decode(SignedTrustRoot, wiring.read_small(layout.trust_root, "TrustRoot"), what="TrustRoot")
+    tree = _tree().Tree(settings, lambda _: None)
+
+    async def make() -> SignedTrustRoot:
+        tree.prepare()
+        lock = wiring.lock_data_dir(layout)
+        try:
+            argv = signer_command(settings, layout, tree.users, wiring.python)
+            tree.add(Spec(name="signer", argv=argv, uid=tree.users.drop_to("signer")), "signer")
+            keys = await tree.signer_keys()
+            now = wiring.clock().now()
+            following = initialise.next_trust_root(wire.decode(TrustRoot, before.payload, what="TrustRoot"), keys=keys, now=now)
+            signed = initialise.sign_with(following, [wiring.read_small(root_key, "root key")])
+            verify_trust_root(signed, initialise.fingerprint_of(before), now, current=before)
+            wiring.write_atomic(layout.trust_root, wire.encode(signed), mode=0o644)
+            return signed
+        finally:
+            tree.supervisor.stop()
+            os.close(lock)
+
+    signed = asyncio.run(make())
+    return InitOutcome(
+        settings="",
+        data_dir=settings.data_dir,
+        root_dir=settings.root_dir,
+        root_fingerprint=initialise.fingerprint_of(signed),
+        solo=settings.solo,
+    )
 
 
 def init(settings: Settings, path: Path) -> InitOutcome:
