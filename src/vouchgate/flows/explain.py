@@ -51,18 +51,7 @@ def why(context: Context, who: str, action: str, what: str) -> Explanation:
     registration = facts.registrations.get(name)
     if registration is None:
         raise NotFound(f"`{name}` is not registered", remedy="register it: `vouchgate identity issue --group callers ...`")
-    revocation = facts.revocation_of(name)
     decision = facts.decide(registered(registration, now), action, thing, now)
-    if revocation is not None:
-        decision = msgspec.structs.replace(
-            decision,
-            effect="deny",
-            would_be="deny",
-            residual=False,
-            determining=(f"revocation:{revocation.id}",),
-            reason=f"`{revocation.target}` was revoked: {revocation.reason}",
-            remedy=f"another person may undo it: `vouchgate revoke --undo {revocation.id}`",
-        )
     return explained(context, decision, live=True, registration=registration)
 
 

@@ -45,7 +45,7 @@ from vouchgate.policy import facts as world_facts
 from vouchgate.policy.catalog import load
 from vouchgate.policy.compile import CompiledPolicies, Request, compile_policies
 from vouchgate.policy.crosscheck import crosscheck, sampled
-from vouchgate.policy.decide import decide
+from vouchgate.policy.decide import REFUSED_EVIDENCE, decide
 from vouchgate.policy.load import Source
 from vouchgate.policy.world import Evidence, Held, World
 from vouchgate.vocabulary import wire
@@ -80,6 +80,8 @@ class Facts:
         self.endpoints: dict[str, Endpoint] = {}
         self.registrations: dict[str, Registration] = {}
         self.revocations: dict[str, Revocation] = {}
+        self._standing: dict[tuple[str, str], dict[str, Revocation]] = {}
+        """Kind and target -> revocations that stand, by id."""
         self.risks: dict[str, Risk] = {}
         self.settings: dict[str, str] = {}
         self.signed_root: SignedTrustRoot | None = None
@@ -194,6 +196,11 @@ class Facts:
 
     def _revoke(self, revocation: Revocation, now: UnixMillis) -> None:
         self.revocations[revocation.id] = revocation
+        target = (revocation.target_kind, revocation.target)
+        if revocation.withdrawn_by:
+            self._standing.get(target, {}).pop(revocation.id, None)
+        else:
+            self._standing.setdefault(target, {})[revocation.id] = revocation
         if revocation.withdrawn_by:
             affected = self.lineage.withdraw(revocation.id) if revocation.id in self.lineage.revocations else None
         else:
@@ -317,11 +324,25 @@ class Facts:
         """The cells behind what was touched. An endpoint whose body names the model is touched with each of its models."""
         if touched.everything:
             return self.all_cells()
-        endpoints = {one for one in touched.endpoints if one in self.endpoints}
-        endpoints |= {one.id for one in self.endpoints.values() if not touched.endpoints.isdisjoint(one.models.values())}
+        endpoints = self.endpoints_of(touched)
         found = [(endpoint_id, caller) for endpoint_id in endpoints for caller in self.registrations]
         callers = [one for one in touched.principals if one in self.registrations]
         return found + [(endpoint_id, caller) for caller in callers for endpoint_id in self.endpoints if endpoint_id not in endpoints]
+
+    def endpoints_of(self, touched: Touched) -> set[str]:
+        """The endpoints whose every cell was touched."""
+        found: set[str] = {one for one in touched.endpoints if one in self.endpoints}
+        return found | {one.id for one in self.endpoints.values() if not touched.endpoints.isdisjoint(one.models.values())}
+
+    def has_refused_evidence(self, endpoint_id: str, now: UnixMillis) -> bool:
+        """Whether evidence on the endpoint, or on a model that it offers, was revoked or failed: observe never lets such pass."""
+        endpoint = self.endpoints.get(endpoint_id)
+        if endpoint is None:
+            return False
+        served = [self.endpoints[name] for name in endpoint.models.values() if name in self.endpoints]
+        names = {str(one.id) for one in (endpoint, *served)}
+        names |= {resource(self.trust_domain, "artifact", one.model_digest) for one in (endpoint, *served) if one.model_digest}
+        return any(not REFUSED_EVIDENCE.isdisjoint(self.evidence(name, now).lacking.values()) for name in names)
 
     def all_cells(self) -> list[Cell]:
         """Every endpoint x every caller."""
@@ -350,11 +371,12 @@ class Facts:
         unknown: frozenset[str] = frozenset(),
         mode: Mode | Literal[""] = "",
     ) -> Decision:
-        """One decision on the facts as they are. Raises `Unavailable` before a policy is loaded."""
+        """One decision on the facts as they are; no policy lets a revoked caller or credential through. Raises `Unavailable` before a policy
+        is loaded."""
         if self.policies is None:
             raise Unavailable("no policy is loaded yet", remedy="wait until the control plane is ready")
         endpoint = self.endpoints.get(name)
-        return decide(
+        made = decide(
             principal,
             action,
             name,
@@ -367,6 +389,8 @@ class Facts:
             mode=mode or (self.mode_of(endpoint.zone, now) if endpoint else "enforce"),
             evidence_epoch=self.epoch,
         )
+        revocation = self.revocation_of(principal.principal.id, principal.credential_id)
+        return made if revocation is None else _revoked(made, revocation)
 
     def recheck(self, decision: Decision, caller: VerifiedPrincipal, facts: dict[str, Any]) -> str:
         """For a sample of decisions over known facts: what Cedar itself says against it, or nothing."""
@@ -395,13 +419,6 @@ class Facts:
             for name in named
         ]
 
-    def may_be_served(self, endpoint_id: str, now: UnixMillis) -> bool:
-        """Whether the endpoint's own evidence stands: it serves something, and nothing that it serves is revoked."""
-        endpoint = self.endpoints.get(endpoint_id)
-        if endpoint is None:
-            return False
-        return not endpoint.model_digest or not self.lineage.tainted(endpoint.model_digest)
-
     # -- looking up
 
     def standing_revocations(self) -> list[Revocation]:
@@ -410,10 +427,9 @@ class Facts:
 
     def revocation_of(self, principal: str, credential_id: str = "") -> Revocation | None:
         """A standing revocation of this caller or this credential."""
-        for one in self.standing_revocations():
-            if one.target_kind in {"principal", "registration"} and one.target == principal:
-                return one
-            if one.target_kind == "credential" and credential_id and one.target == credential_id:
+        targets = [("principal", principal), ("registration", principal)]
+        for target in (*targets, ("credential", credential_id)) if credential_id else targets:
+            for one in self._standing.get(target, {}).values():
                 return one
         return None
 
@@ -435,6 +451,19 @@ def sources_digest(sources: Sequence[tuple[str, str]]) -> str:
 def compile_sources(sources: Sequence[tuple[str, str]], *, version: int) -> CompiledPolicies:
     """Policy files, validated and compiled, the base pack before them. Raises `InvalidPolicy`."""
     return compile_policies(load([Source(name, text) for name, text in sources]), version=version)
+
+
+def _revoked(made: Decision, by: Revocation) -> Decision:
+    return msgspec.structs.replace(
+        made,
+        effect="deny",
+        would_be="deny",
+        residual=False,
+        determining=(f"revocation:{by.id}",),
+        missing=(),
+        reason=f"`{by.target}` was revoked: {by.reason}",
+        remedy=f"another person may undo it: `vouchgate revoke --undo {by.id}`",
+    )
 
 
 def _nothing(_: Vouch) -> str:

@@ -3,7 +3,8 @@
 A change is told here right after it is durable.
 
 1. Revocations go to every point at once, before anything is decided again.
-2. Endpoints whose own evidence a revocation takes away get an empty map in the same moment.
+2. In the same moment an endpoint with refused evidence is enforced, whatever its zone's mode; and a grant that was decided before a
+   revocation that touches its endpoint or its caller is dropped: until the cell is decided again, its calls are asked one by one.
 3. The cells (endpoint x caller) that the changes touch become dirty; the PDP worker decides them again.
 4. A decision that differs from the last one of its cell is recorded; the grants that it makes are pushed, each with the epoch at which it was
    decided.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import heapq
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
@@ -34,6 +36,8 @@ MAX_UNDECIDED_SECONDS = 5.0
 """A change that has not been decided by then stops the renewal of leases."""
 CELLS_AT_ONCE = 512
 """Cells of one question to the PDP worker: about 20 ms of its time, so that a revocation's cells never wait longer."""
+LOOK_SECONDS = 1.0
+"""Seconds between looks at how long cells have been undecided."""
 RETRY_SECONDS = 0.1
 """Pause before asking a PDP worker again that did not answer."""
 GATEWAY = "gateway"
@@ -51,6 +55,9 @@ class Points(Protocol):
 
     def set_zones(self, zones: Iterable[Zone]) -> None:
         """All zones."""
+
+    def set_refused(self, endpoint_ids: Iterable[str]) -> None:
+        """All endpoints with refused evidence: enforced in observe too."""
 
     def set_grants(self, endpoint_id: str, grants: Iterable[Grant]) -> None:
         """All grants of one endpoint."""
@@ -90,9 +97,12 @@ class Publisher:
         self._clock, self._record, self._publish_keys, self._sent = clock, record, publish_keys, sent
         self._out: dict[str, tuple[str, ...]] = {}
         self._dirty: dict[Cell, float] = {}
+        self._asked: dict[Cell, float] = {}
         self._cells: dict[Cell, tuple[Decision, ...]] = {}
         self._by_endpoint: dict[str, set[Cell]] = {}
+        self._lapses: list[tuple[int, Cell]] = []
         self._revoked_at: dict[str, int] = {}
+        self._refused: set[str] = set()
         self._wake = asyncio.Event()
         self._holds: dict[str, str] = {}
         self.allowed_cells = 0
@@ -112,16 +122,21 @@ class Publisher:
             self._points.set_endpoints(self._facts.endpoints.values())
         if any(isinstance(one.change, KeysPublished) for one in batch):
             self._publish_keys()
-        now = self._clock()
+        emptied: set[str] = set()
+        reached: set[str] = set()
         for one in batch:
             touched = self._facts.touched(one.change)
-            if isinstance(one.change, Revoked):
-                for name in (*touched.endpoints, *touched.principals):
-                    self._revoked_at[name] = one.epoch
-            for endpoint_id in touched.endpoints:
-                if endpoint_id in self._facts.endpoints and not self._facts.may_be_served(endpoint_id, now):
-                    self._push(endpoint_id, [])
+            if isinstance(one.change, Revoked) and not one.change.revocation.withdrawn_by:
+                endpoints = self._facts.endpoints_of(touched)
+                self._revoked_at |= dict.fromkeys((*endpoints, *touched.principals), one.epoch)
+                emptied |= endpoints
+            if isinstance(one.change, EndpointRemoved):
+                self._forget(one.change.id)
+            reached |= set(self._facts.endpoints) if touched.everything else self._facts.endpoints_of(touched)
             self._soil(self._facts.cells(touched))
+        self._tell_refused(reached)
+        for endpoint_id in emptied:
+            self._push(endpoint_id, self.grants(endpoint_id))
         self._wake.set()
 
     def start(self) -> None:
@@ -129,9 +144,18 @@ class Publisher:
         self._points.set_zones(self._facts.zones.values())
         self._points.set_revocations(self._facts.standing_revocations(), epoch=self._facts.epoch)
         self._points.set_endpoints(self._facts.endpoints.values())
+        self._tell_refused(self._facts.endpoints)
         self._publish_keys()
         self._soil(self._facts.all_cells())
         self._wake.set()
+
+    def _tell_refused(self, reached: Iterable[str]) -> None:
+        now = self._clock()
+        reached = set(reached)
+        refused = (self._refused - reached) | {name for name in reached if self._facts.has_refused_evidence(name, now)}
+        if refused != self._refused:
+            self._refused = refused
+            self._points.set_refused(refused)
 
     def redecide(self, cells: Iterable[Cell]) -> None:
         """Facts outside the sequence (time, the PDP worker's own) made these cells stale."""
@@ -154,19 +178,29 @@ class Publisher:
                 await self._sleep()
                 continue
             cells = list(self._dirty)[:CELLS_AT_ONCE]
-            started = {cell: self._dirty.pop(cell) for cell in cells}
+            self._asked = {cell: self._dirty.pop(cell) for cell in cells}
             try:
-                epoch, decisions = await self._decider.decide_cells(cells)
+                epoch, decisions = await self._answer(cells)
             except VouchgateError:
-                self._dirty = started | self._dirty
+                self._dirty, self._asked = self._asked | self._dirty, {}
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
+            self._asked = {}
             self._take(cells, epoch, decisions)
+
+    async def _answer(self, cells: Sequence[Cell]) -> tuple[int, list[list[Decision]]]:
+        """Ask the PDP worker; while it keeps us waiting, step 7 goes on."""
+        asking = asyncio.ensure_future(self._decider.decide_cells(cells))
+        try:
+            while not (await asyncio.wait({asking}, timeout=LOOK_SECONDS))[0]:
+                self.hold("undecided", self._undecided())
+            return asking.result()
+        finally:
+            asking.cancel()
 
     async def _sleep(self) -> None:
         self._wake.clear()
-        lapse = min((one.not_after for cell in self._cells.values() for one in cell), default=None)
-        seconds = 1.0 if lapse is None else max(0.01, min(1.0, (lapse - self._clock()) / 1000))
+        seconds = max(0.01, min(1.0, (self._lapses[0][0] - self._clock()) / 1000)) if self._lapses else 1.0
         try:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
@@ -176,13 +210,16 @@ class Publisher:
     def _lapsed(self) -> list[Cell]:
         now = self._clock()
         changed = self._facts.advance(now)
-        return [cell for cell, made in self._cells.items() if any(one.not_after <= now for one in made)] + changed
+        while self._lapses and self._lapses[0][0] <= now:
+            _, cell = heapq.heappop(self._lapses)
+            if any(one.not_after <= now for one in self._cells.get(cell, ())):
+                changed.append(cell)
+        return changed
 
     def _undecided(self) -> str:
-        if not self._dirty:
-            return ""
-        age = time.monotonic() - min(self._dirty.values())
-        return f"{len(self._dirty)} cells have been undecided for {age:.0f} s" if age > MAX_UNDECIDED_SECONDS else ""
+        since = min((*self._dirty.values(), *self._asked.values()), default=None)
+        age = 0.0 if since is None else time.monotonic() - since
+        return f"{self.undecided} cells have been undecided for {age:.0f} s" if age > MAX_UNDECIDED_SECONDS else ""
 
     def hold(self, cause: str, why: str) -> None:
         """Stop (or with an empty `why`, no longer stop) the renewal of leases for one cause; any standing cause stops it."""
@@ -198,8 +235,8 @@ class Publisher:
 
     @property
     def undecided(self) -> int:
-        """Cells that wait to be decided."""
-        return len(self._dirty)
+        """Cells that wait to be decided, or for the answer."""
+        return len(self._dirty) + len(self._asked)
 
     @property
     def holding(self) -> tuple[str, ...]:
@@ -212,7 +249,7 @@ class Publisher:
         endpoints: set[str] = set()
         fresh: list[Decision] = []
         for cell, news in zip(cells, decisions, strict=True):
-            if max(self._revoked_at.get(cell[0], 0), self._revoked_at.get(cell[1], 0)) > epoch:
+            if self._newest_revocation(cell) > epoch:
                 self._soil([cell])
                 continue
             if _same(self._cells.get(cell, ()), news):
@@ -226,7 +263,9 @@ class Publisher:
             self._record(fresh)
         for endpoint_id in endpoints & set(self._facts.endpoints):
             self._push(endpoint_id, self.grants(endpoint_id))
-        self.allowed_cells = sum(any(one.effect == "allow" for one in kept) for kept in self._cells.values())
+
+    def _newest_revocation(self, cell: Cell) -> int:
+        return max(self._revoked_at.get(cell[0], 0), self._revoked_at.get(cell[1], 0))
 
     def _push(self, endpoint_id: str, grants: Sequence[Grant]) -> None:
         self._points.set_grants(endpoint_id, grants)
@@ -236,12 +275,23 @@ class Publisher:
             self._sent(endpoint_id, self._facts.epoch, {"grants": len(ids)})
 
     def _keep(self, cell: Cell, news: Sequence[Decision]) -> None:
-        if cell[0] in self._facts.endpoints and cell[1] in self._facts.registrations:
-            self._cells[cell] = tuple(news)
-            self._by_endpoint.setdefault(cell[0], set()).add(cell)
-        else:
-            self._cells.pop(cell, None)
+        self.allowed_cells -= _allows(self._cells.pop(cell, ()))
+        if cell[0] not in self._facts.endpoints or cell[1] not in self._facts.registrations:
             self._by_endpoint.get(cell[0], set()).discard(cell)
+            return
+        self._cells[cell] = tuple(news)
+        self.allowed_cells += _allows(news)
+        self._by_endpoint.setdefault(cell[0], set()).add(cell)
+        if news:
+            heapq.heappush(self._lapses, (min(one.not_after for one in news), cell))
+        if len(self._lapses) > 2 * len(self._cells) + CELLS_AT_ONCE:
+            self._lapses = [(min(one.not_after for one in made), cell) for cell, made in self._cells.items() if made]
+            heapq.heapify(self._lapses)
+
+    def _forget(self, endpoint_id: str) -> None:
+        for cell in self._by_endpoint.pop(endpoint_id, set()):
+            self.allowed_cells -= _allows(self._cells.pop(cell, ()))
+        self._out.pop(endpoint_id, None)
 
     def grants(self, endpoint_id: str) -> list[Grant]:
         """The grants that the kept decisions of one endpoint make."""
@@ -250,7 +300,7 @@ class Publisher:
             grant
             for cell in sorted(self._by_endpoint.get(endpoint_id, ()))
             for decision in self._cells[cell]
-            if decision.would_be == "allow" and not decision.residual
+            if decision.would_be == "allow" and not decision.residual and decision.evidence_epoch >= self._newest_revocation(cell)
             for grant in grants_of(decision, endpoint)
         ]
 
@@ -295,5 +345,9 @@ def _same(old: Sequence[Decision], new: Sequence[Decision]) -> bool:
 
 
 def _carried(old: Decision, new: Decision) -> Decision:
-    """The recorded decision, with the new end of its life."""
-    return msgspec.structs.replace(old, not_after=new.not_after)
+    """The recorded decision, with the new end of its life and the epoch at which it was found again."""
+    return msgspec.structs.replace(old, not_after=new.not_after, evidence_epoch=new.evidence_epoch)
+
+
+def _allows(made: Sequence[Decision]) -> bool:
+    return any(one.effect == "allow" for one in made)
