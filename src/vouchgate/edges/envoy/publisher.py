@@ -95,6 +95,7 @@ class GatewayView:
         self._endpoints: dict[str, Endpoint] = {}
         self._zones: dict[str, Zone] = {}
         self._grants: dict[str, tuple[Grant, ...]] = {}
+        self._refused: frozenset[str] = frozenset()
         self._slots: dict[str, int] = {}
         self._freed: list[int] = []
         self._width = 0
@@ -137,6 +138,12 @@ class GatewayView:
             self._set(ROUTE_TYPE, self._tables(self._endpoints, self._slots))
         self._push_lease()
         self._push_maps(self._endpoints)
+
+    def set_refused(self, endpoint_ids: Iterable[str]) -> None:
+        """All endpoints with evidence that was revoked or failed: they are enforced in an observe zone as well."""
+        refused = frozenset(endpoint_ids)
+        changed, self._refused = refused ^ self._refused, refused
+        self._push_maps([name for name in changed if name in self._endpoints])
 
     def set_grants(self, endpoint_id: str, grants: Iterable[Grant]) -> None:
         """All grants of one endpoint; those of another epoch or past are the caller's to leave out. Unknown endpoints wait for `set_endpoints`."""
@@ -298,7 +305,7 @@ class GatewayView:
         for name in names:
             endpoint, slot = self._endpoints[name], self._slots[name]
             grants = [grant for grant in self._grants.get(name, ()) if grant.not_after > now + 1000 * LAPSE_MARGIN_SECONDS]
-            observe = self._observed(endpoint.zone)
+            observe = self._observed(endpoint.zone) and name not in self._refused
             lapses = [grant.not_after for grant in grants] + ([self._zones[endpoint.zone].observe_until] if observe else [])
             message, overflow = allow_map(endpoint, grants, observe=observe)
             value = packed(extension(map_name(slot), message))
