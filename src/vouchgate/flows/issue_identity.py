@@ -15,7 +15,7 @@ from vouchgate.flows.administer import act_entry, authorise
 from vouchgate.flows.changes import CredentialIssued, RegistrationPut
 from vouchgate.flows.context import Context
 from vouchgate.vocabulary.answers import Caller, IdentityRequest, IssuedIdentity
-from vouchgate.vocabulary.errors import InvalidInput, NotFound, NotPermitted, Unavailable
+from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded, NotFound, NotPermitted, Unavailable
 from vouchgate.vocabulary.names import PrincipalId, TrustDomain, principal
 from vouchgate.vocabulary.principals import Registration
 from vouchgate.vocabulary.records import Append
@@ -72,6 +72,11 @@ async def issue_identity(context: Context, caller: Caller, request: IdentityRequ
 
 
 async def _register(context: Context, caller: Caller, name: PrincipalId, groups: tuple[str, ...], old: Registration | None) -> Registration:
+    if not context.registering.take(caller.principal.principal.id):
+        raise LimitExceeded(
+            f"more than {context.settings.limits.registrations_per_minute} registrations a minute",
+            remedy="register more slowly, or raise `[limits] registrations_per_minute`",
+        )
     roles = sorted(group for group in groups if group.startswith("role:") and group not in caller.principal.principal.groups)
     if roles:
         raise NotPermitted(f"you do not hold `{roles[0]}` and cannot give it", remedy="ask somebody who holds it")
