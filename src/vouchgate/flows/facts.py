@@ -76,6 +76,8 @@ class Facts:
     def __init__(self, trust_domain: str, fingerprint: str) -> None:
         self.trust_domain, self._fingerprint = trust_domain, fingerprint
         self.epoch = 0
+        self._now = UnixMillis(0)
+        """The newest time that was told."""
         self.zones: dict[str, Zone] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self.registrations: dict[str, Registration] = {}
@@ -107,6 +109,13 @@ class Facts:
             case Revoked(revocation=revocation):
                 if revocation.id in self.revocations:
                     raise Conflict(f"the revocation `{revocation.id}` was made before", remedy="make a new one")
+            case TrustRootAdopted(signed=signed):
+                said = wire.decode(TrustRoot, signed.payload, what="TrustRoot")
+                verify_trust_root(signed, self._fingerprint, UnixMillis(max(self._now, said.issued_at)), current=self.signed_root)
+            case KeysPublished(bundle=bundle):
+                parse_jwks(bundle, self.trust_domain)
+            case SettingPut(key="bootstrap") if self.settings.get("bootstrap") == "":
+                raise Conflict("the bootstrap token was used", remedy="name administrators in vouchgate.toml, and start again")
             case PolicyActivated():
                 if self.policy is not None and change.version <= self.policy.version:
                     raise Conflict(
@@ -122,10 +131,10 @@ class Facts:
 
     def apply(self, sequenced: Sequenced, now: UnixMillis) -> None:
         """Take one change in. A vouch that does not verify is counted and left out."""
-        self.epoch = max(self.epoch, sequenced.epoch)
+        self.epoch, self._now = max(self.epoch, sequenced.epoch), max(self._now, now)
         match sequenced.change:
             case TrustRootAdopted(signed=signed):
-                self.trust_root = verify_trust_root(signed, self._fingerprint, now, current=self.signed_root)
+                self.trust_root = verify_trust_root(signed, self._fingerprint, self._root_time(signed, now), current=self.signed_root)
                 self.signed_root = signed
                 self._verify_again(now)
             case KeysPublished(bundle=bundle):
@@ -155,6 +164,13 @@ class Facts:
                 self.settings[key] = value
             case CredentialIssued():
                 return
+
+    def _root_time(self, signed: SignedTrustRoot, now: UnixMillis) -> UnixMillis:
+        """The first root of a replay may have expired since; its successor must be able to follow it (start.py refuses to go on without)."""
+        if self.signed_root is not None:
+            return now
+        said = wire.decode(TrustRoot, signed.payload, what="TrustRoot")
+        return UnixMillis(max(said.issued_at, min(now, said.expires_at - 1)))
 
     def _check_policy(self, policy: PolicyActivated) -> None:
         if self.trust_root is None:
@@ -211,6 +227,7 @@ class Facts:
 
     def advance(self, now: UnixMillis) -> list[Cell]:
         """Let vouches lapse; the cells whose facts changed."""
+        self._now = max(self._now, now)
         lapsed = self.world.advance(now)
         return self.cells(self._touched_by(lapsed)) if lapsed else []
 

@@ -34,6 +34,7 @@ from vouchgate.flows.facts import Facts, compile_sources, sources_digest
 from vouchgate.flows.sequence import Sequenced
 from vouchgate.identity.bundle import make_bundle, write_jwks
 from vouchgate.vocabulary import wire
+from vouchgate.vocabulary.errors import Unverified
 from vouchgate.vocabulary.layout import Layout
 from vouchgate.vocabulary.names import TrustDomain, principal, resource
 from vouchgate.vocabulary.places import Endpoint, Route, Zone
@@ -97,6 +98,9 @@ async def bring_in(context: Context, signed_root: bytes, policies: Sequence[tupl
     signed = wire.decode(SignedTrustRoot, signed_root, what="TrustRoot")
     if context.facts.signed_root is None or signed.payload != context.facts.signed_root.payload:
         await put(context, TrustRootAdopted(signed=signed))
+    root = context.facts.trust_root
+    if root is None or root.expires_at <= context.clock.now():
+        raise Unverified("the TrustRoot has expired", remedy="sign the next one with the root key, then start again")
     await publish_keys(context)
     for change in wanted(context.settings, context.facts, context.clock.now(), own_uid=context.place.own_uid):
         await put(context, change)
