@@ -39,6 +39,10 @@ from vouchgate.vocabulary.vouches import UnixMillis
 from vouchgate.vocabulary.wire import Noun, decode, encode
 
 
+MAX_SOCKET_BYTES = 107
+"""Of a unix socket's path, without its terminating zero (unix(7))."""
+
+
 def clock(floor: int = 0) -> Clock:
     """The process's clock, never below `floor` (Unix milliseconds of the last cosigned log time)."""
     return Clock(UnixMillis(floor))
@@ -128,6 +132,24 @@ def reachable(settings: Settings, package: Path, interpreter_roots: Iterable[Pat
     root = Path(settings.root_dir)
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     return isolate.make_reachable([path for path in wanted if path.exists()], kept=[root, *(path for path in read if path.exists())])
+
+
+def check_places(settings: Settings, layout: Layout) -> None:
+    """Whether data_dir and root_dir can be what they are. Raises `InvalidSettings` naming the key."""
+    sockets = [layout.control_socket, layout.ext_authz_socket, layout.supervisor_socket]
+    sockets += [layout.upstream_socket(one.name) for one in settings.endpoints if one.command]
+    longest = max(sockets, key=lambda path: len(bytes(path)))
+    if len(bytes(longest)) > MAX_SOCKET_BYTES:
+        raise InvalidSettings(
+            f"`data_dir` is too long: the socket `{longest}` has {len(bytes(longest))} bytes, the system allows {MAX_SOCKET_BYTES}",
+            remedy="set `data_dir` to a shorter path",
+        )
+    for key, path in (("data_dir", Path(settings.data_dir)), ("root_dir", Path(settings.root_dir))):
+        there = next(one for one in (path, *path.parents) if one.exists())
+        if not there.is_dir():
+            raise InvalidSettings(f"`{key}` is `{path}`, but `{there}` is a file", remedy=f"set `{key}` to a folder, or move the file away")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise InvalidSettings(f"`{key}` is `{path}`, and you may not write in `{there}`", remedy=f"set `{key}` to a folder of yours")
 
 
 make_folders = files.make_folders

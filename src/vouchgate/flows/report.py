@@ -247,7 +247,7 @@ def endpoint_states(context: Context) -> tuple[EndpointState, ...]:
         named = set(endpoint.models.values()) if endpoint.model_in_body else {endpoint.id}
         made = [one for one in context.publisher.decisions() if one.resource in named]
         callers = {one.principal for one in made if one.would_be == "allow"}
-        evidence = evidence_refusals(facts, endpoint, made, now)
+        evidence, withdrawn = evidence_refusals(facts, endpoint, made, now), facts.has_refused_evidence(endpoint.id, now)
         mode = facts.mode_of(endpoint.zone, now)
         counted = [context.traffic.endpoints[name] for name in {*named, endpoint.id} if name in context.traffic.endpoints]
         behind = vouches_behind(facts, endpoint, now)
@@ -257,7 +257,7 @@ def endpoint_states(context: Context) -> tuple[EndpointState, ...]:
             EndpointState(
                 endpoint=endpoint,
                 mode=mode,
-                verdict="refused" if evidence is not None and mode == "enforce" else "served",
+                verdict="refused" if evidence is not None and (mode == "enforce" or withdrawn) else "served",
                 reason=evidence.reason if evidence else "",
                 missing=evidence.missing if evidence else (),
                 vouches=behind or lacking_states(endpoint.id, {"serves": "absent"}),
@@ -272,8 +272,11 @@ def endpoint_states(context: Context) -> tuple[EndpointState, ...]:
 
 
 def evidence_refusals(facts: Facts, endpoint: Endpoint, made: list[Decision], now: UnixMillis) -> Decision | None:
-    """A decision that shows that nobody may call, for want of evidence; None where somebody may, or where only callers are missing."""
-    if any(one.would_be == "allow" or one.residual for one in made):
+    """A decision that shows that nobody may call, for want of evidence; None where somebody may, or where only callers are missing.
+
+    Where evidence was withdrawn or failed, what needs none (describing the endpoint) does not count as being served.
+    """
+    if not facts.has_refused_evidence(endpoint.id, now) and any(one.would_be == "allow" or one.residual for one in made):
         return None
     return next((one for one in made if one.missing), None)
 

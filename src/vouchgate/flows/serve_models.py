@@ -19,7 +19,7 @@ from vouchgate.flows.context import Context
 from vouchgate.identity.verify import peer_uid
 from vouchgate.vocabulary.answers import Caller, ImportOutcome, ImportRequest
 from vouchgate.vocabulary.digests import parse_digest
-from vouchgate.vocabulary.errors import InvalidInput, NotFound
+from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound
 from vouchgate.vocabulary.names import principal, resource
 from vouchgate.vocabulary.principals import Principal
 from vouchgate.vocabulary.records import Append
@@ -80,11 +80,16 @@ async def _import(system: Surface, path: str, name: str, zone: str, pid: int) ->
 
 
 async def vouch_serving(context: Context, params: dict[str, Any]) -> str:
-    """Step 3: `endpoint` (name), `digest`, `tier`, `pid`, `uid`. Raises `NotFound`."""
+    """Step 3: `endpoint` (name), `digest`, `tier`, `pid`, `uid`. Raises `NotFound`, and `Conflict` for revoked content."""
     endpoint_id = resource(context.trust_domain, "endpoint", params["endpoint"])
     if endpoint_id not in context.facts.endpoints:
         raise NotFound(f"there is no endpoint `{params['endpoint'][:64]}`", remedy="name it in vouchgate.toml")
     digest = parse_digest(params["digest"])
+    tainted = context.facts.lineage.tainted(digest.text)
+    if tainted:
+        raise Conflict(
+            f"`{params['endpoint'][:64]}` serves content that was revoked", remedy=f"serve another model, or: `vouchgate revoke --undo {tainted}`"
+        )
     artifact = resource(context.trust_domain, "artifact", digest.text)
     now = context.clock.now()
     holding = context.facts.lineage.holding(artifact, now)

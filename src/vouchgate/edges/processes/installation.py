@@ -12,7 +12,7 @@ from types import ModuleType
 import vouchgate
 from vouchgate import wiring
 from vouchgate.edges.processes.announce import announce
-from vouchgate.edges.processes.maintenance import doctor, restore
+from vouchgate.edges.processes.maintenance import doctor, restore, supported
 from vouchgate.evidence.trustroot import verify_trust_root
 from vouchgate.flows import initialise
 from vouchgate.flows.admit_artifact import findings_of
@@ -44,6 +44,9 @@ def up(settings: Settings, path: Path) -> int:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
+    platform = supported()
+    if platform.state != "ok":
+        raise Unsupported(platform.detail, remedy=platform.remedy)
     say(f"vouchgate {vouchgate.__version__}, trust domain {settings.trust_domain}")
     tree = _tree().Tree(settings, say, read=lambda: wiring.read_settings(path))
     if tree.why_shared:

@@ -29,7 +29,7 @@ MIB = 1024 * 1024
 
 def doctor(settings: Settings | None) -> list[DoctorCheck]:
     """Check machine and installation; without settings only the machine."""
-    checks = [_platform(), _python(), _envoy()]
+    checks = [supported(), _python(), _envoy()]
     if settings is not None:
         checks += [
             _isolation(settings),
@@ -42,7 +42,8 @@ def doctor(settings: Settings | None) -> list[DoctorCheck]:
     return checks
 
 
-def _platform() -> DoctorCheck:
+def supported() -> DoctorCheck:
+    """Whether the tree runs on this platform at all."""
     here = (platform.system(), platform.machine())
     if here in PLATFORMS:
         return DoctorCheck(name="platform", state="ok", detail=" ".join(here))

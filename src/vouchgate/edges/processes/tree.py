@@ -174,6 +174,7 @@ class Tree:
 
     def prepare(self) -> None:
         """Step 1."""
+        wiring.check_places(self.settings, self.layout)
         package = Path(vouchgate.__file__).resolve().parent
         if self.users.isolated:
             self.layout.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
@@ -199,7 +200,9 @@ class Tree:
         """A process that ended while we wait for it says why in its log."""
         if self.supervisor.units[name].restarts >= 3:
             last = (self.layout.logs / f"{name}.jsonl").read_text("utf-8", "replace").strip().splitlines()[-1:] or ["nothing was logged"]
-            raise Unavailable(f"the process `{name}` ends again and again: {last[0][-400:]}", remedy=f"see {self.layout.logs / name}.jsonl")
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                last = [str(json.loads(last[0])["message"])]
+            raise Unavailable(f"the process `{name}` ends again and again: {last[0][:1000]}", remedy=f"see {self.layout.logs / name}.jsonl")
 
     async def _start_core(self, keys: list[PublicKey], signed: SignedTrustRoot, token: str) -> None:
         """Steps 3 to 5."""
@@ -295,7 +298,10 @@ class Tree:
         names = {endpoint.name for endpoint in endpoints}
         for serving in self.serving:
             if serving.endpoint.name in names:
-                await self._vouch(serving, control)
+                try:
+                    await self._vouch(serving, control)
+                except Conflict as error:
+                    self.say(f"  {serving.endpoint.name}: {error.reason}; the endpoint stays refused ({error.remedy})")
         await control.close()
 
     async def _start_server(self, endpoint: EndpointSettings, number: int, control: Any) -> None:
