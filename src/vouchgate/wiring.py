@@ -38,7 +38,6 @@ from vouchgate.vocabulary.settings_file import parse_settings
 from vouchgate.vocabulary.vouches import UnixMillis
 from vouchgate.vocabulary.wire import Noun, decode, encode
 
-
 MAX_SOCKET_BYTES = 107
 """Of a unix socket's path, without its terminating zero (unix(7))."""
 
