@@ -114,7 +114,7 @@ class Lineage:
         """Undo a revocation; gives what fell under it (some of it may still fall under others). Raises `NotFound`."""
         revocation = self._revocations.get(revocation_id)
         if revocation is None:
-            raise NotFound(f"no standing revocation has the id `{revocation_id[:64]}`", remedy="list them: `vouchgate revoke --list`")
+            raise NotFound(f"no standing revocation has the id `{revocation_id[:64]}`", remedy="find it in the log: `vouchgate audit show`")
         affected = self._affected_by(revocation)
         del self._revocations[revocation_id]
         self._withdrawn.add(revocation_id)

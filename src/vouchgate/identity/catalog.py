@@ -53,7 +53,11 @@ def match(selectors: Iterable[Selector], registrations: Iterable[Registration]) 
     established = set(selectors)
     earned = [entry for entry in registrations if entry.selectors and set(entry.selectors) <= established]
     if not earned:
-        return Denied(code="not-registered", reason="no registration matches this workload", remedy="register it: `vouchgate identity add`")
+        return Denied(
+            code="not-registered",
+            reason="no registration matches this workload",
+            remedy="list it in vouchgate.toml under [[identities]], with its `uid`",
+        )
     most = max(len(set(entry.selectors)) for entry in earned)
     best = [entry for entry in earned if len(set(entry.selectors)) == most]
     if len({entry.principal for entry in best}) > 1:
