@@ -11,9 +11,7 @@ import tomllib
 from collections.abc import Iterable
 from functools import cache
 from importlib import resources
-from importlib.resources.abc import Traversable
 
-from vouchgate.compliance import frameworks as folder
 from vouchgate.compliance.frameworks_schema import Framework, check
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound
 from vouchgate.vocabulary.wire import from_plain
@@ -21,6 +19,7 @@ from vouchgate.vocabulary.wire import from_plain
 MAX_FRAMEWORK_BYTES = 1024 * 1024
 """Bytes of one file; a framework of a thousand controls has half of that."""
 SUFFIX = ".toml"
+_FOLDER = resources.files("vouchgate.compliance") / "frameworks"
 
 
 def collect(found: Iterable[Framework]) -> dict[str, Framework]:
@@ -36,7 +35,11 @@ def collect(found: Iterable[Framework]) -> dict[str, Framework]:
 @cache
 def frameworks() -> dict[str, Framework]:
     """All frameworks of this build, by name."""
-    return collect(parse(entry.read_bytes(), entry.name) for entry in _files())
+    return collect(
+        parse(entry.read_bytes(), entry.name)
+        for entry in sorted(_FOLDER.iterdir(), key=lambda one: one.name)
+        if entry.name.endswith(SUFFIX)
+    )
 
 
 def framework(name: str) -> Framework:
@@ -58,7 +61,3 @@ def parse(data: bytes, file: str) -> Framework:
         raise InvalidInput(f"`{file[:80]}` is not TOML: {error}", remedy=remedy) from None
     check(made)
     return made
-
-
-def _files() -> list[Traversable]:
-    return sorted((entry for entry in resources.files(folder).iterdir() if entry.name.endswith(SUFFIX)), key=lambda entry: entry.name)
