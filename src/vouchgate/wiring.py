@@ -1,7 +1,8 @@
 """The only place that reads settings and plugs storage and ports into flows.
 
 What stands here: reading vouchgate.toml, deciding who runs as which uid, opening the store, and handing ports to edges as plain values. What
-does not: any story (flows), any protocol (edges).
+does not: any story (flows), any protocol (edges). Storage and Cedar are imported by whoever opens a store or reads a pack: most processes do
+neither, and would hold them for nothing.
 """
 
 from __future__ import annotations
@@ -21,13 +22,10 @@ from typing import Any
 
 import msgspec
 
-from vouchgate.policy.catalog import pack
 from vouchgate.ports import files, isolate, processes, scanner, sealed
 from vouchgate.ports.artifacts import ArtifactStore
 from vouchgate.ports.clock import Clock
 from vouchgate.ports.rpc import AsyncRpcClient, RpcClient
-from vouchgate.storage import backup as backups
-from vouchgate.storage import opening
 from vouchgate.vocabulary.answers import BackupOutcome
 from vouchgate.vocabulary.digests import Digest
 from vouchgate.vocabulary.errors import Conflict, InvalidSettings, Unavailable, Unsupported
@@ -263,6 +261,8 @@ async def until(check: Any, *, seconds: float, what: str) -> Any:
 
 def open_store(settings: Settings, layout: Layout) -> Any:
     """The store that the settings name, for writing. Raises `Conflict`, `Unavailable`, `StoreDamaged`, `Unsupported`."""
+    from vouchgate.storage import opening
+
     if settings.store.engine == "postgres":
         dsn = f"postgresql:///{settings.store.database}?host={settings.store.socket}"
         return opening.open_postgres(dsn, settings.trust_domain)
@@ -273,12 +273,16 @@ def log_generation(settings: Settings, layout: Layout) -> int:
     """How often a restore had to begin a new log."""
     if settings.store.engine == "postgres" or not layout.store.exists():
         return 0
+    from vouchgate.storage import opening
+
     return opening.read_sqlite(layout.store, settings.trust_domain).generation
 
 
 def read_policies(settings: Settings) -> tuple[tuple[str, str], ...]:
     """(name, text) of the policy files that the settings name; the pack `ai_lifecycle` where they name none."""
     if not settings.policies:
+        from vouchgate.policy.catalog import pack
+
         source = pack("ai_lifecycle")
         return ((source.name, source.text),)
     return tuple(
@@ -298,6 +302,9 @@ def scan_file(descriptor: int, *, name: str, uid: int | None) -> Any:
 
 def back_up(layout: Layout, trust_domain: str, target: Path) -> BackupOutcome:
     """A consistent copy of the store."""
+    from vouchgate.storage import backup as backups
+    from vouchgate.storage import opening
+
     made = backups.backup(opening.read_sqlite(layout.store, trust_domain), target)
     digest = digest_of_file(target)
     return BackupOutcome(path=str(target), size=digest.size, digest=digest.text, log_size=made.size, epoch=made.epoch)
@@ -317,6 +324,9 @@ def put_back(
     settings: Settings, layout: Layout, backup: Path, log_key: bytes, *, known: bytes | None, since: list[bytes] | None, plan: bool
 ) -> Any:
     """Restore a backup over the store; with `plan` into a scratch folder that is thrown away. Returns storage's report."""
+    from vouchgate.storage import backup as backups
+    from vouchgate.storage import opening
+
     owner = layout.store.stat() if layout.store.exists() else None
     with tempfile.TemporaryDirectory(dir=layout.control, prefix=".plan-") as scratch:
         target = Path(scratch) / "store.db" if plan else layout.store

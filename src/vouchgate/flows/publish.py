@@ -104,6 +104,8 @@ class Publisher:
         self._revoked_at: dict[str, int] = {}
         self._refused: set[str] = set()
         self._wake = asyncio.Event()
+        self.changed = asyncio.Event()
+        """Set once, at the next push; then there is a new one."""
         self._holds: dict[str, str] = {}
         self.allowed_cells = 0
 
@@ -116,6 +118,7 @@ class Publisher:
             standing = self._facts.standing_revocations()
             self._points.set_revocations(standing, epoch=revoked[-1].epoch)
             self._sent("revocations", revoked[-1].epoch, {"entries": len(standing)})
+            self._tell_waiting()
         if any(isinstance(one.change, ZonePut) for one in batch):
             self._points.set_zones(self._facts.zones.values())
         if any(isinstance(one.change, EndpointPut | EndpointRemoved) for one in batch):
@@ -270,9 +273,14 @@ class Publisher:
     def _push(self, endpoint_id: str, grants: Sequence[Grant]) -> None:
         self._points.set_grants(endpoint_id, grants)
         ids = tuple(grant.id for grant in grants)
+        self._tell_waiting()
         if self._out.get(endpoint_id) != ids:
             self._out[endpoint_id] = ids
             self._sent(endpoint_id, self._facts.epoch, {"grants": len(ids)})
+
+    def _tell_waiting(self) -> None:
+        waiting, self.changed = self.changed, asyncio.Event()
+        waiting.set()
 
     def _keep(self, cell: Cell, news: Sequence[Decision]) -> None:
         self.allowed_cells -= _allows(self._cells.pop(cell, ()))

@@ -17,7 +17,7 @@ from vouchgate.vocabulary.errors import VouchgateError
 from vouchgate.vocabulary.places import DEFAULT_LEASE_SECONDS
 from vouchgate.vocabulary.records import Append
 
-WRITE_SECONDS = 0.1
+WRITE_SECONDS = 0.25
 """Seconds between writings: an entry about a push may be this late, the push itself never waits for it."""
 MAX_COLLECTED = 10_000
 """Entries that may wait; beyond it the oldest are summed up in one."""

@@ -14,7 +14,7 @@ from vouchgate.flows.adopt import zone_states
 from vouchgate.flows.checkpoint import Checkpoints
 from vouchgate.flows.context import Context
 from vouchgate.flows.facts import Facts
-from vouchgate.flows.observe_traffic import shape
+from vouchgate.flows.shape import shape
 from vouchgate.flows.vouch_states import lacking_states, newest_states
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.answers import (

@@ -16,6 +16,7 @@ from vouchgate.audit import ocsf
 from vouchgate.evidence.statement import read_vouch
 from vouchgate.flows.changes import VouchAdded
 from vouchgate.flows.context import Context
+from vouchgate.flows.units import SERVES_SECONDS
 from vouchgate.identity.verify import peer_uid
 from vouchgate.vocabulary.answers import Caller, ImportOutcome, ImportRequest
 from vouchgate.vocabulary.digests import parse_digest
@@ -28,8 +29,6 @@ from vouchgate.vocabulary.wire import to_plain
 
 RENEW_BEFORE_MS = 7 * 86_400_000
 """Milliseconds before a scan ends at which a start scans again."""
-SERVES_SECONDS = 900
-"""Life of a `serves` vouch; renewed at a third of it."""
 
 
 class Surface(Protocol):
@@ -85,6 +84,11 @@ async def vouch_serving(context: Context, params: dict[str, Any]) -> str:
     if endpoint_id not in context.facts.endpoints:
         raise NotFound(f"there is no endpoint `{params['endpoint'][:64]}`", remedy="name it in vouchgate.toml")
     digest = parse_digest(params["digest"])
+    tainted = context.facts.lineage.tainted(digest.text)
+    if tainted:
+        raise Conflict(
+            f"`{params['endpoint'][:64]}` serves content that was revoked", remedy=f"serve another model, or: `vouchgate revoke --undo {tainted}`"
+        )
     tainted = context.facts.lineage.tainted(digest.text)
     if tainted:
         raise Conflict(

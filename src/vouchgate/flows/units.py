@@ -11,10 +11,12 @@ from collections.abc import Callable
 
 from vouchgate.vocabulary.layout import Layout, Users
 from vouchgate.vocabulary.processes import Spec
-from vouchgate.vocabulary.settings import EndpointSettings, Settings
+from vouchgate.vocabulary.settings import FIRST_SERVER_OFFSET, EndpointSettings, Settings
 
 RANKS = {"signer": 0, "witness": 1, "control": 2, "pdp": 3, "tailer": 4, "server": 5, "gateway": 6}
 """Ending order, highest first."""
+SERVES_SECONDS = 900
+"""Life of a `serves` vouch; renewed at a third of it."""
 GATEWAY_FILES = 65_536
 """Descriptors of the gateway: two for each connection."""
 
@@ -50,6 +52,14 @@ def signer_command(settings: Settings, layout: Layout, users: Users, python: Pyt
     known = ("--dir", str(layout.signer), "--control-uid", str(users.of("control")), "--trust-domain", settings.trust_domain)
     solo = ("--solo",) if settings.solo else ()
     return python("vouchgate.edges.processes.signer", *known, *solo, *more)
+
+
+def server_uids(settings: Settings, users: Users) -> dict[str, int]:
+    """Endpoint name -> uid of the server that is started for it."""
+    started = [one for one in settings.endpoints if one.command]
+    return {
+        one.name: users.server(one.uid_offset - FIRST_SERVER_OFFSET if one.uid_offset else number) for number, one in enumerate(started)
+    }
 
 
 def server_spec(

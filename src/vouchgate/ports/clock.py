@@ -5,6 +5,9 @@ Rules
 2. If wall time has gained more than `MAX_LEAD_MS` on monotonic time since the start (or the last `accept`), the clock is frozen: `now()`
    goes on by monotonic time, `trouble` says so, and issuing and renewing stop until a person accepts the new time.
 3. A step back is only slept through: `now()` goes on by monotonic time, and `trouble` names the step if it is over the bound.
+4. Where the accepted time, or wall time at the start, lies behind what was used before, `now()` stands still until it is reached, and
+   `trouble` says so while more than the bound is missing: nothing may be issued whose end would not come.
+The steady clock counts sleep (clock_gettime(2), CLOCK_BOOTTIME): a machine that was suspended did not have its clock moved.
 """
 
 from __future__ import annotations
@@ -22,14 +25,13 @@ class Clock:
 
     def __init__(self, floor: UnixMillis = UnixMillis(0), *, wall: object = None, monotonic: object = None) -> None:
         self._wall = wall or time.time_ns
-        self._monotonic = monotonic or time.monotonic_ns
+        self._monotonic = monotonic or _steady_ns
         self._floor = int(floor)
         self._anchor_wall = self._wall() // 1_000_000  # type: ignore[operator]
         self._anchor_mono = self._monotonic() // 1_000_000  # type: ignore[operator]
         self._last = max(self._anchor_wall, self._floor)
         self.trouble = ""
-        if self._anchor_wall + MAX_LEAD_MS < self._floor:
-            self.trouble = f"the machine's clock is {self._floor - self._anchor_wall} ms behind the last cosigned log time"
+        self.now()
 
     def now(self) -> UnixMillis:
         """Milliseconds since the epoch, by the rules above."""
@@ -38,7 +40,9 @@ class Clock:
         if abs(wall - steady) > MAX_LEAD_MS:
             self.trouble = f"the machine's clock moved by {wall - steady} ms against the steady clock"
             wall = steady
-        elif self._last > self._floor or wall >= self._floor:
+        elif wall + MAX_LEAD_MS < max(self._last, self._floor):
+            self.trouble = f"the machine's clock is {max(self._last, self._floor) - wall} ms behind time that was used before"
+        else:
             self.trouble = ""
         self._last = max(self._last, wall, self._floor)
         return UnixMillis(self._last)
@@ -51,4 +55,8 @@ class Clock:
         """A person says that the machine's clock is right now."""
         self._anchor_wall = self._wall() // 1_000_000  # type: ignore[operator]
         self._anchor_mono = self._monotonic() // 1_000_000  # type: ignore[operator]
-        self.trouble = ""
+        self.now()
+
+
+def _steady_ns() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)

@@ -9,6 +9,7 @@ Rules
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,8 +25,11 @@ def make_folders(folders: Iterable[Folder]) -> None:
     """Make or correct folders, parents first. Raises `Conflict` where something else is in the way."""
     for folder in folders:
         path = Path(folder.path)
-        path.mkdir(mode=folder.mode & 0o777, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            path.mkdir(mode=folder.mode & 0o777, parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise Conflict(f"`{path}` should be a folder: {error.strerror}", remedy="remove what is there, or choose another folder") from None
         try:
             if os.geteuid() == 0 and folder.uid is not None:
                 os.fchown(descriptor, folder.uid, folder.uid if folder.gid is None else folder.gid)
@@ -38,8 +42,8 @@ def make_folders(folders: Iterable[Folder]) -> None:
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, owner: int | None = None) -> None:
     """Write a whole file durably; the old one stays until the new one is complete."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
         os.fchmod(descriptor, mode)
         if owner is not None and os.geteuid() == 0:
@@ -62,14 +66,18 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, owner: int | Non
 def read_small(path: Path, what: str, *, bound: int = MAX_SMALL_FILE) -> bytes:
     """Read a small regular file. Raises `InvalidInput` for what is not one, or is over the bound."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # a pipe in the place of the file must not hold us up
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise InvalidInput(f"the {what} `{path}` cannot be read: {error.strerror}", remedy="check the path and its mode") from None
     with os.fdopen(descriptor, "rb") as stream:
         facts = os.fstat(stream.fileno())
         if not stat.S_ISREG(facts.st_mode) or facts.st_size > bound:
             raise InvalidInput(f"the {what} `{path}` is not a regular file of at most {bound} bytes", remedy="name the right file")
-        return stream.read(bound + 1)
+        data = stream.read(bound + 1)
+        if len(data) > bound:
+            raise InvalidInput(f"the {what} `{path}` grew over {bound} bytes while it was read", remedy="name the right file")
+        return data
 
 
 def free_bytes(path: Path) -> int:

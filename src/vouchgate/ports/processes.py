@@ -66,8 +66,13 @@ class Child:
 def start(spec: Spec, *, log: Path) -> Child:
     """Start a child; its output is appended to `log`. Raises OSError where the program cannot be started."""
 
+    parent = os.getpid()
+
     def settle() -> None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != parent:
+            # it died before it could be watched
+            os._exit(1)
         _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

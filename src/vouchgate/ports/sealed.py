@@ -25,15 +25,19 @@ _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_S
 def sealed_copy(path: Path, expected: Digest | None = None) -> tuple[int, Digest]:
     """(descriptor of the sealed copy, its digest). Raises `Unverified` where the digest is not the expected one."""
     try:
-        source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # a pipe in the place of the file must not hold us up
+        source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise InvalidInput(f"`{path}` cannot be opened: {error.strerror}", remedy="name a regular file that can be read") from None
     target = -1
     try:
-        if not stat.S_ISREG(os.fstat(source).st_mode):
+        facts = os.fstat(source)
+        if not stat.S_ISREG(facts.st_mode):
             raise InvalidInput(f"`{path}` is not a regular file", remedy="name a regular file")
         target = os.memfd_create("vouchgate-model", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        digest = _copy(source, target)
+        digest = _copy(source, target, facts.st_size)
+        if digest.size != facts.st_size:
+            raise InvalidInput(f"`{path}` changed while it was read", remedy="wait until it is written, then name it again")
         fcntl.fcntl(target, fcntl.F_ADD_SEALS, _SEALS)
         if expected is not None and digest.text != expected.text:
             raise Unverified(f"`{path}` is {digest.text}, not {expected.text}", remedy="import the file again; it was changed")
@@ -47,9 +51,10 @@ def sealed_copy(path: Path, expected: Digest | None = None) -> tuple[int, Digest
         os.close(source)
 
 
-def _copy(source: int, target: int) -> Digest:
+def _copy(source: int, target: int, bound: int) -> Digest:
+    """Everything there is; of a file that grows meanwhile one byte over `bound`, so that it shows."""
     hashing, size = hashlib.sha256(), 0
-    while chunk := os.read(source, CHUNK_BYTES):
+    while chunk := os.read(source, min(CHUNK_BYTES, bound + 1 - size)):
         hashing.update(chunk)
         size += len(chunk)
         view = memoryview(chunk)

@@ -6,6 +6,10 @@ from typing import Literal
 
 from vouchgate.vocabulary.wire import Noun
 
+PROBLEM_TYPE = "https://vouchgate.dev/problem/"
+"""What a problem's `type` begins with (RFC 9457, section 3.1.1); the code follows."""
+PROBLEM_MEDIA = "application/problem+json"
+
 WhyRefused = Literal["absent", "expired", "failed", "revoked", "unverified", "tier"]
 """The words of `Missing.why`."""
 

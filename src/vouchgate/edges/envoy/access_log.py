@@ -1,7 +1,7 @@
 """From Envoy's log line to an `Event`, and from its counters to the gaps in the log.
 
 Rules
-1. A line is read strictly (`log_format.FIELDS`); one that is cut off or foreign is `InvalidInput`, and is itself worth an entry.
+1. A line is read strictly (`log_fields.FIELDS`); one that is cut off or foreign is `InvalidInput`, and is itself worth an entry.
 2. The dedupe key is (gateway, inode, offset): the tailer gives both, and stores the offset with the entries it made.
 3. What a line says was said by the gateway alone: `denied_decision` counts only where ext_authz answered, since an upstream can send any
    header, and an identity counts as authenticated only where the gateway accepted it.
@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from vouchgate.edges.envoy.log_format import FIELDS
+from vouchgate.edges.envoy.log_fields import FIELDS
 from vouchgate.vocabulary.errors import InvalidInput, Unavailable
 from vouchgate.vocabulary.events import Event
 from vouchgate.vocabulary.vouches import UnixMillis

@@ -21,9 +21,9 @@ from typing import Any
 
 import httptools
 
-from vouchgate.edges.envoy.problems import CONTENT_TYPE, PROBLEM_TYPE
 from vouchgate.edges.processes.rpc_server import Peer, peer_of
 from vouchgate.vocabulary import wire
+from vouchgate.vocabulary.outcomes import PROBLEM_MEDIA, PROBLEM_TYPE
 from vouchgate.vocabulary.requests import Request
 
 DECIDE_SECONDS = 0.8
@@ -205,4 +205,4 @@ def _problem(status: int, code: str, reason: str, remedy: str, request_id: str) 
         "request_id": request_id,
         "decision_id": "",
     }
-    return status, {"content-type": CONTENT_TYPE}, wire.encode(document)
+    return status, {"content-type": PROBLEM_MEDIA}, wire.encode(document)

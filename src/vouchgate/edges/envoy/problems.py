@@ -14,9 +14,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from google.protobuf import struct_pb2
 
 from vouchgate.edges.envoy.messages import Message, packed
-
-PROBLEM_TYPE = "https://vouchgate.dev/problem/"
-CONTENT_TYPE = "application/problem+json"
+from vouchgate.vocabulary.outcomes import PROBLEM_MEDIA, PROBLEM_TYPE
 
 
 def local_replies() -> Message:
@@ -113,7 +111,7 @@ def _problem(filter_: Message, status: int, code: str, reason: str, remedy: str)
         }
     )
     made.body_format_override.json_format.CopyFrom(document)
-    made.body_format_override.content_type = CONTENT_TYPE
+    made.body_format_override.content_type = PROBLEM_MEDIA
     return made
 
 

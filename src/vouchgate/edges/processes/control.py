@@ -39,6 +39,7 @@ from vouchgate.flows.checkpoint import Checkpoints
 from vouchgate.flows.context import Buckets, Context, Place
 from vouchgate.flows.facts import Facts, compile_sources
 from vouchgate.flows.health import Health
+from vouchgate.flows.in_process import InProcess
 from vouchgate.flows.issue_identity import bundle_pem
 from vouchgate.flows.observe_traffic import Observer
 from vouchgate.flows.pdp_link import PdpLink
@@ -47,6 +48,7 @@ from vouchgate.flows.push_log import PushLog
 from vouchgate.flows.sequence import Sequenced, Sequencer
 from vouchgate.flows.system import System
 from vouchgate.flows.traffic import Traffic
+from vouchgate.flows.units import server_uids
 from vouchgate.identity.bundle import write_jwks
 from vouchgate.scanning.verdict import ScanReport
 from vouchgate.vocabulary import wire
@@ -95,6 +97,7 @@ class Control:
         self.observer = Observer(self.facts, self.sequencer, self.traffic, self.clock.now)
         self.context = self._context()
         self.pushes = PushLog(self.context)
+        self.in_process = InProcess(self.context)
         origin = origin_of(self.settings.trust_domain, self.store.generation)
         witness_key = bytes.fromhex(self.installation.witness_key)
         self.checkpoints = Checkpoints(self.context, origin, witness_name=self.installation.witness_name, witness_key=witness_key)
@@ -280,7 +283,8 @@ class Control:
         self.log.info("reloaded")
 
     def _frames_uids(self) -> set[int]:
-        return {self.users.of("tailer"), self.users.of("pdp"), self.users.own}
+        servers = server_uids(self.settings, self.users).values()
+        return {self.users.of("tailer"), self.users.of("pdp"), self.users.own, *servers}
 
     async def _signer_ready(self) -> bool:
         try:

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from vouchgate.edges.processes.rpc_server import Handler, Peer
 from vouchgate.flows import serve_models
-from vouchgate.flows.observe_traffic import SOURCE, Shaped
+from vouchgate.flows.shape import SOURCE, Shaped
+from vouchgate.flows.units import server_uids
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.decisions import Decision
 from vouchgate.vocabulary.errors import NotPermitted
+from vouchgate.vocabulary.leased import InProcessCall
 from vouchgate.vocabulary.records import SetOffset
 
 if TYPE_CHECKING:
@@ -80,7 +82,27 @@ def handlers(control: Control) -> dict[str, Handler]:
         await control.reload()
         return {}
 
+    def its_server(peer: Peer, endpoint: str) -> None:
+        """A server asks for its own endpoint; without uids of their own, servers cannot be told apart."""
+        name = endpoint.rpartition("/")[2]
+        if peer.uid not in {server_uids(control.settings, users).get(name), users.own}:
+            raise NotPermitted(
+                f"uid {peer.uid} does not serve `{name[:64]}`", remedy="ask for the endpoint that this server was started for"
+            )
+
+    async def pull(peer: Peer, params: dict[str, Any]) -> Any:
+        its_server(peer, params["endpoint"])
+        return wire.to_plain(await control.in_process.pull(params["endpoint"], params["epoch"], params["wait_ms"]))
+
+    async def record(peer: Peer, params: dict[str, Any]) -> Any:
+        its_server(peer, params["endpoint"])
+        calls = [wire.from_plain(InProcessCall, one, what="call") for one in params["calls"]]
+        await control.in_process.record(params["endpoint"], calls, params["lost"])
+        return {}
+
     return {
+        "in_process.pull": pull,
+        "in_process.record": record,
         "reload": reload,
         "gateway_ended": gateway_ended,
         "offset": offset,

@@ -1,4 +1,7 @@
-"""What the command line does on this machine itself: `up`, `init`, `scan`, and (maintenance.py) `doctor` and `restore`."""
+"""What the command line does on this machine itself: `up`, `init`, `scan`, and (maintenance.py) `doctor` and `restore`.
+
+What only `init` and `scan` need is imported there: the process of `up` lives as long as the tree.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,6 @@ from vouchgate import wiring
 from vouchgate.edges.processes.announce import announce
 from vouchgate.edges.processes.maintenance import doctor, restore, supported
 from vouchgate.evidence.trustroot import verify_trust_root
-from vouchgate.flows import initialise
-from vouchgate.flows.admit_artifact import findings_of
 from vouchgate.flows.units import signer_command
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.answers import ImportOutcome, InitOutcome
@@ -61,6 +62,8 @@ def renew_trust(settings: Settings, root_key: Path) -> InitOutcome:
 
     Raises `Conflict` while vouchgate runs on the data directory, `Unverified` where the key is not one of the roots.
     """
+    from vouchgate.flows import initialise
+
     layout = Layout(Path(settings.data_dir))
     before = wire.decode(SignedTrustRoot, wiring.read_small(layout.trust_root, "TrustRoot"), what="TrustRoot")
     tree = _tree().Tree(settings, lambda _: None)
@@ -94,6 +97,8 @@ def renew_trust(settings: Settings, root_key: Path) -> InitOutcome:
 
 def init(settings: Settings, path: Path) -> InitOutcome:
     """Keys and TrustRoot, without leaving anything running. Raises `Conflict` where there is an installation."""
+    from vouchgate.flows import initialise
+
     layout = Layout(Path(settings.data_dir))
     if layout.trust_root.exists():
         raise Conflict(f"`{layout.data_dir}` holds an installation", remedy="start it with `vouchgate up`, or choose another data_dir")
@@ -134,6 +139,8 @@ def scan(path: Path) -> ImportOutcome:
         report = wiring.scan_file(descriptor, name=path.name, uid=None)
     finally:
         os.close(descriptor)
+    from vouchgate.flows.admit_artifact import findings_of
+
     verdict = report.verdict
     if not verdict.reasons and verdict.outcome != "clean":
         raise InvalidInput("the scan gave no reason", remedy="scan it again")

@@ -20,6 +20,7 @@ from vouchgate.edges.processes.rpc_server import Handler, Peer, serve
 from vouchgate.flows.replica import Replica
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.layout import Layout
+from vouchgate.vocabulary.outcomes import PROBLEM_MEDIA
 from vouchgate.vocabulary.requests import Request
 
 RECORD_SECONDS = 0.5
@@ -68,7 +69,7 @@ async def run(data_dir: Path) -> None:
         headers = {"x-vg-decision-id": admission.decision.id}
         if admission.problem is None:
             return 200, headers, b""
-        return admission.problem.status, {**headers, "content-type": "application/problem+json"}, wire.encode(admission.problem)
+        return admission.problem.status, {**headers, "content-type": PROBLEM_MEDIA}, wire.encode(admission.problem)
 
     own = {users.of("control"), users.own}
     frames = await serve(layout.pdp_socket, handlers(replica), allowed_uids=own)

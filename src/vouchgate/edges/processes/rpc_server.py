@@ -4,12 +4,14 @@ Rules
 1. The peer's uid is read from the kernel before the first byte; a uid that is not listed is told so once, counted, and cut off.
 2. A handler gets `(peer, params)` and returns plain values; a typed error goes back as `{code, reason, remedy}`, any other as `error`
    without its text (an exception's text may hold a secret), and its class to the log.
-3. Connections and frames are bounded; a peer that sends no whole frame within `IDLE_FRAME_SECONDS` of starting one is cut off.
+3. Connections, frames and requests at once are bounded; a peer that sends no whole frame within `IDLE_FRAME_SECONDS` of starting one is cut
+   off, and one that does not read its answers is read no further.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import struct
@@ -26,6 +28,9 @@ IDLE_FRAME_SECONDS = 10.0
 """A frame that has begun must end within this, so that a slow peer holds no buffer."""
 MAX_CONNECTIONS = 256
 """Connections at once; our own processes need about ten."""
+
+MAX_AT_ONCE = 128
+"""Requests of one connection that are worked on at once; further ones wait in the socket."""
 
 log = logging.getLogger("vouchgate.rpc")
 
@@ -85,14 +90,22 @@ async def serve(
 
 async def _conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Peer, handlers: Mapping[str, Handler]) -> None:
     tasks: set[asyncio.Task[None]] = set()
+    room = asyncio.Semaphore(MAX_AT_ONCE)
+
+    def ended(task: asyncio.Task[None]) -> None:
+        tasks.discard(task)
+        room.release()
+
     try:
         while True:
-            header = await reader.readexactly(HEADER_BYTES)
+            header = await reader.readexactly(1)
             async with asyncio.timeout(IDLE_FRAME_SECONDS):
+                header += await reader.readexactly(HEADER_BYTES - 1)
                 body = await reader.readexactly(body_length(header))
+            await room.acquire()
             task = asyncio.create_task(_answer(writer, peer, handlers, body))
             tasks.add(task)
-            task.add_done_callback(tasks.discard)
+            task.add_done_callback(ended)
     except (asyncio.IncompleteReadError, OSError, TimeoutError):
         return
     except InvalidInput as error:
@@ -117,6 +130,8 @@ async def _answer(writer: asyncio.StreamWriter, peer: Peer, handlers: Mapping[st
         reply = frame((number, False, {"code": "error", "reason": "the request failed inside", "remedy": "see the process's log"}))
     if not writer.is_closing():
         writer.write(reply)
+        with contextlib.suppress(OSError):
+            await writer.drain()
 
 
 def _where(error: BaseException) -> str:

@@ -33,10 +33,9 @@ from vouchgate.edges.envoy.access_log import fetch_counters
 from vouchgate.edges.envoy.bootstrap import bootstrap, envoy_binary, flags
 from vouchgate.edges.processes.gateway_settings import gateway_settings
 from vouchgate.edges.processes.rpc_server import Handler, Peer, serve
-from vouchgate.flows import initialise
-from vouchgate.flows.serve_models import SERVES_SECONDS
+from vouchgate.evidence.trustroot import fingerprint
 from vouchgate.flows.supervise import Supervisor, Unit
-from vouchgate.flows.units import RANKS, core_specs, server_spec, signer_command
+from vouchgate.flows.units import RANKS, SERVES_SECONDS, core_specs, server_spec, signer_command
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.answers import ImportOutcome, ProcessState, Readiness
 from vouchgate.vocabulary.digests import parse_digest
@@ -44,7 +43,7 @@ from vouchgate.vocabulary.errors import Conflict, NotPermitted, Unavailable, Vou
 from vouchgate.vocabulary.layout import Layout, Users
 from vouchgate.vocabulary.processes import Spec
 from vouchgate.vocabulary.settings import EndpointSettings, Settings
-from vouchgate.vocabulary.trust import PublicKey, SignedTrustRoot
+from vouchgate.vocabulary.trust import PublicKey, SignedTrustRoot, TrustRoot
 from vouchgate.vocabulary.vouches import UnixMillis
 
 START_SECONDS = 15.0
@@ -226,7 +225,7 @@ class Tree:
         witness = await self._witness()
         self.installation = wiring.Installation(
             settings=settings,
-            fingerprint=initialise.fingerprint_of(signed),
+            fingerprint=fingerprint(wire.decode(TrustRoot, signed.payload, what="TrustRoot")),
             isolated=self.users.isolated,
             users=self.users,
             gateway=gateway,
@@ -500,6 +499,9 @@ def first_trust(settings: Settings, layout: Layout, users: Users, keys: list[Pub
             f"there is a root key `{path}` but no TrustRoot in `{layout.data_dir}`",
             remedy="restore the data directory, or move the root key away to begin a new trust domain",
         )
+    # once in an installation's life; this process lives as long as the tree
+    from vouchgate.flows import initialise
+
     now = wiring.clock().now()
     (root,) = initialise.make_root_keys(1)
     made = initialise.first_trust_root(settings.trust_domain, root_keys=[root.public], threshold=1, signer_keys=keys, now=now)
