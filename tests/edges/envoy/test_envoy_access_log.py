@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vouchgate.edges.envoy.access_log import Counters, fetch_counters, lost_lines, parse_line, read_counters
-from vouchgate.edges.envoy.log_format import FIELDS
+from vouchgate.edges.envoy.log_fields import FIELDS
 from vouchgate.vocabulary.errors import InvalidInput, Unavailable, VouchgateError
 from vouchgate.vocabulary.events import Event
 
