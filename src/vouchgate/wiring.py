@@ -141,12 +141,16 @@ def check_places(settings: Settings, layout: Layout) -> None:
             f"`data_dir` is too long: the socket `{longest}` has {len(bytes(longest))} bytes, the system allows {MAX_SOCKET_BYTES}",
             remedy="set `data_dir` to a shorter path",
         )
-    for key, path in (("data_dir", Path(settings.data_dir)), ("root_dir", Path(settings.root_dir))):
+    for key, path, mode in (("data_dir", Path(settings.data_dir), 0o711), ("root_dir", Path(settings.root_dir), 0o700)):
         there = next(one for one in (path, *path.parents) if one.exists())
         if not there.is_dir():
             raise InvalidSettings(f"`{key}` is `{path}`, but `{there}` is a file", remedy=f"set `{key}` to a folder, or move the file away")
         if not os.access(there, os.W_OK | os.X_OK):
             raise InvalidSettings(f"`{key}` is `{path}`, and you may not write in `{there}`", remedy=f"set `{key}` to a folder of yours")
+        try:
+            path.mkdir(mode=mode, parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidSettings(f"`{key}` is `{path}`, which cannot be made: {error.strerror}", remedy=f"set `{key}` to another") from None
 
 
 make_folders = files.make_folders
