@@ -150,7 +150,9 @@ def check_places(settings: Settings, layout: Layout) -> None:
         try:
             path.mkdir(mode=mode, parents=True, exist_ok=True)
         except OSError as error:
-            raise InvalidSettings(f"`{key}` is `{path}`, which cannot be made: {error.strerror}", remedy=f"set `{key}` to another") from None
+            raise InvalidSettings(
+                f"`{key}` is `{path}`, which cannot be made: {error.strerror}", remedy=f"set `{key}` to another"
+            ) from None
 
 
 make_folders = files.make_folders

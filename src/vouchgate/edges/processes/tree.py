@@ -196,7 +196,9 @@ class Tree:
         return [wire.from_plain(PublicKey, key, what="public key") for key in said["keys"]]
 
     def _check_alive(self, name: str) -> None:
-        """A process that ended while we wait for it says why in its log."""
+        """A process that ended while we wait for it says why in its log. Raises `Unavailable`, also where we are told to stop."""
+        if self.stop.is_set():
+            raise Unavailable("it was told to stop while it started", remedy="start it again")
         if self.supervisor.units[name].restarts >= 3:
             last = (self.layout.logs / f"{name}.jsonl").read_text("utf-8", "replace").strip().splitlines()[-1:] or ["nothing was logged"]
             with contextlib.suppress(ValueError, KeyError, TypeError):
@@ -267,8 +269,6 @@ class Tree:
             nonlocal last
             for name in ("control", "pdp", "gateway", "tailer"):
                 self._check_alive(name)
-            if self.stop.is_set():
-                raise Unavailable("it was told to stop while it started", remedy="start it again")
             try:
                 said = wire.decode(Readiness, await client.call("ready"), what="readiness")
             except VouchgateError:
