@@ -29,7 +29,9 @@ def make_folders(folders: Iterable[Folder]) -> None:
             path.mkdir(mode=folder.mode & 0o777, parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except (FileExistsError, NotADirectoryError) as error:
-            raise Conflict(f"`{path}` should be a folder: {error.strerror}", remedy="remove what is there, or choose another folder") from None
+            raise Conflict(
+                f"`{path}` should be a folder: {error.strerror}", remedy="remove what is there, or choose another folder"
+            ) from None
         try:
             if os.geteuid() == 0 and folder.uid is not None:
                 os.fchown(descriptor, folder.uid, folder.uid if folder.gid is None else folder.gid)
@@ -70,14 +72,17 @@ def read_small(path: Path, what: str, *, bound: int = MAX_SMALL_FILE) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise InvalidInput(f"the {what} `{path}` cannot be read: {error.strerror}", remedy="check the path and its mode") from None
-    with os.fdopen(descriptor, "rb") as stream:
-        facts = os.fstat(stream.fileno())
+    try:
+        facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode) or facts.st_size > bound:
             raise InvalidInput(f"the {what} `{path}` is not a regular file of at most {bound} bytes", remedy="name the right file")
-        data = stream.read(bound + 1)
-        if len(data) > bound:
-            raise InvalidInput(f"the {what} `{path}` grew over {bound} bytes while it was read", remedy="name the right file")
-        return data
+        with os.fdopen(descriptor, "rb", closefd=False) as stream:
+            data = stream.read(bound + 1)
+    finally:
+        os.close(descriptor)
+    if len(data) > bound:
+        raise InvalidInput(f"the {what} `{path}` grew over {bound} bytes while it was read", remedy="name the right file")
+    return data
 
 
 def free_bytes(path: Path) -> int:

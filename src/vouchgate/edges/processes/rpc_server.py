@@ -29,7 +29,7 @@ IDLE_FRAME_SECONDS = 10.0
 MAX_CONNECTIONS = 256
 """Connections at once; our own processes need about ten."""
 
-MAX_AT_ONCE = 128
+MAX_AT_ONCE = 1_024
 """Requests of one connection that are worked on at once; further ones wait in the socket."""
 
 log = logging.getLogger("vouchgate.rpc")
