@@ -83,6 +83,18 @@ def test_what_is_no_burst(batch):
     assert run(batch)[1] == []
 
 
+@pytest.mark.parametrize(("principal", "peer", "authenticated"), [("", "", False), ("", "10.0.0.7:1", True), ("", "", True)])
+def test_an_event_of_nobody_is_not_weighed(principal, peer, authenticated):
+    state, found = run(sweep(40, principal=principal, peer=peer, authenticated=authenticated))
+    assert (found, state) == ([], burst.start())
+
+
+def test_two_new_cells_a_window_are_found_within_two_hours():
+    events = [denied(w * 2 + n, DAY0 + w * burst.WINDOW_MS + n) for w in range(burst.WINDOWS) for n in range(2)]
+    (one,) = run(events)[1]
+    assert one.statistic <= 2 * 24
+
+
 def test_reading_a_batch_twice_adds_nothing():
     once, found = run(sweep(7))
     again, more = burst.step(once, sweep(7))
@@ -174,7 +186,7 @@ def test_the_expected_value_of_a_benign_day_is_one():
     running = 0.0
     for window in range(burst.WINDOWS):
         running = burst._passed(running, 1) / burst._PRICE
-        assert running + (burst.WINDOWS - window - 1) / burst.WINDOWS == pytest.approx(1)
+        assert burst.Track(day=0, window=window, running=running).value == pytest.approx(1)
 
 
 @given(st.integers(0, 500), st.integers(0, 500), st.floats(0, 1e6))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vouchgate.audit import ocsf
 from vouchgate.compliance.catalog import MAX_FRAMEWORK_BYTES, collect, framework, frameworks, parse
-from vouchgate.compliance.coverage import DAY_MS, MAX_REFERENCES, coverage
+from vouchgate.compliance.coverage import MAX_REFERENCES, coverage
 from vouchgate.compliance.frameworks_schema import NOUNS, PLAIN, Control, Framework, Need
 from vouchgate.vocabulary.answers import AuditEntry
 from vouchgate.vocabulary.decisions import Decision
@@ -19,6 +19,7 @@ from vouchgate.vocabulary.vouches import Method, Revocation, Subject, Vouch
 
 NOW = 1_900_000_000_000
 TD = "test.local"
+DAY_MS = 86_400_000
 
 
 def entry(index: int, data: bytes) -> AuditEntry:
@@ -122,6 +123,14 @@ def test_a_contradiction_takes_a_tenet_back_and_is_named(more, control):
 def test_a_refused_push_and_a_failed_scan_show_nothing():
     assert statuses([push("rejected"), push("sent")])["2.1-3"] == "unmet"
     assert statuses([vouch("scan", outcome="fail")])["2.1-5"] == "unmet"
+
+
+@pytest.mark.parametrize(
+    ("age", "status"),
+    [(90 * DAY_MS - 1, "met"), (90 * DAY_MS, "unmet"), (0, "met"), (-5_000, "met"), (-5_001, "unmet"), (-DAY_MS, "unmet")],
+)
+def test_evidence_counts_for_ninety_days(age, status):
+    assert statuses([decision(), push()], NOW + age)["2.1-3"] == status
 
 
 def test_old_and_future_entries_show_nothing():

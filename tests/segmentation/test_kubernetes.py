@@ -144,6 +144,11 @@ def test_an_endpoint_that_no_network_reaches_gets_no_policy_and_that_is_said(ups
     assert len(items(plan)) == 3 and any("/endpoint/x " in one for one in exported.left_out)
 
 
+def test_the_first_and_the_last_port_are_ports():
+    plan = msgspec.structs.replace(PLAN, gateway=msgspec.structs.replace(PLAN.gateway, ports=(1, 65535)))
+    assert may(items(plan), TRAINER, GATEWAY, 1) and may(items(plan), TRAINER, GATEWAY, 65535)
+
+
 def test_the_same_plan_in_another_order_gives_the_same_bytes():
     turned = msgspec.structs.replace(PLAN, zones=PLAN.zones[::-1], endpoints=PLAN.endpoints[::-1])
     assert export("kubernetes", PLAN) == export("kubernetes", turned)
@@ -164,7 +169,7 @@ GOOD_GATEWAY = PLAN.gateway
         {"endpoints": (endpoint("x" * 41, "serve"),)}, {"zones": tuple(zone(f"z{n}") for n in range(1001)), "endpoints": (), "flows": ()},
         {"endpoints": (endpoint("x", "serve", "tcp:nowhere"),)},
         *({"gateway": msgspec.structs.replace(GOOD_GATEWAY, **one)} for one in (
-            {"labels": {}}, {"labels": {"": "x"}}, {"labels": {"app": "a b"}}, {"labels": {"app": ""}}, {"ports": ()}, {"ports": (0,)}, {"ports": (70000,)},
+            {"labels": {}}, {"labels": {"": "x"}}, {"labels": {"app": "a b"}}, {"labels": {"app": ""}}, {"ports": ()}, {"ports": (0,)}, {"ports": (65536,)}, {"ports": (8443, 0)},
             {"namespace": ""}, {"namespace": "A"},
         )),
     ],

@@ -12,6 +12,7 @@ Rules
 4. One finding a subject and day. Subjects without a verified identity are counted apart, by address, and never push out the verified.
 5. Order is the gateway's: an event of a window that the subject has left is counted as late, and not weighed.
 
+What it cannot see: one new refused cell a window, for ever; two a window are found after about an hour and a half, eight at once.
 The bound is as good as BENIGN: recalibrate it on whole principals of the deployment before findings are acted on without a person.
 Left to others: exactly-once delivery (flows/observe_traffic), risk, and what is done about it.
 """

@@ -8,6 +8,7 @@ Rules
 4. Policies add up and never forbid: a policy of somebody else in the namespace may open more. What was left out is said.
 5. A zone in observe gets no policy: putting vouchgate in front must break nothing (contracts, "Deciding and pushing").
 
+What it cannot hold: pods on the host's network, and the node itself, are selected by no policy.
 The API server takes JSON as it takes YAML; one List a file. Whether a network plug-in of the cluster enforces it is for the cluster to say.
 Source: kubernetes.io/docs/reference/kubernetes-api/policy-resources/network-policy-v1; names: RFC 1123; labels: "Labels and Selectors".
 """
