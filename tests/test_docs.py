@@ -180,7 +180,7 @@ def known(span: str) -> None:
         assert "are required" in error.reason or PLACEHOLDER.search(span), f"{span}: {error.reason}"
 
 
-SOURCES = sorted(path for kind in ("*.py", "*.js", "*.html") for path in (ROOT / "src").rglob(kind))
+SOURCES = sorted(path for kind in ("*.py", "*.js", "*.html", "*.toml") for path in (ROOT / "src").rglob(kind))
 
 
 def test_commands_that_the_program_itself_names_exist():

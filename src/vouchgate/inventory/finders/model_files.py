@@ -24,7 +24,7 @@ NAME = "model-files"
 MAX_SAFETENSORS_HEADER = 100_000_000
 """Bytes; the reference reader refuses more (safetensors, MAX_HEADER_SIZE)."""
 MAX_IR_VERSION = 64
-"""ONNX stands at 13 and rises by about one a year; more is another protobuf."""
+"""ONNX stands at 14 (onnx 1.23) and rises by about one a year; more is another protobuf."""
 MAX_GGUF_VERSION = 99
 """GGUF stands at 3; a huge number is a big-endian file or no GGUF."""
 _GGML_OLD = (b"lmgg", b"fmgg", b"tjgg", b"algg")
