@@ -5,8 +5,8 @@ Rules
 2. If wall time has gained more than `MAX_LEAD_MS` on monotonic time since the start (or the last `accept`), the clock is frozen: `now()`
    goes on by monotonic time, `trouble` says so, and issuing and renewing stop until a person accepts the new time.
 3. A step back is only slept through: `now()` goes on by monotonic time, and `trouble` names the step if it is over the bound.
-4. Where the accepted time, or wall time at the start, lies behind what was used before, `now()` stands still until it is reached, and
-   `trouble` says so while more than the bound is missing: nothing may be issued whose end would not come.
+4. Where wall time lies behind what was used before, `now()` stands still until that is reached; while more than the bound is missing,
+   `trouble` says so, until a person accepts that too.
 The steady clock counts sleep (clock_gettime(2), CLOCK_BOOTTIME): a machine that was suspended did not have its clock moved.
 """
 
@@ -30,6 +30,8 @@ class Clock:
         self._anchor_wall = self._wall() // 1_000_000  # type: ignore[operator]
         self._anchor_mono = self._monotonic() // 1_000_000  # type: ignore[operator]
         self._last = max(self._anchor_wall, self._floor)
+        self._accepted = 0
+        """Time that may stand still: it was used before wall time was set back, and a person knows."""
         self.trouble = ""
         self.now()
 
@@ -40,7 +42,7 @@ class Clock:
         if abs(wall - steady) > MAX_LEAD_MS:
             self.trouble = f"the machine's clock moved by {wall - steady} ms against the steady clock"
             wall = steady
-        elif wall + MAX_LEAD_MS < max(self._last, self._floor):
+        elif wall + MAX_LEAD_MS < max(self._last, self._floor) > self._accepted:
             self.trouble = f"the machine's clock is {max(self._last, self._floor) - wall} ms behind time that was used before"
         else:
             self.trouble = ""
@@ -55,6 +57,7 @@ class Clock:
         """A person says that the machine's clock is right now."""
         self._anchor_wall = self._wall() // 1_000_000  # type: ignore[operator]
         self._anchor_mono = self._monotonic() // 1_000_000  # type: ignore[operator]
+        self._accepted = max(self._last, self._floor)
         self.now()
 
 
