@@ -281,7 +281,7 @@ def log_generation(settings: Settings, layout: Layout) -> int:
         return 0
     from vouchgate.storage import opening
 
-    return opening.read_sqlite(layout.store, settings.trust_domain).generation
+    return opening.generation_of(layout.store, settings.trust_domain)
 
 
 def read_policies(settings: Settings) -> tuple[tuple[str, str], ...]:
@@ -298,7 +298,8 @@ def read_policies(settings: Settings) -> tuple[tuple[str, str], ...]:
 
 def artifact_store(settings: Settings, layout: Layout) -> ArtifactStore:
     """Admitted artifacts by digest."""
-    return ArtifactStore(layout.artifacts, max_bytes=settings.limits.import_mib * 1024 * 1024)
+    mib = 1024 * 1024
+    return ArtifactStore(layout.artifacts, max_bytes=settings.limits.import_mib * mib, reserve_bytes=settings.audit.disk_reserve_mib * mib)
 
 
 def scan_file(descriptor: int, *, name: str, uid: int | None) -> Any:

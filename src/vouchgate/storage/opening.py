@@ -6,7 +6,8 @@ from pathlib import Path
 
 from vouchgate.storage.group import GroupStore, StoreReader
 from vouchgate.storage.memory import MemoryEngine
-from vouchgate.storage.sqlite import SqliteEngine, SqliteReads
+from vouchgate.storage.sqlite import APPLICATION_ID, SqliteEngine, SqliteReads, connect, typed
+from vouchgate.vocabulary.errors import Conflict
 from vouchgate.vocabulary.names import trust_domain as checked_domain
 
 
@@ -23,6 +24,21 @@ def open_sqlite(path: Path, trust_domain: str) -> GroupStore:
     except BaseException:
         engine.close()
         raise
+
+
+def generation_of(path: Path, trust_domain: str) -> int:
+    """How often a restore began a new log, also of a store that is not migrated yet. Raises `Conflict`, `Unavailable`, `StoreDamaged`."""
+    with typed(path):
+        db = connect(path)
+        try:
+            known = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'domain'").fetchone()
+            found = int(db.execute("PRAGMA application_id").fetchone()[0])
+            if not known or found != APPLICATION_ID:
+                raise Conflict(f"the store `{path.name}` is another program's database", remedy="give vouchgate a data directory of its own")
+            row = db.execute("SELECT generation FROM domain WHERE name = ?", (trust_domain,)).fetchone()
+            return int(row[0]) if row else 0
+        finally:
+            db.close()
 
 
 def read_sqlite(path: Path, trust_domain: str) -> StoreReader:
