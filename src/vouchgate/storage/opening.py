@@ -31,10 +31,12 @@ def generation_of(path: Path, trust_domain: str) -> int:
     with typed(path):
         db = connect(path)
         try:
-            known = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'domain'").fetchone()
-            found = int(db.execute("PRAGMA application_id").fetchone()[0])
-            if not known or found != APPLICATION_ID:
-                raise Conflict(f"the store `{path.name}` is another program's database", remedy="give vouchgate a data directory of its own")
+            if not db.execute("SELECT 1 FROM sqlite_master").fetchone():
+                return 0  # made, and ended before it was filled
+            if int(db.execute("PRAGMA application_id").fetchone()[0]) != APPLICATION_ID:
+                raise Conflict(
+                    f"the store `{path.name}` is another program's database", remedy="give vouchgate a data directory of its own"
+                )
             row = db.execute("SELECT generation FROM domain WHERE name = ?", (trust_domain,)).fetchone()
             return int(row[0]) if row else 0
         finally:

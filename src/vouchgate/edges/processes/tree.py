@@ -39,7 +39,7 @@ from vouchgate.flows.units import RANKS, SERVES_SECONDS, core_specs, server_spec
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.answers import ImportOutcome, ProcessState, Readiness
 from vouchgate.vocabulary.digests import parse_digest
-from vouchgate.vocabulary.errors import Conflict, LimitExceeded, NotPermitted, Unavailable, VouchgateError
+from vouchgate.vocabulary.errors import Conflict, NotPermitted, Unavailable, VouchgateError
 from vouchgate.vocabulary.layout import Layout, Users
 from vouchgate.vocabulary.processes import Spec
 from vouchgate.vocabulary.settings import EndpointSettings, Settings
@@ -325,7 +325,7 @@ class Tree:
         staged = wiring.stage_file(self.layout, path, self.users)
         try:
             said = await control.call("import_model", staged=staged.name, digest=staged.digest.text, name=path.name, zone=endpoint.zone)
-        except LimitExceeded as error:
+        except VouchgateError as error:
             self.say(f"  {endpoint.name}: {error.reason}; the endpoint stays refused ({error.remedy})")
             return None, ""
         outcome = wire.decode(ImportOutcome, said, what="import outcome")
