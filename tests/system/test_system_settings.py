@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from installation import EXAMPLE, Installation
 
+from vouchgate.ports.isolate import closed_ancestors
+
 UP_SECONDS = 40
 
 
@@ -127,7 +129,15 @@ def test_a_data_directory_that_is_a_file_or_below_one_is_refused(house: Installa
     refused(house, "data_dir", str(house.data), code=2)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another uid")
+def test_a_data_directory_that_cannot_be_made_is_refused(house: Installation) -> None:
+    change(house, str(house.data), "/proc/no-such-process")
+    refused(house, "data_dir", "/proc/no-such-process", code=2)
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or bool(closed_ancestors([Path(sys.executable).resolve(), Path(sys.prefix)])),
+    reason="only root can be another uid, and only with an interpreter that others may enter",
+)
 def test_a_data_directory_that_may_not_be_written_is_refused() -> None:
     folder = Path(tempfile.mkdtemp(prefix="vg", dir="/tmp"))
     try:
