@@ -107,12 +107,33 @@ class Publisher:
         self.changed = asyncio.Event()
         """Set once, at the next push; then there is a new one."""
         self._holds: dict[str, str] = {}
+        self._untold = ""
+        """Why the last telling failed; empty while every point was told everything."""
         self.allowed_cells = 0
 
     # -- told by the sequencer
 
     def tell(self, batch: Sequence[Sequenced]) -> None:
-        """Steps 1 to 3 for a batch of changes that is durable and applied."""
+        """Steps 1 to 3 for a batch of changes that is durable and applied. What a point cannot take stops the renewal of leases instead of
+        the sequence: the change stands, and the points end up refusing."""
+        try:
+            self._tell(batch)
+        except VouchgateError as error:
+            self._untold = error.reason
+            self.hold("points", f"a change could not be told to the gateway: {error.reason}")
+        self._wake.set()
+
+    def _tell_anew(self) -> None:
+        """After a telling that failed: everything again, until it is taken."""
+        try:
+            self.start()
+        except VouchgateError as error:
+            self._untold = error.reason
+        else:
+            self._untold = ""
+        self.hold("points", f"a change could not be told to the gateway: {self._untold}" if self._untold else "")
+
+    def _tell(self, batch: Sequence[Sequenced]) -> None:
         revoked = [one for one in batch if isinstance(one.change, Revoked)]
         if revoked:
             standing = self._facts.standing_revocations()
@@ -175,6 +196,8 @@ class Publisher:
     async def run(self) -> None:
         """Steps 4 to 7 until cancelled."""
         while True:
+            if self._untold:
+                self._tell_anew()
             self._soil(self._lapsed())
             self.hold("undecided", self._undecided())
             if not self._dirty:

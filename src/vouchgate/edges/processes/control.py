@@ -27,6 +27,7 @@ from vouchgate.audit.checkpoints import origin_of
 from vouchgate.edges.api.app import build_app
 from vouchgate.edges.api.server import ApiServer
 from vouchgate.edges.envoy.ads import AdsServer
+from vouchgate.edges.envoy.checking import check_endpoint
 from vouchgate.edges.envoy.publisher import GatewayView
 from vouchgate.edges.envoy.settings import GatewaySettings
 from vouchgate.edges.processes import logs
@@ -35,6 +36,7 @@ from vouchgate.edges.processes.gateway_settings import gateway_settings
 from vouchgate.edges.processes.rpc_server import serve
 from vouchgate.flows import start
 from vouchgate.flows.audit_trail import Trail
+from vouchgate.flows.changes import Change, EndpointPut
 from vouchgate.flows.checkpoint import Checkpoints
 from vouchgate.flows.context import Buckets, Context, Place
 from vouchgate.flows.facts import Facts, compile_sources
@@ -83,7 +85,7 @@ class Control:
         self.ads = AdsServer(allowed_uids={self.users.of("gateway")})
         gateway: GatewaySettings = gateway_settings(self.installation, self.layout)
         self.view = GatewayView(gateway, self.ads, clock=self.clock.now, issuer=f"spiffe://{self.settings.trust_domain}")
-        self.sequencer = Sequencer(self.store, check=self.facts.check, apply=self._apply, tell=self._tell)
+        self.sequencer = Sequencer(self.store, check=self._check, apply=self._apply, tell=self._tell)
         self.publisher = Publisher(
             self.facts,
             self.view,
@@ -157,6 +159,12 @@ class Control:
 
     def _snapshot(self) -> tuple[int, list[Sequenced]]:
         return self.store.epoch(), start.snapshot(self.store)
+
+    def _check(self, change: Change) -> None:
+        """Before a change is recorded: it follows what is there, and the gateway could take it."""
+        self.facts.check(change)
+        if isinstance(change, EndpointPut):
+            check_endpoint(change.endpoint, self.settings.gateway.hosts)
 
     def _apply(self, sequenced: Sequenced) -> None:
         self.facts.apply(sequenced, self.clock.now())
