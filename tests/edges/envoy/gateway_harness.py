@@ -57,7 +57,7 @@ def revocation(kind: str, target: str, **more: object) -> Revocation:
         "target": target,
         "reason": "test",
         "requested_by": "ops",
-        "made_at": 1,
+        "made_at": int(time.time() * 1000),
     }
     return Revocation(**(values | more))
 
@@ -392,7 +392,7 @@ class Harness:
         """Until everything that was fed is enforced."""
 
         async def wait() -> None:
-            names = ["revocations", "lease", "jwt", "map/0", "map/1", "map/2"]
+            names = ["revocations", "revocations/older", "lease", "jwt", "map/0", "map/1", "map/2"]
             assert (await self.ads.wait_acked(EXTENSION_TYPE, names, timeout=3)) == {"gateway-1": True}
             assert (await self.ads.wait_acked(ROUTE_TYPE, ["tls", "plain"], timeout=3)) == {"gateway-1": True}
 

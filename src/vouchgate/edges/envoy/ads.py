@@ -4,6 +4,8 @@ Rules
 1. The peer's uid is read from the kernel when the connection is made; another uid's connection is cut before its first byte is read.
 2. What is to be sent is state, not a queue: per node a set of dirty resources, coalescing. The gate resource (revocations) goes first and
    alone, so that no rejection beside it and no large map before it can hold it up; a response is bounded to `MAX_RESPONSE_BYTES`.
+   Where the gate names what it relies on (`Resource.after`: the older revocations), a node is told that first, and the gate only when it
+   acknowledged it: between the two it never enforces less than before.
 3. A resource with a TTL (a lease) is sent, and renewed, only to a node that acknowledged the newest version of the gate. A node that does
    not, loses its leases.
 4. A renewal without a body counts only while the body before it is alive: after a rejection, an unanswered message, or a stall, and every
@@ -64,6 +66,8 @@ class Resource:
     version: str
     ttl: float | None = None
     """Seconds from receipt; None for no lease."""
+    after: tuple[Key, frozenset[str]] | None = None
+    """Of the gate: another resource, and the versions of it with which the gate is complete."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -183,7 +187,7 @@ class AdsServer:
     def gate_acked(self, node: Node) -> bool:
         """Whether the node enforces the newest revocations."""
         gate = self._held.get(GATE)
-        return gate is not None and node.acked.get(GATE) == gate.version
+        return gate is not None and node.acked.get(GATE) == gate.version and _complete(node, gate)
 
     async def wait_acked(self, type_url: str, names: Collection[str], *, timeout: float) -> dict[str, bool]:
         """Wait until every connected node acknowledged the current versions of what it subscribed to: node id -> whether it did in time."""
@@ -323,8 +327,12 @@ class AdsServer:
 
     def _batch(self, node: Node) -> list[Key]:
         """The next response's resources, all of one type; empty if nothing may be sent now."""
-        if GATE in node.dirty and GATE in self._held:
-            return [GATE]
+        gate = self._held.get(GATE)
+        if gate is not None and GATE in node.dirty:
+            if _complete(node, gate):
+                return [GATE]
+            if gate.after and gate.after[0] in node.dirty:
+                return [gate.after[0]]
         free = self.gate_acked(node)
         ready = [key for key in node.dirty if free or (held := self._held.get(key)) is None or held.ttl is None]
         if not ready:
@@ -383,6 +391,10 @@ class AdsServer:
             node.sent[key] = _Sent(held.version, lapses_at)
         else:
             node.sent[key] = _Sent(held.version, lapses_at, bodiless=sent.bodiless + 1)
+
+
+def _complete(node: Node, gate: Resource) -> bool:
+    return gate.after is None or node.acked.get(gate.after[0]) in gate.after[1]
 
 
 class _CheckedProtocol(H2Protocol):  # type: ignore[misc]

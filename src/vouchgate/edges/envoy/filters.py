@@ -21,7 +21,7 @@ from envoy.extensions.filters.http.set_filter_state.v3 import set_filter_state_p
 from envoy.type.matcher.v3 import string_pb2
 
 from vouchgate.edges.envoy.log_format import start_log
-from vouchgate.edges.envoy.maps import LEASE, REVOCATIONS, deny_all, map_name
+from vouchgate.edges.envoy.maps import LEASE, OLDER, REVOCATIONS, deny_all, map_name
 from vouchgate.edges.envoy.messages import Message, fetched_filter, fixed_filter, seconds
 from vouchgate.edges.envoy.routes import ASK, MODEL_NAME, STRIP_AUTHORIZATION
 from vouchgate.edges.envoy.settings import ASK_CLUSTER, GatewaySettings
@@ -80,6 +80,7 @@ def chain(settings: GatewaySettings, slots: int) -> list[Message]:
         fixed_filter(MODEL_NAME, _tokenizer(), disabled=True),
         fixed_filter("caller", _state(CALLER_STATE)),
         fetched_filter(REVOCATIONS, deny_all("revoked_")),
+        fetched_filter(OLDER, deny_all("revoked_")),
         *(fetched_filter(map_name(slot), deny_all("map_"), disabled=True) for slot in range(slots)),
         fixed_filter(ASK, _ask(settings)),
         fixed_filter("strip", _strip("x-forwarded-client-cert", prefixes=("x-vg-", "x-envoy-"))),

@@ -43,7 +43,7 @@ BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 """Methods whose content has no meaning (RFC 9110, section 9.3)."""
 VISIBLE_KINDS = frozenset({"principal", "registration", "credential"})
 """What a gateway can see of a request by itself; the other kinds change grants instead."""
-LEASE, REVOCATIONS = "lease", "revocations"
+LEASE, REVOCATIONS, OLDER = "lease", "revocations", "revocations/older"
 ABSENT = "-"
 _ACTION_TYPE = TYPE_PREFIX + rbac_pb2.Action.DESCRIPTOR.full_name
 
@@ -137,7 +137,7 @@ def _entry(on_match: Message, credentials: Mapping[str, str], miss: Message) -> 
 
 
 def revocation_map(revocations: Collection[Revocation], *, trust_domain: str) -> Message:
-    """Every standing revocation that a gateway can see by itself: of principals, registrations and credentials."""
+    """These revocations of principals, registrations and credentials, which a gateway can see by itself."""
     principals, credentials = {}, {}
     for revocation in revocations:
         if revocation.withdrawn_by:

@@ -6,7 +6,9 @@ Rules
    which leaves the grant out `LAPSE_MARGIN_SECONDS` before it lapses.
 3. Every lease/3 of the shortest lease, the lease gets a new end and the maps and revocations a heartbeat, while the loop runs, is not paused, and the node has
    acknowledged the newest revocations.
-4. A slot belongs to one endpoint while it lives; a freed slot is used again last. The listener changes only when slots double.
+4. Revocations are two resources, both needed (revocations.py): what is new is small, so that one more costs the same however many stand.
+   Over `MAX_REVOCATIONS` nothing is renewed, and nobody is called up to date, until fewer stand.
+5. A slot belongs to one endpoint while it lives; a freed slot is used again last. The listener changes only when slots double.
 
     view = GatewayView(settings, server, clock=clock.now)
     view.set_endpoints([...]); view.set_zones([...]); view.set_identity(jwks=..., bundle=pem, svid=(chain_pem, key_pem))
@@ -29,7 +31,7 @@ from collections.abc import Callable, Iterable, Mapping
 from vouchgate.edges.envoy.ads import GATE, AdsServer, Resource
 from vouchgate.edges.envoy.clusters import cluster
 from vouchgate.edges.envoy.listener import listeners
-from vouchgate.edges.envoy.maps import LEASE, MAX_REVOCATIONS, REVOCATIONS, VISIBLE_KINDS, allow_map, lease, map_name, revocation_map
+from vouchgate.edges.envoy.maps import LEASE, MAX_REVOCATIONS, OLDER, REVOCATIONS, VISIBLE_KINDS, allow_map, lease, map_name, revocation_map
 from vouchgate.edges.envoy.messages import (
     CLUSTER_TYPE,
     EXTENSION_TYPE,
@@ -40,6 +42,7 @@ from vouchgate.edges.envoy.messages import (
     extension,
     packed,
 )
+from vouchgate.edges.envoy.revocations import Split, outlived
 from vouchgate.edges.envoy.routes import route_tables
 from vouchgate.edges.envoy.secrets import bundle_secret, svid_secret
 from vouchgate.edges.envoy.settings import BUNDLE_SECRET, MAX_SLOTS, SVID_SECRET, GatewaySettings, slot_count
@@ -102,6 +105,8 @@ class GatewayView:
         self._jwks = ""
         self._epochs: dict[str, int] = {}
         self._epoch = -1
+        self._split = Split()
+        self._over = ""
         self._map_lapses: dict[str, UnixMillis] = {}
         self._overflow: dict[str, int] = {}
         self._paused = ""
@@ -153,18 +158,42 @@ class GatewayView:
 
     def set_revocations(self, revocations: Iterable[Revocation], *, epoch: int) -> None:
         """All standing revocations as of an epoch, which never falls. Raises `LimitExceeded`, `Conflict`."""
-        standing = tuple(one for one in revocations if not one.withdrawn_by and one.target_kind in VISIBLE_KINDS)
-        if len(standing) > MAX_REVOCATIONS:
-            raise LimitExceeded(
-                f"{len(standing)} revocations are over the bound of {MAX_REVOCATIONS}", remedy="drop those whose credentials have expired"
-            )
         if epoch < self._epoch:
             raise Conflict(f"epoch {epoch} is older than {self._epoch}", remedy="publish from the newest state alone")
-        self._epoch = epoch
-        value = packed(extension(REVOCATIONS, revocation_map(standing, trust_domain=self._settings.trust_domain)))
-        version = f"{epoch}-{_digest(value)}"
-        self._epochs[version] = epoch
-        self._server.set_resources(EXTENSION_TYPE, {REVOCATIONS: Resource(value, version, self._longest_lease())})
+        now = self._clock()
+        standing = {
+            one.id: one for one in revocations if not one.withdrawn_by and one.target_kind in VISIBLE_KINDS and not outlived(one, now)
+        }
+        was_over, self._over, self._epoch = self._over, "", epoch
+        if len(standing) > MAX_REVOCATIONS:
+            self._over = f"{len(standing)} revocations are over the bound of {MAX_REVOCATIONS}"
+            raise LimitExceeded(
+                self._over, remedy="nothing is served until fewer stand: undo some, revoke a principal in place of its credentials, or wait"
+            )
+        self._split.take(standing, now)
+        self._push_revocations()
+        if was_over:
+            self._due = 0.0
+            self._wake.set()
+
+    def _push_revocations(self) -> None:
+        split = self._split
+        if split.older_version == "" or split.older_changed:
+            value = packed(extension(OLDER, revocation_map(split.older.values(), trust_domain=self._settings.trust_domain)))
+            split.rendered(f"{self._epoch}-{_digest(value)}")
+            self._server.set_resources(EXTENSION_TYPE, {OLDER: Resource(value, split.older_version)})
+        self._settle()
+        value = packed(extension(REVOCATIONS, revocation_map(split.newer(), trust_domain=self._settings.trust_domain)))
+        after = frozenset(split.complete_with)
+        version = f"{self._epoch}-{_digest(value)}"
+        self._epochs[version] = self._epoch
+        resource = Resource(value, version, self._longest_lease(), after=((EXTENSION_TYPE, OLDER), after))
+        self._server.set_resources(EXTENSION_TYPE, {REVOCATIONS: resource})
+
+    def _settle(self) -> bool:
+        """Once every connected point holds the older ones as rendered last, the newer ones need no longer repeat them."""
+        held = [node.acked.get((EXTENSION_TYPE, OLDER)) for node in self._server.nodes()]
+        return self._split.moving and all(version == self._split.older_version for version in held) and self._split.settle()
 
     def set_identity(self, *, jwks: str, bundle: str, svid: tuple[str, str]) -> None:
         """Keys of tokens (JSON), our authorities (PEM), and the gateway's own certificate chain and key (PEM)."""
@@ -187,7 +216,7 @@ class GatewayView:
     async def run(self) -> None:
         """The lease loop; ends by cancellation."""
         while True:
-            if not self._paused:
+            if not self._paused and not self._over:
                 if time.monotonic() >= self._due:
                     self.renew()
                 else:
@@ -201,6 +230,8 @@ class GatewayView:
     def renew(self) -> None:
         """One renewal: a new end for the lease, heartbeats for revocations and maps, maps rendered again where a grant lapses."""
         now = self._clock()
+        if self._settle():
+            self._push_revocations()
         self._due = time.monotonic() + self._shortest_lease() / RENEWALS_PER_LEASE
         self._server.heartbeat(EXTENSION_TYPE, {REVOCATIONS: self._longest_lease()})
         self._push_lease()
@@ -217,7 +248,14 @@ class GatewayView:
 
     async def wait_enforced(self, *, timeout: float) -> dict[str, bool]:
         """Wait until every connected point acknowledged the newest revocations: node id -> whether it did in time."""
-        return await self._server.wait_gate(timeout=timeout)
+        if self._over:
+            return dict.fromkeys((node.id for node in self._server.nodes()), False)
+        begun = time.monotonic()
+        enforced = await self._server.wait_gate(timeout=timeout)
+        if not self._split.lifting:
+            return enforced
+        lifted = await self._server.wait_acked(EXTENSION_TYPE, [OLDER], timeout=max(0.0, begun + timeout - time.monotonic()))
+        return {name: done and lifted.get(name, False) for name, done in enforced.items()}
 
     async def wait_map(self, endpoint_id: str, *, timeout: float) -> dict[str, bool]:
         """The same for one endpoint's map."""
@@ -232,7 +270,7 @@ class GatewayView:
                 PointStatus(
                     node_id=node.id,
                     epoch=self._epochs.get(node.acked.get(GATE, ""), -1),
-                    current=self._server.gate_acked(node),
+                    current=self._server.gate_acked(node) and not self._over,
                     last_ack_seconds=round(now - node.last_ack, 3) if node.last_ack else -1.0,
                     maps_behind=sum(
                         node.acked.get((EXTENSION_TYPE, map_name(slot))) != self._server.version(EXTENSION_TYPE, map_name(slot))
@@ -241,7 +279,7 @@ class GatewayView:
                     rejected={key[1]: words for key, words in node.rejected.items()},
                 )
             )
-        return GatewayStatus(epoch=self._epoch, paused=self._paused, points=tuple(points), overflow=dict(self._overflow))
+        return GatewayStatus(epoch=self._epoch, paused=self._paused or self._over, points=tuple(points), overflow=dict(self._overflow))
 
     # -- rendering
 
@@ -281,7 +319,7 @@ class GatewayView:
         return float(min((self._lease_seconds(endpoint.zone) for endpoint in self._endpoints.values()), default=DEFAULT_LEASE_SECONDS))
 
     def _pause_length(self) -> float:
-        if self._paused:
+        if self._paused or self._over:
             return IDLE_SECONDS
         self._planned = min(self._map_lapses.values(), default=UnixMillis(2**62))
         until_lapse = (self._planned - self._clock()) / 1000 - LAPSE_MARGIN_SECONDS
@@ -290,7 +328,7 @@ class GatewayView:
     def _push_lease(self) -> None:
         now = self._clock()
         zones = {endpoint.zone for endpoint in self._endpoints.values()}
-        if self._paused:
+        if self._paused or self._over:
             return
         until = {zone: UnixMillis(now + 1000 * self._lease_seconds(zone)) for zone in sorted(zones)}
         self._set(EXTENSION_TYPE, {LEASE: extension(LEASE, lease(until))}, ttl=self._longest_lease())
