@@ -201,9 +201,9 @@ _CLAIMS: dict[str, dict[str, Any]] = {
 _ROLE = {"scan": "scanner", "structure": "scanner", "import": "importer", "serves": "supervisor"}
 
 
-def vouched(predicate: str, subjects: Sequence[Subject], **changes: Any) -> VouchAdded:
+def vouched(predicate: str, subjects: Sequence[Subject], *, by: str = "", **changes: Any) -> VouchAdded:
     """A signed vouch as a change."""
-    key = KEYS.ed25519[_ROLE[predicate]]
+    key = KEYS.ed25519[by or _ROLE[predicate]]
     wanted = {
         "id": "", "trust_domain": TD, "predicate_type": predicate, "predicate_version": 1, "subjects": tuple(subjects), "outcome": "pass",
         "issuer_key": key_id(_spki(key)), "issuer_role": _ROLE[predicate], "issued_at": NOW, "not_before": NOW, "expires_at": NOW + DAY,

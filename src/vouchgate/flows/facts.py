@@ -47,6 +47,7 @@ from vouchgate.policy.compile import CompiledPolicies, Request, compile_policies
 from vouchgate.policy.crosscheck import crosscheck, sampled
 from vouchgate.policy.decide import REFUSED_EVIDENCE, decide
 from vouchgate.policy.load import Source
+from vouchgate.policy.values import Uid
 from vouchgate.policy.world import Evidence, Held, World
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.decisions import Decision, Mode, Risk
@@ -56,7 +57,7 @@ from vouchgate.vocabulary.outcomes import Refused
 from vouchgate.vocabulary.places import Endpoint, Zone
 from vouchgate.vocabulary.principals import Principal, Registration, VerifiedPrincipal
 from vouchgate.vocabulary.trust import SignedTrustRoot, TrustRoot
-from vouchgate.vocabulary.vouches import Revocation, UnixMillis, Vouch
+from vouchgate.vocabulary.vouches import TIERS, Revocation, UnixMillis, Vouch
 
 Cell = tuple[str, str]
 
@@ -78,6 +79,8 @@ class Facts:
         self.epoch = 0
         self._now = UnixMillis(0)
         """The newest time that was told."""
+        self._lapsed: set[Uid] = set()
+        """Whose vouches lapsed since `advance` was asked."""
         self.zones: dict[str, Zone] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self.registrations: dict[str, Registration] = {}
@@ -227,9 +230,16 @@ class Facts:
 
     def advance(self, now: UnixMillis) -> list[Cell]:
         """Let vouches lapse; the cells whose facts changed."""
+        self._let_lapse(now)
+        lapsed, self._lapsed = self._lapsed, set()
+        return self.cells(self._touched_by(lapsed)) if lapsed else []
+
+    def _let_lapse(self, now: UnixMillis) -> None:
+        """A decision may be the first to see that time passed; whoever is told of lapses (`advance`) still learns of it."""
         self._now = max(self._now, now)
         lapsed = self.world.advance(now)
-        return self.cells(self._touched_by(lapsed)) if lapsed else []
+        self._lapsed |= lapsed
+        self._renew_subjects((uid.id for uid in lapsed if uid.type in {"Endpoint", "Artifact"}), now)
 
     # -- the policy world
 
@@ -244,9 +254,13 @@ class Facts:
             else:
                 lacking[one.predicate] = "failed"
         have = {one.predicate for one in held}
+        standing: dict[str, list[Vouch]] = {}
         for vouch in self.about(name):
             if vouch.predicate_type not in have and vouch.predicate_type not in lacking:
-                lacking[vouch.predicate_type] = "revoked" if self.lineage.revoked(vouch) else "expired"
+                fallen = standing.setdefault(vouch.predicate_type, [])
+                if not self.lineage.revoked(vouch):
+                    fallen.append(vouch)
+        lacking |= {predicate: _why(vouches) for predicate, vouches in standing.items()}
         return Evidence(tuple(sorted(held, key=lambda one: (one.predicate, one.vouch_id))), lacking)
 
     def about(self, name: str) -> list[Vouch]:
@@ -392,6 +406,7 @@ class Facts:
         is loaded."""
         if self.policies is None:
             raise Unavailable("no policy is loaded yet", remedy="wait until the control plane is ready")
+        self._let_lapse(now)
         endpoint = self.endpoints.get(name)
         made = decide(
             principal,
@@ -468,6 +483,18 @@ def sources_digest(sources: Sequence[tuple[str, str]]) -> str:
 def compile_sources(sources: Sequence[tuple[str, str]], *, version: int) -> CompiledPolicies:
     """Policy files, validated and compiled, the base pack before them. Raises `InvalidPolicy`."""
     return compile_policies(load([Source(name, text) for name, text in sources]), version=version)
+
+
+def _why(standing: Sequence[Vouch]) -> str:
+    """Why none of these holds. A fail that no newer pass of its tier cleared stays a fail after its end."""
+    passes = [one for one in standing if one.outcome == "pass"]
+    for fail in standing:
+        rank = TIERS.index(fail.tier)
+        if fail.outcome == "fail" and not any(one.issued_at > fail.issued_at and TIERS.index(one.tier) <= rank for one in passes):
+            return "failed"
+    if passes:
+        return "expired"
+    return "absent" if standing else "revoked"
 
 
 def _revoked(made: Decision, by: Revocation) -> Decision:
