@@ -351,7 +351,7 @@ def test_an_expired_ca_says_how_to_renew_it():
     world.clock.at = NOW + 31 * 86_400_000
     with pytest.raises(InvalidInput) as caught:
         world.call("x509_svid", **X509)
-    assert "--renew-ca" in caught.value.remedy
+    assert "renew-ca" in caught.value.remedy
     assert world.call("health")["ca_expired"]
 
 

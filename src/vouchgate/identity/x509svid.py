@@ -105,7 +105,7 @@ def issue_x509(
     _check_request(principal, trust_domain, ttl_seconds, dns)
     begin, end = instant(UnixMillis(max(0, now - BACKDATE_MS))), instant(UnixMillis(now + ttl_seconds * 1000))
     if instant(now) >= ca.not_valid_after_utc:
-        raise InvalidInput("the CA has expired", remedy="renew it: start the signer once with `--renew-ca`")
+        raise InvalidInput("the CA has expired", remedy="end vouchgate, run `vouchgate admin renew-ca`, start it again")
     end = min(end, ca.not_valid_after_utc)
     names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(principal), *(x509.DNSName(name) for name in dns)]
     authority = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value

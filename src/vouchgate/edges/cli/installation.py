@@ -19,6 +19,9 @@ class Installation(Protocol):
     def init(self, settings: Settings, path: Path) -> InitOutcome:
         """Make keys and store; `path` is the settings file. Raises `Conflict` where there are some."""
 
+    def renew_ca(self, settings: Settings) -> None:
+        """A new certificate for the CA's key."""
+
     def renew_trust(self, settings: Settings, root_key: Path) -> InitOutcome:
         """Sign the next TrustRoot with the offline root key."""
 

@@ -46,6 +46,7 @@ NOUNS = {
     "admin": {
         "login": "a one-time code for the console",
         "claim": "become the first administrator",
+        "renew-ca": "make a new certificate for the CA's key",
         "renew-trust": "sign the next TrustRoot with the offline root key",
         "accept-clock": "go on after a jump of the clock",
     },

@@ -20,14 +20,18 @@ from vouchgate.evidence.trustroot import verify_trust_root
 from vouchgate.flows.units import signer_command
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.answers import ImportOutcome, InitOutcome
-from vouchgate.vocabulary.errors import Conflict, InvalidInput, Unsupported
+from vouchgate.vocabulary.errors import Conflict, InvalidInput, Unavailable, Unsupported
 from vouchgate.vocabulary.layout import Layout
 from vouchgate.vocabulary.processes import Spec
 from vouchgate.vocabulary.settings import Settings
 from vouchgate.vocabulary.trust import SignedTrustRoot, TrustRoot
 from vouchgate.vocabulary.vouches import UnixMillis
 
-__all__ = ["doctor", "init", "renew_trust", "restore", "scan", "up"]
+__all__ = ["doctor", "init", "renew_ca", "renew_trust", "restore", "scan", "up"]
+
+
+RENEW_SECONDS = 15.0
+"""The signer starts in one."""
 
 
 def _tree() -> ModuleType:
@@ -55,6 +59,26 @@ def up(settings: Settings, path: Path) -> int:
     code: int = asyncio.run(tree.run(lambda one: announce(one, say)))
     say("ended")
     return code
+
+
+def renew_ca(settings: Settings) -> None:
+    """A new certificate for the CA's key, made by the signer; the next start publishes it.
+
+    Raises `Conflict` while vouchgate runs on the data directory, `Unavailable` where the signer cannot do it.
+    """
+    layout = Layout(Path(settings.data_dir))
+    if not layout.trust_root.exists():
+        raise Conflict(f"`{layout.data_dir}` holds no installation", remedy="start one with `vouchgate up`")
+    tree = _tree().Tree(settings, lambda _: None)
+    tree.prepare()
+    lock = wiring.lock_data_dir(layout)
+    try:
+        argv = signer_command(settings, layout, tree.users, wiring.python, "--renew-ca", "--init-only")
+        log = layout.logs / "signer.jsonl"
+        if wiring.start_process(Spec(name="signer", argv=argv, uid=tree.users.drop_to("signer")), log=log).wait(RENEW_SECONDS) != 0:
+            raise Unavailable("the signer did not renew the CA's certificate", remedy=f"see {log}")
+    finally:
+        os.close(lock)
 
 
 def renew_trust(settings: Settings, root_key: Path) -> InitOutcome:
