@@ -239,7 +239,9 @@ class Reply:
 class Harness:
     """One gateway with everything around it."""
 
-    def __init__(self, *, concurrency: int = 1, lease_seconds: int = 10, start: bool = True) -> None:
+    def __init__(
+        self, *, concurrency: int = 1, lease_seconds: int = 10, start: bool = True, umask: int = -1, log_folder: str = ".", **more: object
+    ) -> None:
         self.dir = Path(tempfile.mkdtemp(prefix="vg"))
         self.ca, self.partner = Authority(), Authority("partner.local")
         self.port, self.plain_port = free_port(), free_port()
@@ -249,12 +251,14 @@ class Harness:
             admin_socket=str(self.dir / "admin.sock"),
             ads_socket=str(self.dir / "ads.sock"),
             ext_authz_socket=str(self.dir / "ask.sock"),
-            access_log=str(self.dir / "access.log"),
+            access_log=str(self.dir / log_folder / "access.log"),
             tls_address=f"tcp:127.0.0.1:{self.port}",
             plain_address=f"tcp:127.0.0.1:{self.plain_port}",
             hosts=("localhost", "127.0.0.1"),
             concurrency=concurrency,
+            **more,  # type: ignore[arg-type]
         )
+        self.umask = umask
         self.zone = Zone(name="serve", trust_domain=TD, lease_seconds=lease_seconds)
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
@@ -422,7 +426,9 @@ class Harness:
         config = self.dir / "envoy.json"
         config.write_text(json.dumps(bootstrap(self.settings)))
         self.log = (self.dir / "envoy.log").open("ab")
-        self.envoy = subprocess.Popen([envoy_binary(), *flags(self.settings, str(config))], stdout=self.log, stderr=self.log)
+        self.envoy = subprocess.Popen(
+            [envoy_binary(), *flags(self.settings, str(config))], stdout=self.log, stderr=self.log, umask=self.umask
+        )
 
     def ready(self, seconds: float = 8) -> None:
         """Until an allowed call is answered."""

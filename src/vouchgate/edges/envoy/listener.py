@@ -34,10 +34,6 @@ from vouchgate.edges.envoy.settings import (
 
 MAX_HEADERS_KB = 32
 MAX_HEADERS = 100
-HEADERS_SECONDS = 10.0
-"""From the first byte to the last header; what a slow client may hold."""
-REQUEST_SECONDS = 60.0
-"""From the first byte to the last byte of the body."""
 STREAM_IDLE_SECONDS = 120.0
 CONNECTION_IDLE_SECONDS = 120.0
 MAX_CONNECTION_SECONDS = 600.0
@@ -92,7 +88,7 @@ def _manager(name: str, settings: GatewaySettings, slots: int, routes: str) -> M
     made.local_reply_config.CopyFrom(local_replies())
     _identity_rules(made)
     _path_rules(made)
-    _bounds(made)
+    _bounds(made, settings)
     made.server_name = "vouchgate"
     made.server_header_transformation = hcm_pb2.HttpConnectionManager.PASS_THROUGH
     return made
@@ -120,7 +116,7 @@ def _path_rules(made: Message) -> None:
     made.strip_trailing_host_dot = True
 
 
-def _bounds(made: Message) -> None:
+def _bounds(made: Message, settings: GatewaySettings) -> None:
     common = made.common_http_protocol_options
     common.headers_with_underscores_action = protocol_pb2.HttpProtocolOptions.REJECT_REQUEST
     common.max_headers_count.value = MAX_HEADERS
@@ -128,8 +124,8 @@ def _bounds(made: Message) -> None:
     common.max_connection_duration.CopyFrom(seconds(MAX_CONNECTION_SECONDS))
     made.http1_safe_max_connection_duration = True
     made.max_request_headers_kb.value = MAX_HEADERS_KB
-    made.request_headers_timeout.CopyFrom(seconds(HEADERS_SECONDS))
-    made.request_timeout.CopyFrom(seconds(REQUEST_SECONDS))
+    made.request_headers_timeout.CopyFrom(seconds(settings.headers_seconds))
+    made.request_timeout.CopyFrom(seconds(settings.request_seconds))
     made.stream_idle_timeout.CopyFrom(seconds(STREAM_IDLE_SECONDS))
     made.http2_protocol_options.max_concurrent_streams.value = MAX_H2_STREAMS
     made.http_protocol_options.accept_http_10 = False

@@ -40,6 +40,10 @@ class GatewaySettings(Noun, frozen=True, kw_only=True):
     """Bytes of a body that must be held to read the model's name; more is answered 413."""
     ext_authz_timeout_seconds: float = 1.0
     """After which a hung PDP counts as gone: 503."""
+    headers_seconds: float = 10.0
+    """From a request's first byte to its last header; what a slow client may hold."""
+    request_seconds: float = 60.0
+    """From a request's first byte to the last byte of its body."""
     drain_seconds: int = 5
 
 
