@@ -12,12 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from installation import Installation, mine
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.serialization import load_der_private_key
+from installation import TRUST_DOMAIN, Installation, mine
 
 from vouchgate.edges.cli.client import Client
-from vouchgate.vocabulary.answers import Readiness
+from vouchgate.identity.ca import make_ca
 from vouchgate.vocabulary.errors import VouchgateError
 from vouchgate.vocabulary.layout import Layout
+from vouchgate.vocabulary.vouches import UnixMillis
 
 LEASE = 2
 DISK_MIB = 96
@@ -121,6 +124,26 @@ def test_a_locked_store_is_refused_and_names_who_holds_it(fresh: Installation) -
         os.close(lock)
 
 
+def test_an_expired_ca_is_told_with_the_command_that_renews_it_and_old_certificates_go_on(fresh: Installation) -> None:
+    fresh.start()
+    alice = fresh.caller("alice")
+    fresh.until(lambda: fresh.infer(alice).status == 200, 10)
+    assert fresh.cli("admin", "renew-ca").returncode == 3  # not while it runs
+    fresh.stop()
+    keys = fresh.layout.signer / "keys"
+    key = load_der_private_key((keys / "x509-ca.key").read_bytes(), None)
+    assert isinstance(key, EllipticCurvePrivateKey)
+    long_ago = UnixMillis(int((time.time() - 400 * 86_400) * 1000))
+    (keys / "x509-ca.crt").write_bytes(make_ca(TRUST_DOMAIN, key, now=long_ago, days=365))
+    refused(fresh, "the CA has expired", "vouchgate admin renew-ca")
+    done = fresh.cli("admin", "renew-ca")
+    assert done.returncode == 0, done.stderr
+    fresh.start()
+    fresh.until(lambda: fresh.infer(alice).status == 200, 10, "a certificate of the same CA key is not accepted any more")
+    again = fresh.caller("alice")
+    fresh.until(lambda: fresh.infer(again).status == 200, 10)
+
+
 def test_a_half_written_line_of_the_gateway_is_a_gap_and_the_next_lines_are_taken_in(fresh: Installation) -> None:
     fresh.start()
     alice = fresh.caller("alice")
@@ -165,8 +188,8 @@ def test_a_full_disk_stops_leases_lets_nobody_in_and_is_over_when_there_is_room(
         with filler.open("wb") as stream:
             stream.write(b"\0" * ((DISK_MIB - RESERVE_MIB) * 1024 * 1024))
         house.until(lambda: house.infer(alice).status == 503, LEASE + 3, "leases go on below the reserve")
-        parts = {part.name: part for part in house.client.get(Readiness, "/readyz").parts if not part.ok}
-        assert "MiB" in " ".join(part.detail for part in parts.values()), parts
+        assert not house.ready()
+        assert "MiB are free" in house.cli("status", "--socket", str(house.layout.api_socket), "--json").stdout
         _fill(filler)
         until, refused_acts, acknowledged = time.monotonic() + 4, 0, []
         while time.monotonic() < until:
