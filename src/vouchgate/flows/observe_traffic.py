@@ -32,6 +32,7 @@ from vouchgate.vocabulary.vouches import UnixMillis
 REMEMBERED = 20_000
 """Decisions at hand by id, so that a line can say why; older ones are read from the log."""
 
+
 class Observer:
     """Steps 2 to 4."""
 
@@ -54,28 +55,29 @@ class Observer:
         """A decision that was made lately."""
         return self._decisions.get(decision_id)
 
-    async def take(self, shaped: Sequence[Shaped], offset: SetOffset, size: Callable[[], int]) -> None:
+    async def take(self, shaped: Sequence[Shaped], offset: SetOffset) -> None:
         """Step 2, then 3 and 4. Raises `Conflict` where the batch does not continue what was read."""
         entries = [Append(entry=one.entry, label=one.line.request_id) for one in shaped]
-        extra: list[Append] = []
-        lines = [self._explained(one, extra) for one in shaped]
-        await self._sequencer.submit(SOURCE, (), entries + extra, steps=(offset,))
-        first = size() - len(entries) - len(extra)
+        news: dict[str, Decision] = {}
+        lines = [self._explained(one, news) for one in shaped]
+        extra = [Append(entry=ocsf.decision(would), label=would.id) for would in news.values()]
+        first = await self._sequencer.append(SOURCE, entries + extra, steps=(offset,))
+        for would in news.values():
+            self.remember(would)
         self.heard_at = self._clock()
         for number, (one, line) in enumerate(zip(shaped, lines, strict=True)):
             if one.final:
                 self.end_lines += 1
                 self._traffic.add(msgspec.structs.replace(line, seq=first + number))
 
-    def _explained(self, one: Shaped, extra: list[Append]) -> DecisionLine:
+    def _explained(self, one: Shaped, news: dict[str, Decision]) -> DecisionLine:
         line = one.line
         if one.observed:
             would = self._would_be(line)
             if would is None:
                 return line
             if would.id not in self._decisions:
-                self.remember(would)
-                extra.append(Append(entry=ocsf.decision(would), label=would.id))
+                news[would.id] = would
             return msgspec.structs.replace(
                 line,
                 principal=would.principal,

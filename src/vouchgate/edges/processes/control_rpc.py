@@ -41,7 +41,7 @@ def handlers(control: Control) -> dict[str, Handler]:
             expected_offset=params["offset"],
             expected_inode=params["before"],
         )
-        await control.observer.take(shaped, step, control.store.size)
+        await control.observer.take(shaped, step)
         return {}
 
     async def tail_alive(peer: Peer, params: dict[str, Any]) -> Any:

@@ -3,8 +3,9 @@
 `python -m vouchgate.edges.processes.tailer --data-dir DIR`. It keeps nothing: where it goes on is the offset that the control plane stored
 with the entries it made.
 
-1. Ask for the offset. 2. Read whole lines from there; a file with another inode follows once the old one is read to its end. 3. Shape them,
-send them with the offsets they cover. 4. A refusal because the offset moved means asking again; a control plane that is away means waiting.
+1. Ask for the offset. 2. Read whole lines from there; a file with another inode follows once the old one is read to its end. A file that is
+shorter than what was read of it was cut: that is an entry, and it is read from its start. 3. Shape them, send them with the offsets they
+cover, and say how far behind the traffic that is. 4. A refusal because the offset moved means asking again; a control plane that is away means waiting.
 A line that cannot be read becomes an entry that says so.
 """
 
@@ -55,6 +56,7 @@ class Tailer:
         while not stop.is_set():
             try:
                 position = await self.control.call("offset")
+                self._let_go()
                 await self._follow(position["inode"], position["offset"], stop)
             except Conflict as error:
                 self.log.info("reading again from the stored offset: %s", error.reason)
@@ -69,15 +71,24 @@ class Tailer:
                 await asyncio.sleep(GATHER_SECONDS)
                 continue
             start = offset if self._inode == inode else 0
+            if start > self._size():
+                await self._send(inode, offset, 0, b"", [self._unreadable(start)])
+                inode, offset = self._inode, 0
+                continue
+            # asked before reading: what the gateway wrote until it began another file is there now
+            rotated = self._rotated()
             data = await asyncio.to_thread(self._read, start)
+            if rotated and not data and start < self._size():
+                data = await asyncio.to_thread(self._rest, start)
             if data:
-                await self._send(inode, offset, start, data)
+                await self._send(inode, offset, start, data, self._shaped(start, data))
                 inode, offset = self._inode, start + len(data)
                 if len(data) < BATCH_BYTES // 2:
                     await asyncio.sleep(GATHER_SECONDS)
                 continue
-            if self._rotated():
-                inode = self._next(inode)
+            if rotated:
+                self._let_go()
+                inode = 0
             await self._alive(0)
             await asyncio.sleep(GATHER_SECONDS)
 
@@ -106,22 +117,37 @@ class Tailer:
         end = data.rfind(b"\n") + 1
         return data[:end] if end else data if len(data) > MAX_LINE_BYTES else b""
 
+    def _rest(self, start: int) -> bytes:
+        """A last line without an end, of a file that nobody writes to any more."""
+        assert self._file is not None
+        self._file.seek(start)
+        return self._file.read(BATCH_BYTES)
+
+    def _size(self) -> int:
+        assert self._file is not None
+        return os.fstat(self._file.fileno()).st_size
+
     def _rotated(self) -> bool:
         try:
             return self.layout.access_log.stat().st_ino != self._inode
         except FileNotFoundError:
             return False
 
-    def _next(self, inode: int) -> int:
-        assert self._file is not None
-        self._file.close()
-        self._file = None
-        return 0 if inode == self._inode else inode
+    def _let_go(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
-    async def _send(self, before: int, offset: int, start: int, data: bytes) -> None:
-        lines = [wire.encode(one) for one in self._shaped(start, data)]
+    async def _send(self, before: int, offset: int, start: int, data: bytes, shaped: list[Shaped]) -> None:
+        lines = [wire.encode(one) for one in shaped]
         await self.control.call("take_lines", lines=lines, before=before, offset=offset, inode=self._inode, end=start + len(data))
-        await self._alive(0)
+        more = start + len(data) < self._size()
+        await self._alive(self._behind(shaped) if more else 0)
+
+    def _behind(self, shaped: list[Shaped]) -> int:
+        """Milliseconds since the newest of these lines was written."""
+        written = max((one.line.at + int(one.line.duration_ms) for one in shaped), default=self.now())
+        return max(0, self.now() - written)
 
     def _shaped(self, start: int, data: bytes) -> list[Shaped]:
         found, at, seen = [], start, self.now()
