@@ -16,6 +16,8 @@ from vouchgate.policy.load import Source
 from vouchgate.vocabulary.answers import Caller, PolicyFinding, PolicyReport, PolicyVersion
 from vouchgate.vocabulary.errors import InvalidInput, Unavailable
 
+APPROVAL_HOURS = 24
+"""Hours within which the second person must agree."""
 NAME = "policy.cedar"
 """Name under which a text that was sent, not read from a file, stands in findings."""
 
@@ -62,17 +64,22 @@ async def apply(context: Context, caller: Caller, text: str, reason: str) -> Pol
     await authorise(context, caller, "policy-apply")
     compile_sources([(NAME, text)], version=0)
     who, digest = caller.principal.principal.id, hashlib.sha256(text.encode()).hexdigest()
-    waiting, _, author = context.facts.settings.get("policy-proposal", "").partition(" ")
-    agreed = context.settings.solo or (waiting == digest and author and author != who)
+    now = context.clock.now()
+    waiting, author, until = (*context.facts.settings.get("policy-proposal", "").split(" "), "", "", "")[:3]
+    agreed = context.settings.solo or (waiting == digest and author not in ("", who) and until.isdigit() and now < int(until))
     if not agreed:
         entry = act_entry(context, caller, "propose-policy", "", "done", {"sha256": digest, "reason": reason[:500]})
-        await context.sequencer.submit(who, [SettingPut(key="policy-proposal", value=f"{digest} {who}")], [entry])
-        now = current(context)
+        proposal = f"{digest} {who} {now + APPROVAL_HOURS * 3_600_000}"
+        await context.sequencer.submit(who, [SettingPut(key="policy-proposal", value=proposal)], [entry])
         return PolicyVersion(
-            version=now.version + 1, digest=digest, text=text, waits_for="another policy author or approver, with the same text"
+            version=current(context).version + 1,
+            digest=digest,
+            text=text,
+            waits_for="another policy author or approver, with the same text",
         )
     entry = act_entry(context, caller, "apply-policy", "", "done", {"sha256": digest, "reason": reason[:500], "author": author or who})
-    await context.sequencer.submit(who, (), [entry])
+    # a proposal is used up: the same text again, after another policy was in force, takes two persons again
+    await context.sequencer.submit(who, [SettingPut(key="policy-proposal", value="")], [entry])
     await activate(context, [(NAME, text)], author=author or who, approver=who)
     made = current(context)
     return PolicyVersion(

@@ -8,6 +8,7 @@ not a stop: the next checkpoint carries a proof from where it is.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 from vouchgate.audit.checkpoints import add_cosignature, read_checkpoint, witness_verifier
@@ -33,7 +34,6 @@ class Checkpoints:
         while True:
             try:
                 await self.make()
-                self.trouble = ""
             except VouchgateError as error:
                 self.trouble = error.reason
             await asyncio.sleep(seconds)
@@ -42,7 +42,7 @@ class Checkpoints:
         """Steps 1 to 4, if the log has grown or was not cosigned."""
         store = self._context.store
         size, root = await asyncio.to_thread(store.root)  # 1
-        if size == 0 or (size == self.signed_size and size == self.cosigned_size):
+        if size == 0 or (size == self.signed_size and (self._witness is None or size == self.cosigned_size)):
             return
         note = (await self._context.signer.call("checkpoint", origin=self._origin, size=size, root_hash=root)).encode()  # 2
         cosigned = await self._cosigned(note, size)
@@ -51,22 +51,31 @@ class Checkpoints:
 
     async def _cosigned(self, note: bytes, size: int) -> bytes:
         if self._witness is None:
+            self.trouble = ""
             return note
         for _ in range(2):
+            if self._witnessed > size:
+                break
             proof = await asyncio.to_thread(consistency_proof, self._witnessed, size, self._context.store.tile) if self._witnessed else []
             try:
                 line: Any = await self._context.witness.call(
                     "add_checkpoint", old_size=self._witnessed, checkpoint=note, consistency_proof=proof
                 )
             except Conflict:
-                latest = await self._context.witness.call("latest")
-                self._witnessed = read_checkpoint(latest).size if latest else 0
+                await self._ask_witness()
                 continue
             except VouchgateError as error:
                 self.trouble = error.reason
                 return note
+            self.trouble = ""
             self._witnessed = self.cosigned_size = size
             self.cosigned_at = self._context.clock.now()
             return add_cosignature(note, str(line), self._witness)
         self.trouble = "the witness holds a checkpoint that this log does not continue"
         return note
+
+    async def _ask_witness(self) -> None:
+        """How far the witness is; where it does not say, as far as it was."""
+        with contextlib.suppress(VouchgateError):
+            latest = await self._context.witness.call("latest")
+            self._witnessed = read_checkpoint(latest).size if latest else 0

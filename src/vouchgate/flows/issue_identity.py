@@ -35,6 +35,8 @@ async def issue_identity(context: Context, caller: Caller, request: IdentityRequ
     name = principal(context.trust_domain, request.kind, request.zone, request.name)
     who = caller.principal.principal.id
     registration = context.facts.registrations.get(name)
+    if registration is not None:
+        _require_roles(context, caller, registration.groups, "speak for whoever holds it")
     if request.groups is not None and (registration is None or registration.groups != request.groups):
         registration = await _register(context, caller, name, request.groups, registration)
     if registration is None:
@@ -71,15 +73,21 @@ async def issue_identity(context: Context, caller: Caller, request: IdentityRequ
     return issued
 
 
+def _require_roles(context: Context, caller: Caller, groups: tuple[str, ...], what: str) -> None:
+    """A role is given, taken or impersonated only by who holds it. Raises `NotPermitted`."""
+    held = context.facts.groups_of(caller.principal.principal.id)
+    roles = sorted(group for group in groups if group.startswith("role:") and group not in held)
+    if roles:
+        raise NotPermitted(f"you do not hold `{roles[0]}` and cannot {what}", remedy="ask somebody who holds it")
+
+
 async def _register(context: Context, caller: Caller, name: PrincipalId, groups: tuple[str, ...], old: Registration | None) -> Registration:
     if not context.registering.take(caller.principal.principal.id):
         raise LimitExceeded(
             f"more than {context.settings.limits.registrations_per_minute} registrations a minute",
             remedy="register more slowly, or raise `[limits] registrations_per_minute`",
         )
-    roles = sorted(group for group in groups if group.startswith("role:") and group not in caller.principal.principal.groups)
-    if roles:
-        raise NotPermitted(f"you do not hold `{roles[0]}` and cannot give it", remedy="ask somebody who holds it")
+    _require_roles(context, caller, groups, "give it")
     made = Registration(
         principal=name,
         trust_domain=TrustDomain(context.trust_domain),

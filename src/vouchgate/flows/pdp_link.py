@@ -20,6 +20,8 @@ from vouchgate.vocabulary.vouches import UnixMillis
 
 CHUNK = 500
 """Changes of one message, so that a message stays far below the frame bound."""
+MAX_WAITING = 50_000
+"""Changes kept for a worker that is away; beyond it the whole state is sent."""
 RENEW_SECONDS = 1.0
 """Seconds between renewals of the worker's lease; it is a third of the shortest lease at most."""
 
@@ -50,6 +52,9 @@ class PdpLink:
     def tell(self, batch: Sequence[Sequenced]) -> None:
         """Changes that are durable and applied."""
         self._waiting += batch
+        if len(self._waiting) > MAX_WAITING:
+            # a worker that is away for so long is loaded anew
+            self._waiting, self._instance = [], ""
 
     async def decide_cells(self, cells: Sequence[Cell]) -> tuple[int, list[list[Decision]]]:
         """Step 2. Raises `Unavailable`."""
@@ -88,8 +93,10 @@ class PdpLink:
             except Conflict as error:
                 self._instance = ""
                 raise Unavailable(f"the PDP worker lost step: {error.reason}", remedy="it is loaded again at once") from None
-            del self._waiting[: len(part)]
             self._epoch = said["epoch"]
+            self._waiting = [one for one in self._waiting if one.epoch > self._epoch]
+        if not self._instance:
+            raise Unavailable("the PDP worker fell too far behind", remedy="it is loaded again at once")
 
     async def _load(self, instance: str) -> None:
         epoch, everything = self._snapshot()

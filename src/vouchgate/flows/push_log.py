@@ -92,10 +92,11 @@ class PushLog:
             self._add("*", self._context.facts.epoch, "maps", "sent", {"summed_up": left})
         if not self._waiting:
             return
-        batch, self._waiting = self._waiting, []
-        try:
-            for first in range(0, len(batch), 256):
-                await self._context.sequencer.submit("system:pushes", (), batch[first : first + 256])
-        except VouchgateError:
-            # leases are held back by whatever keeps the store from writing (health.py); the entries are tried again
-            self._waiting = batch + self._waiting
+        while self._waiting:
+            batch = self._waiting[:256]
+            try:
+                await self._context.sequencer.submit("system:pushes", (), batch)
+            except VouchgateError:
+                # leases are held back by whatever keeps the store from writing (health.py); the entries are tried again
+                return
+            del self._waiting[: len(batch)]

@@ -50,8 +50,8 @@ def meant(context: Context, kind: str, target: str) -> tuple[TargetKind, str]:
             kind = "key"
         else:
             return _short(context, target)
-    if kind == "principal":
-        target = principal_id(target) if target.startswith("spiffe://") else _short(context, target)[1]
+    if kind in {"principal", "registration"}:
+        target = principal_id(target) if target.startswith("spiffe://") else _short_principal(context, target)
     if kind == "digest":
         target = parse_digest(target).text
     if kind == "credential":
@@ -73,6 +73,13 @@ def _credential(text: str) -> str:
         )
     digits = digits.lstrip("0")
     return digits.zfill(len(digits) + len(digits) % 2)
+
+
+def _short_principal(context: Context, text: str) -> str:
+    kind, target = _short(context, text)
+    if kind != "principal":
+        raise NotFound(f"`{text[:80]}` is no principal but a {kind}", remedy="leave out `--kind`, or give the whole name")
+    return target
 
 
 def _short(context: Context, text: str) -> tuple[TargetKind, str]:

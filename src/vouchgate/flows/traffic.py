@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from vouchgate.vocabulary.answers import DecisionLine
+from vouchgate.vocabulary.errors import LimitExceeded
 from vouchgate.vocabulary.vouches import UnixMillis
 
 MAX_COUNTED = 10_000
@@ -76,7 +77,9 @@ class Traffic:
             watcher.put_nowait(line)
 
     async def watch(self) -> AsyncIterator[DecisionLine]:
-        """Lines as they come."""
+        """Lines as they come. Raises `LimitExceeded`."""
+        if len(self._watchers) >= MAX_WATCHERS:
+            raise LimitExceeded(f"{MAX_WATCHERS} streams of decisions are open", remedy="close one of them")
         queue: asyncio.Queue[DecisionLine] = asyncio.Queue(MAX_BEHIND)
         self._watchers.add(queue)
         try:
