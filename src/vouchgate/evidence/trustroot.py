@@ -137,7 +137,7 @@ def _check_signed(signed: SignedTrustRoot, by: TrustRoot, *, others: TrustRoot |
 
 def _check_time(trust_root: TrustRoot, now: UnixMillis) -> None:
     if now >= trust_root.expires_at:
-        raise Unverified("the TrustRoot has expired", remedy="sign a new version with the root keys")
+        raise Unverified("the TrustRoot has expired", remedy="sign the next: `vouchgate admin renew-trust --root-key FILE`")
     if trust_root.issued_at > now + 60_000:
         raise Unverified("the TrustRoot was issued in the future", remedy="set the clock right")
 
