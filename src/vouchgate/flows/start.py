@@ -100,7 +100,7 @@ async def bring_in(context: Context, signed_root: bytes, policies: Sequence[tupl
         await put(context, TrustRootAdopted(signed=signed))
     root = context.facts.trust_root
     if root is None or root.expires_at <= context.clock.now():
-        raise Unverified("the TrustRoot has expired", remedy="sign the next one with the root key, then start again")
+        raise Unverified("the TrustRoot has expired", remedy="run `vouchgate admin renew-trust --root-key FILE`, then start again")
     await publish_keys(context)
     for change in wanted(context.settings, context.facts, context.clock.now(), own_uid=context.place.own_uid):
         await put(context, change)
