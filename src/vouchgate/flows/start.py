@@ -130,7 +130,9 @@ async def activate(context: Context, sources: Sequence[tuple[str, str]], *, auth
     current = context.facts.policy
     if current is not None and current.digest == digest:
         return None
-    version = (current.version if current else 0) + 1
+    # a version that was signed and never recorded (we ended in between) stays unused: the signer signs none twice
+    signed_last = (await context.signer.call("health"))["policy_version"]
+    version = max(current.version if current else 0, signed_last) + 1
     signed = await context.signer.call("policy", version=version, policy_digest=digest, author=author, approver=approver)
     change = PolicyActivated(
         version=version,
