@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
+
+from vouchgate.vocabulary.settings import EndpointSettings, is_loopback
 
 if TYPE_CHECKING:
     from vouchgate.edges.processes.tree import Tree
@@ -25,13 +27,25 @@ def announce(tree: Tree, say: Callable[[str], None]) -> None:
     if not tree.users.isolated:
         say("  note: processes share one uid; start as root to keep them apart")
     if served:
-        _next_steps(served[0].name, served[0].zone, say)
+        _next_steps(_named(installation.gateway, tree.settings.gateway.hosts), served[0], say)
     say("Ctrl-C ends everything.")
 
 
-def _next_steps(endpoint: str, zone: str, say: Callable[[str], None]) -> None:
-    say("Try, in another terminal:")
-    say(f"  vouchgate identity issue service {zone} alice")
-    say(f"  vouchgate why alice infer {endpoint}          # who, what, because of which evidence")
-    say("  vouchgate revoke alice --reason 'laptop lost' # gone from live connections in milliseconds")
-    say("  vouchgate status                              # what waits for a person")
+def _named(gateway: str, hosts: Sequence[str]) -> str:
+    """The address by a name that stands in the gateway's certificate, where there is one: plain TLS clients compare names."""
+    host, _, port = gateway.rpartition(":")
+    return f"localhost:{port}" if is_loopback(host) and "localhost" in hosts else gateway
+
+
+def _next_steps(gateway: str, endpoint: EndpointSettings, say: Callable[[str], None]) -> None:
+    """An allowed call, a denied one, and what takes it away; each line can be pasted."""
+    route = next((one for one in endpoint.routes if one.method == "GET"), endpoint.routes[0])
+    url = f"https://{gateway}{endpoint.prefix}{route.path}"
+    act = endpoint.routes[0].action
+    say("Try, in another terminal (with .venv/bin on the PATH, beside vouchgate.toml):")
+    say(f"  vouchgate identity issue service {endpoint.zone} alice")
+    say(f"  curl --cacert alice/bundle.pem --cert alice/svid.pem --key alice/key.pem {url}    # allowed")
+    say(f"  curl --cacert alice/bundle.pem {url}    # refused: reason and remedy")
+    say(f"  vouchgate why alice {act} {endpoint.name}")
+    say("  vouchgate revoke alice --reason 'laptop lost' --yes    # gone from live connections in milliseconds")
+    say("  vouchgate status")

@@ -21,7 +21,6 @@ import json
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -43,6 +42,7 @@ from vouchgate.audit.checkpoints import (
 )
 from vouchgate.audit.notes import Verifier
 from vouchgate.audit.proofs import MAX_PROOF_HASHES, verify_consistency
+from vouchgate.edges.processes import logs
 from vouchgate.edges.processes.rpc_server import Handler, Peer, serve
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound, StoreDamaged, Unavailable, Unverified, VouchgateError
 
@@ -177,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--log-key", required=True)
     parser.add_argument("--origin", required=True)
     args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.set_up("witness")
     try:
         log_key = log_verifier(args.origin, read_log_key(args.log_key))
         asyncio.run(run(args.dir, log_key, args.control_uid, lambda: time.time_ns() // 1_000_000_000))
