@@ -11,16 +11,21 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_der_private_key
-from installation import TRUST_DOMAIN, Installation, mine
+from installation import EXAMPLE, TRUST_DOMAIN, Installation, mine
 
 from vouchgate.edges.cli.client import Client
+from vouchgate.flows import initialise
+from vouchgate.flows.sign import SignedBefore
 from vouchgate.identity.ca import make_ca
 from vouchgate.vocabulary.errors import VouchgateError
 from vouchgate.vocabulary.layout import Layout
+from vouchgate.vocabulary.trust import SignedTrustRoot, TrustRoot
 from vouchgate.vocabulary.vouches import UnixMillis
+from vouchgate.vocabulary.wire import decode, encode
 
 LEASE = 2
 DISK_MIB = 96
@@ -142,6 +147,50 @@ def test_an_expired_ca_is_told_with_the_command_that_renews_it_and_old_certifica
     fresh.until(lambda: fresh.infer(alice).status == 200, 10, "a certificate of the same CA key is not accepted any more")
     again = fresh.caller("alice")
     fresh.until(lambda: fresh.infer(again).status == 200, 10)
+
+
+def test_an_expired_trust_root_is_told_with_the_command_that_signs_the_next() -> None:
+    house = Installation(isolate="off", lease=LEASE)
+    try:
+        house.start()
+        house.stop()
+        root_key = next((house.folder / "r").glob("*.pem"))
+        signed = decode(SignedTrustRoot, house.layout.trust_root.read_bytes(), what="TrustRoot")
+        old = decode(TrustRoot, signed.payload, what="TrustRoot")
+        hour_ago = UnixMillis(int((time.time() - 3600) * 1000))
+        delegated = tuple(msgspec.structs.replace(one, expires_at=hour_ago) for one in old.delegations)
+        lapsed = msgspec.structs.replace(old, issued_at=UnixMillis(hour_ago - 1000), expires_at=hour_ago, delegations=delegated)
+        house.layout.trust_root.write_bytes(encode(initialise.sign_with(lapsed, [root_key.read_bytes()])))
+        shutil.rmtree(house.layout.control)
+        shutil.rmtree(house.layout.witness)
+        (house.layout.signer / "state.json").write_bytes(
+            encode(SignedBefore(trust_domain=TRUST_DOMAIN))  # as if it had never run: only its keys are old
+        )
+        (house.layout.signer / "state.json").chmod(0o600)
+        house.output.write_bytes(b"")
+        refused(house, "TrustRoot", "expired", "renew-trust")
+        done = house.cli("admin", "renew-trust", "--root-key", str(root_key))
+        assert done.returncode == 0, done.stderr
+        house.start()
+        alice = house.caller("alice")
+        house.until(lambda: house.infer(alice).status == 200, 10)
+    finally:
+        house.close()
+
+
+def test_a_policy_that_was_signed_and_never_recorded_stops_no_start(fresh: Installation) -> None:
+    state = fresh.layout.signer / "state.json"
+    before = decode(SignedBefore, state.read_bytes(), what="state")
+    state.write_bytes(encode(msgspec.structs.replace(before, policy_version=before.policy_version + 1)))
+    policy = fresh.folder / "changed.cedar"
+    policy.write_text((EXAMPLE / "digits.cedar").read_text() + "\n// changed\n")
+    text = fresh.settings.read_text()
+    fresh.settings.write_text(text.replace(str(EXAMPLE / "digits.cedar"), str(policy)))
+    try:
+        fresh.start()
+        assert fresh.status().policy_version == before.policy_version + 2
+    finally:
+        fresh.settings.write_text(text)
 
 
 def test_a_half_written_line_of_the_gateway_is_a_gap_and_the_next_lines_are_taken_in(fresh: Installation) -> None:
