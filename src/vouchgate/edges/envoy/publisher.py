@@ -103,7 +103,6 @@ class GatewayView:
         self._freed: list[int] = []
         self._width = 0
         self._jwks = ""
-        self._epochs: dict[str, int] = {}
         self._epoch = -1
         self._split = Split()
         self._over = ""
@@ -185,9 +184,7 @@ class GatewayView:
         self._settle()
         value = packed(extension(REVOCATIONS, revocation_map(split.newer(), trust_domain=self._settings.trust_domain)))
         after = frozenset(split.complete_with)
-        version = f"{self._epoch}-{_digest(value)}"
-        self._epochs[version] = self._epoch
-        resource = Resource(value, version, self._longest_lease(), after=((EXTENSION_TYPE, OLDER), after))
+        resource = Resource(value, f"{self._epoch}-{_digest(value)}", self._longest_lease(), after=((EXTENSION_TYPE, OLDER), after))
         self._server.set_resources(EXTENSION_TYPE, {REVOCATIONS: resource})
 
     def _settle(self) -> bool:
@@ -269,7 +266,7 @@ class GatewayView:
             points.append(
                 PointStatus(
                     node_id=node.id,
-                    epoch=self._epochs.get(node.acked.get(GATE, ""), -1),
+                    epoch=int(node.acked.get(GATE, "-1-").rpartition("-")[0]),
                     current=self._server.gate_acked(node) and not self._over,
                     last_ack_seconds=round(now - node.last_ack, 3) if node.last_ack else -1.0,
                     maps_behind=sum(
