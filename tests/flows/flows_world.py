@@ -250,12 +250,12 @@ def revoked(kind: str, target: str, *, identity: str = "r1", withdrawn: str = ""
     return Revoked(revocation=Revocation(**(wanted | changes)))
 
 
-def caller(name: str = "ann", *roles: str, how: str = "uid", groups: tuple[str, ...] = ()) -> Caller:
+def caller(name: str = "ann", *roles: str, how: str = "uid", groups: tuple[str, ...] = (), at: int = NOW) -> Caller:
     """An administrator; their roles come from their registration, not from here."""
     who = Principal(id=principal(TD, "person", "admin", name), groups=(*(f"role:{role}" for role in roles), *groups))
     if how == "uid":
-        return Caller(principal=peer_uid(1000, who, NOW), how="uid", peer="uid:1000 pid:1")
-    made = session(who, "c" * 32, UnixMillis(NOW + HOUR), NOW)
+        return Caller(principal=peer_uid(1000, who, UnixMillis(at)), how="uid", peer="uid:1000 pid:1")
+    made = session(who, "c" * 32, UnixMillis(at + HOUR), UnixMillis(at))
     assert isinstance(made, VerifiedPrincipal)
     return Caller(principal=made, how="cookie", peer="127.0.0.1:1")
 

@@ -71,9 +71,8 @@ def strategy(hint: Any) -> st.SearchStrategy[Any]:
 def annotated(arguments: tuple[Any, ...]) -> st.SearchStrategy[Any]:
     for meta in arguments[1:]:
         if getattr(meta, "pattern", None):
-            return st.from_regex(meta.pattern, fullmatch=True).filter(
-                lambda text: len(text) <= (meta.max_length or 10**6) and "\n" not in text
-            )
+            longest = meta.max_length or 10**6
+            return st.from_regex(meta.pattern, fullmatch=True).filter(lambda text, most=longest: len(text) <= most and "\n" not in text)
         if getattr(meta, "ge", None) is not None and arguments[0] is int:
             return st.integers(meta.ge, meta.le if meta.le is not None else meta.ge + 1000)
         if getattr(meta, "min_length", None):
