@@ -98,6 +98,8 @@ class Context:
     clock: Clock
     traffic: Traffic
     registering: Buckets
+    once: set[str] = field(default_factory=set)
+    """Tokens and nonces that are being used up right now; what is recorded as used is among the facts."""
     started_at: UnixMillis = UnixMillis(0)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 

@@ -2,6 +2,8 @@
 
 1. A uid is whoever a registration's selector `unix:uid` names; any other uid is still a caller, whom `decide` refuses.
 2. A console code is random, kept as a hash, used once, and ends after `CODE_SECONDS`.
+4. Break-glass: a fresh statement of the offline root lets its unix user hold every role for one hour, on the unix socket alone. It is used
+   once, is an entry, and stands first on every page while it lasts.
 3. The bootstrap token is single use, ends after ten minutes, counts over the unix socket alone, and gives that uid every role.
 """
 
@@ -11,17 +13,19 @@ import hashlib
 import hmac
 import secrets
 
+from vouchgate.evidence.breakglass import LIFE_MS, verify_break_glass
 from vouchgate.flows.administer import act_entry, authorise
-from vouchgate.flows.changes import RegistrationPut, SettingPut
+from vouchgate.flows.changes import Change, RegistrationPut, SettingPut
 from vouchgate.flows.context import Context
 from vouchgate.flows.start import owner_registration
 from vouchgate.identity.catalog import attest, match
 from vouchgate.identity.verify import peer_uid, session
 from vouchgate.vocabulary.answers import Caller, CodeIssued
-from vouchgate.vocabulary.errors import NotPermitted, Unverified
-from vouchgate.vocabulary.names import PrincipalId, principal
+from vouchgate.vocabulary.errors import NotPermitted, Unavailable, Unverified
+from vouchgate.vocabulary.names import PrincipalId, TrustDomain, principal
 from vouchgate.vocabulary.outcomes import Denied
-from vouchgate.vocabulary.principals import Principal, Registration
+from vouchgate.vocabulary.principals import Principal, Registration, Selector
+from vouchgate.vocabulary.settings import ROLES
 from vouchgate.vocabulary.vouches import UnixMillis
 
 CODE_SECONDS = 300
@@ -30,6 +34,8 @@ CODE_BYTES = 16
 """Random bytes of a code: 128 bits cannot be tried."""
 MAX_CODES = 100
 """Codes that wait at once."""
+GLASS = "break-glass"
+"""Name of the identity that break-glass gives, and of the setting that holds its end and reason."""
 BOOTSTRAP = "bootstrap"
 """Setting that holds the token's hash and end."""
 
@@ -64,6 +70,10 @@ def _hash(code: str) -> str:
 def caller_of_uid(context: Context, uid: int, pid: int) -> Caller:
     """Rule 1, by the attestor `unix-process`: the kernel's facts earn an identity, nobody chooses one."""
     people = [one for one in context.facts.registrations.values() if one.selectors and not context.facts.revocation_of(one.principal)]
+    glass = principal(context.trust_domain, "person", "admin", GLASS)
+    broken = [one for one in people if one.principal == glass and broken_until(context) > context.clock.now()]
+    holds_glass = any(Selector(type="unix:uid", value=str(uid)) in one.selectors for one in broken)
+    people = broken if holds_glass else [one for one in people if one.principal != glass]
     earned = match(attest("unix-process", {"uid": uid, "gid": uid, "pid": pid}), people)
     if isinstance(earned, Denied):
         who = Principal(id=principal(context.trust_domain, "person", "unknown", f"uid-{uid}"))
@@ -92,7 +102,7 @@ async def login_code(context: Context, codes: Codes, caller: Caller) -> CodeIssu
     code = codes.make(caller.principal.principal, now)
     entry = act_entry(context, caller, "login-code", "", "done", {})
     await context.sequencer.submit(caller.principal.principal.id, (), [entry])
-    return CodeIssued(code=code, url=f"http://{context.place.console}/#code={code}", expires_at=UnixMillis(now + CODE_SECONDS * 1000))
+    return CodeIssued(code=code, url=f"http://{context.place.console}/login#{code}", expires_at=UnixMillis(now + CODE_SECONDS * 1000))
 
 
 async def claim(context: Context, caller: Caller, token: str) -> Registration:
@@ -101,14 +111,59 @@ async def claim(context: Context, caller: Caller, token: str) -> Registration:
     now = context.clock.now()
     if caller.how != "uid":
         raise NotPermitted("the bootstrap token counts on the unix socket alone", remedy="run `vouchgate admin claim` on this machine")
-    if not kept or not until.isdigit() or now >= int(until) or not hmac.compare_digest(kept, _hash(token)):
+    right = bool(kept) and until.isdigit() and now < int(until) and hmac.compare_digest(kept, _hash(token)) and kept not in context.once
+    if not right:
         entry = act_entry(context, caller, "bootstrap", "", "denied", {})
         await context.sequencer.submit(caller.principal.principal.id, (), [entry])
         raise Unverified("the bootstrap token is wrong, used or expired", remedy="name administrators in vouchgate.toml, and start again")
+    context.once.add(kept)
     uid = int(caller.principal.credential_id.removeprefix("uid:"))
     made = owner_registration(context.settings, uid, now)
     entries = [act_entry(context, caller, "bootstrap", "", "done", {"uid": uid}), act_entry(context, caller, "use-token", "", "done", {})]
     await context.sequencer.submit(
         PrincipalId("bootstrap"), [SettingPut(key=BOOTSTRAP, value=""), RegistrationPut(registration=made)], entries
     )
+    return made
+
+
+def broken_until(context: Context) -> UnixMillis:
+    """Until when break-glass stands open; in the past where it does not."""
+    until = context.facts.settings.get(GLASS, "").partition(" ")[0]
+    return UnixMillis(int(until) if until.isdigit() else 0)
+
+
+async def break_glass(context: Context, caller: Caller, envelope: bytes) -> Registration:
+    """Rule 4. Raises `NotPermitted`, `Unverified`, `Unavailable`."""
+    if caller.how != "uid":
+        raise NotPermitted("break-glass counts on the unix socket alone", remedy="run `vouchgate admin break-glass` on this machine")
+    if context.facts.trust_root is None:
+        raise Unavailable("there is no TrustRoot yet", remedy="wait until the control plane is ready")
+    now, who = context.clock.now(), caller.principal.principal.id
+    try:
+        statement = verify_break_glass(envelope, context.facts.trust_root, now)
+        used = f"{GLASS}/{statement.nonce}"
+        if used in context.facts.settings or used in context.once:
+            raise Unverified("this break-glass statement was used before", remedy="sign a new one with the root keys")
+        if caller.principal.credential_id != f"uid:{statement.uid}":
+            raise Unverified(f"this statement is for uid {statement.uid}", remedy="run the command as that user")
+    except Unverified as error:
+        await context.sequencer.submit(who, (), [act_entry(context, caller, GLASS, "", "denied", {"reason": error.reason})])
+        raise
+    context.once.add(used)
+    until = UnixMillis(now + LIFE_MS)
+    made = Registration(
+        principal=principal(context.trust_domain, "person", "admin", GLASS),
+        trust_domain=TrustDomain(context.trust_domain),
+        selectors=(Selector(type="unix:uid", value=str(statement.uid)),),
+        groups=(*(f"role:{role}" for role in ROLES), "importers"),
+        created_at=now,
+    )
+    changes: list[Change] = [
+        SettingPut(key=used, value=str(now)),
+        SettingPut(key=GLASS, value=f"{until} {statement.reason}"),
+        RegistrationPut(registration=made),
+    ]
+    detail = {"uid": statement.uid, "reason": statement.reason, "until": until, "nonce": statement.nonce}
+    entries = [act_entry(context, caller, GLASS, "", "done", detail) for _ in changes]
+    await context.sequencer.submit(who, changes, entries)
     return made

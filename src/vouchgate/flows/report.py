@@ -14,6 +14,7 @@ from vouchgate.flows.adopt import zone_states
 from vouchgate.flows.checkpoint import Checkpoints
 from vouchgate.flows.context import Context
 from vouchgate.flows.facts import Facts
+from vouchgate.flows.login import GLASS, broken_until
 from vouchgate.flows.shape import shape
 from vouchgate.flows.vouch_states import lacking_states, newest_states
 from vouchgate.vocabulary import wire
@@ -203,6 +204,18 @@ def _needs(
             )
         )
     found.append(Need(kind="witness", severity="note", subject="log", title="no outside witness", detail=OWN_MACHINE))
+    if broken_until(context) > context.clock.now():
+        reason = context.facts.settings[GLASS].partition(" ")[2]
+        found.append(
+            Need(
+                kind="break-glass",
+                severity="act",
+                subject="administration",
+                title="break-glass stands open",
+                detail=f"the offline root let one user administer: {reason}",
+                remedy="find out who signed it; it ends by itself within an hour",
+            )
+        )
     if context.settings.solo:
         found.append(
             Need(

@@ -135,6 +135,9 @@ class System:
     async def claim_bootstrap(self, caller: Caller, token: str) -> Registration:
         return await login.claim(self.context, caller, token)
 
+    async def break_glass(self, caller: Caller, envelope: bytes) -> Registration:
+        return await login.break_glass(self.context, caller, envelope)
+
     async def accept_clock(self, caller: Caller, reason: str) -> answers.Status:
         await authorise(self.context, caller, "accept-clock")
         self.context.clock.accept()

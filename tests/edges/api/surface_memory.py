@@ -612,6 +612,9 @@ class MemorySurface:
         self.bootstrap = ""
         return Registration(principal=caller.principal.principal.id, trust_domain=TD, groups=("role:registrar",), created_at=self.now)
 
+    async def break_glass(self, caller: Caller, envelope: bytes) -> Registration:
+        raise Unverified("the statement is not signed by enough root keys, or by others too", remedy="sign a new one")
+
     async def accept_clock(self, caller: Caller, reason: str) -> Status:
         self._decide(caller, "accept-clock", reason)
         return await self.status(caller)

@@ -107,6 +107,7 @@ ACTS: tuple[tuple[str, type, Ask], ...] = (
     ("/api/v1/identities", IdentityRequest, lambda surface, caller, body: surface.issue_identity(caller, body)),
     ("/api/v1/login-code", bodies.EmptyBody, lambda surface, caller, body: surface.login_code(caller)),
     ("/api/v1/bootstrap", bodies.TokenBody, _bootstrap),
+    ("/api/v1/break-glass", bodies.EnvelopeBody, lambda surface, caller, body: surface.break_glass(caller, body.envelope)),
     ("/api/v1/clock/accept", bodies.ReasonBody, lambda surface, caller, body: surface.accept_clock(caller, body.reason)),
     ("/api/v1/audit/verify", bodies.VerifyBody, lambda surface, caller, body: surface.audit_verify(caller, body.against)),
     ("/api/v1/policy/check", bodies.PolicyBody, lambda surface, caller, body: surface.policy_check(caller, body.text)),

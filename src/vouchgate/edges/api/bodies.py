@@ -77,6 +77,12 @@ class TokenBody(Noun, frozen=True, kw_only=True):
     token: Short
 
 
+class EnvelopeBody(Noun, frozen=True, kw_only=True):
+    """POST /api/v1/break-glass"""
+
+    envelope: bytes
+
+
 class CodeBody(Noun, frozen=True, kw_only=True):
     """POST /api/v1/session"""
 

@@ -98,6 +98,9 @@ class Surface(Protocol):
     async def claim_bootstrap(self, caller: Caller, token: str) -> Registration:
         """Give the caller's uid the first administrator's roles; only over the unix socket."""
 
+    async def break_glass(self, caller: Caller, envelope: bytes) -> Registration:
+        """Give the caller's uid every role for an hour, on a fresh statement of the offline root; only over the unix socket."""
+
     async def accept_clock(self, caller: Caller, reason: str) -> Status:
         """End a freeze that a jump of the clock caused."""
 

@@ -47,6 +47,7 @@ NOUNS = {
         "login": "a one-time code for the console",
         "claim": "become the first administrator",
         "renew-ca": "make a new certificate for the CA's key",
+        "break-glass": "administer for an hour, on the offline root's word",
         "renew-trust": "sign the next TrustRoot with the offline root key",
         "accept-clock": "go on after a jump of the clock",
     },
