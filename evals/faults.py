@@ -95,6 +95,7 @@ class Campaign:
         self.entries: list[tuple[str, dict[str, object]]] = []
         self.read = 0
         self.problems: list[str] = []
+        self.killed = self.stopped = 0
 
     def load(self, who: str, caller: Caller | None, *, allowed: bool) -> None:
         """Begin calling."""
@@ -151,6 +152,7 @@ class Campaign:
 
     def _strike(self, name: str, how: str) -> None:
         if how != "kill":
+            self.stopped += 1
             self.house.send(name, signal.SIGSTOP)
             time.sleep(self.chance.uniform(0.1, 4.0))
         if how == "stop-cont":
@@ -160,6 +162,7 @@ class Campaign:
             self.seen.gateway_kills.append(time.time())
         pids = self.house.pids() if name == "supervisor" else []
         self.house.send(name, signal.SIGKILL)
+        self.killed += 1
         if name == "supervisor":
             assert self.house.process is not None
             self.house.process.wait(10)
@@ -223,10 +226,12 @@ class Campaign:
         self.load("allowed", self.caller, allowed=True)
         self.load("allowed", self.caller, allowed=True)
         self.load("anonymous", None, allowed=False)
-        for number in range(kills):
+        number = -1
+        while self.killed < kills:
+            number += 1
             told = self.fault(number)
             print(f"{number + 1:4} {told}", flush=True)
-            if (number + 1) % CHECK_EVERY == 0 or number + 1 == kills:
+            if (number + 1) % CHECK_EVERY == 0 or self.killed >= kills:
                 self.check()
                 print(
                     f"     {len(self.seen.answered)} answers, {self.read} entries, {len(self.seen.revoked)} revocations, "
@@ -271,6 +276,12 @@ def judge(lines: list[bytes], entries: list[tuple[str, dict[str, object]]], seen
     return found[:20]
 
 
+def unlogged(campaign: Campaign) -> int:
+    """Answers that are in no log, all of them from the last moment of a killed gateway (`judge` holds that)."""
+    ended = {str(body.get("request_id")) for kind, body in campaign.entries if kind == "request-end"}
+    return sum(request_id not in ended for request_id in campaign.seen.answered)
+
+
 def sabotaged(campaign: Campaign) -> list[bool]:
     """Whether the checks find a line taken out of the audit log, and an answer that is in no log."""
     lines = gateway_lines(campaign.house)
@@ -282,7 +293,7 @@ def sabotaged(campaign: Campaign) -> list[bool]:
     return [bool(judge(lines, without, campaign.seen)), bool(judge(lines, campaign.entries, unlogged)), bool(let_in.wrong)]
 
 
-def rows(campaign: Campaign, kills: int, minutes: float) -> list[Row]:
+def rows(campaign: Campaign, minutes: float) -> list[Row]:
     """The figures."""
     times = sorted(value for values in campaign.seen.recovery.values() for value in values)
     let_in = sum("let in" in one or "is allowed" in one for one in campaign.problems)
@@ -303,16 +314,26 @@ def rows(campaign: Campaign, kills: int, minutes: float) -> list[Row]:
             unit="",
             goal="= 0",
             met=len(campaign.problems) == let_in,
-            n=kills,
+            n=campaign.killed + campaign.stopped,
         ),
         Row(
-            name="faults/kills-and-stops",
-            value=kills,
-            unit="faults",
+            name="faults/kills",
+            value=campaign.killed,
+            unit="SIGKILL",
             goal=">= 200",
-            met=kills >= 200,
-            n=kills,
+            met=campaign.killed >= 200,
+            n=campaign.killed,
             note=f"{minutes:.1f} minutes",
+        ),
+        Row(
+            name="faults/stops", value=campaign.stopped, unit="SIGSTOP", n=campaign.stopped, note="0.1 to 4 s each, then SIGCONT or SIGKILL"
+        ),
+        Row(
+            name="faults/unlogged",
+            value=unlogged(campaign),
+            unit="answers",
+            n=calls,
+            note=f"within {LOST_SECONDS} s of one of {len(campaign.seen.gateway_kills)} SIGKILLs of the gateway",
         ),
         Row(name="faults/recovery-worst", value=times[-1], unit="s", n=len(times), note="a stop is part of it: up to 4 s"),
         Row(name="faults/sabotage", value=sum(sabotaged(campaign)), unit="of 3 found", goal="= 3", met=all(sabotaged(campaign)), n=3),
@@ -348,7 +369,7 @@ def main() -> int:
     with Installation(isolate=options.isolate) as house:
         campaign = Campaign(house, options.seed)
         campaign.run(options.kills)
-        made = rows(campaign, options.kills, (time.monotonic() - began) / 60)
+        made = rows(campaign, (time.monotonic() - began) / 60)
     emit("faults", made)
     for problem in campaign.problems:
         print(problem)
