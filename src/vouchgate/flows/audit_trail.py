@@ -12,7 +12,7 @@ from vouchgate.audit.proofs import inclusion_proof
 from vouchgate.audit.tlog_proof import write_proof
 from vouchgate.audit.verify import LogBroken, verify_log
 from vouchgate.flows.context import Context
-from vouchgate.flows.report import OWN_MACHINE
+from vouchgate.flows.needs import OWN_MACHINE
 from vouchgate.vocabulary.answers import AuditCheckpoint, AuditEntry, AuditPage, AuditProof, AuditReport
 from vouchgate.vocabulary.errors import InvalidInput, NotFound, Unavailable, VouchgateError
 from vouchgate.vocabulary.vouches import UnixMillis

@@ -14,7 +14,7 @@ from vouchgate.flows.adopt import zone_states
 from vouchgate.flows.checkpoint import Checkpoints
 from vouchgate.flows.context import Context
 from vouchgate.flows.facts import Facts
-from vouchgate.flows.login import GLASS, broken_until
+from vouchgate.flows.needs import OWN_MACHINE, needs
 from vouchgate.flows.shape import shape
 from vouchgate.flows.vouch_states import lacking_states, newest_states
 from vouchgate.vocabulary import wire
@@ -26,7 +26,6 @@ from vouchgate.vocabulary.answers import (
     DecisionPage,
     EndpointState,
     Metric,
-    Need,
     PointState,
     ProcessState,
     Readiness,
@@ -43,7 +42,6 @@ from vouchgate.vocabulary.names import TrustDomain, resource
 from vouchgate.vocabulary.places import DEFAULT_LEASE_SECONDS, Endpoint
 from vouchgate.vocabulary.vouches import UnixMillis
 
-OWN_MACHINE = "the log is tamper-evident against everyone but this machine's administrator: no outside witness is configured"
 SCAN_BACK = 5_000
 """Log entries looked at for older decisions on one page."""
 
@@ -84,7 +82,7 @@ async def status(context: Context, checkpoints: Checkpoints) -> Status:
         allowed=total.allowed,
         denied=total.denied,
         would_deny=total.would_deny,
-        needs=_needs(context, points, processes, checkpoints),
+        needs=needs(context, points, processes, endpoint_states(context), checkpoints),
         points=points,
         processes=processes,
         zones=zone_states(context),
@@ -126,113 +124,6 @@ async def _processes(context: Context) -> tuple[ProcessState, ...]:
     except VouchgateError:
         return ()
     return tuple(wire.from_plain(ProcessState, one, what="process") for one in said)
-
-
-def _needs(
-    context: Context, points: tuple[PointState, ...], processes: tuple[ProcessState, ...], checkpoints: Checkpoints
-) -> tuple[Need, ...]:
-    found: list[Need] = []
-    found += [
-        Need(
-            kind="endpoint-refused",
-            severity="act",
-            subject=one.endpoint.id,
-            title=f"nobody may call `{_last(one.endpoint.id)}`",
-            detail=one.reason,
-            remedy=one.missing[0].remedy if one.missing else "",
-        )
-        for one in endpoint_states(context)
-        if one.verdict == "refused"
-    ]
-    if not any(one.kind == "gateway" for one in points):
-        found.append(
-            Need(
-                kind="point-unreachable", severity="act", subject="gateway", title="no gateway is connected", remedy="see the gateway's log"
-            )
-        )
-    found += [
-        Need(kind="point-rejected", severity="act", subject=one.id, title="the gateway rejected a push", detail=one.detail)
-        for one in points
-        if one.state == "rejected"
-    ]
-    found += [
-        Need(kind="audit-lag", severity="act", subject="gateway", title="leases are not renewed", detail=why)
-        for why in context.publisher.holding
-    ]
-    if context.clock.trouble:
-        found.append(
-            Need(
-                kind="clock",
-                severity="act",
-                subject="clock",
-                title="issuing and renewing are frozen",
-                detail=context.clock.trouble,
-                remedy="set the clock right and accept it",
-                command="vouchgate admin accept-clock",
-            )
-        )
-    found += [
-        Need(kind="process-down", severity="act", subject=one.name, title=f"the process `{one.name}` is down", detail=one.detail)
-        for one in processes
-        if one.state == "down"
-    ]
-    found += [
-        Need(
-            kind="would-deny",
-            severity="soon",
-            subject=one.zone.name,
-            title=f"enforcing `{one.zone.name}` would refuse {_many(one.would_deny, 'kind')} of call",
-            count=one.would_deny,
-            command=f"vouchgate adopt {one.zone.name} --plan",
-        )
-        for one in zone_states(context)
-        if one.would_deny
-    ]
-    if checkpoints.trouble:
-        found.append(
-            Need(kind="witness", severity="soon", subject="log", title="the newest checkpoint is not cosigned", detail=checkpoints.trouble)
-        )
-    if not context.place.isolated:
-        found.append(
-            Need(
-                kind="isolation",
-                severity="note",
-                subject="processes",
-                title="processes are not isolated from each other",
-                detail="they share one uid",
-                remedy="start `vouchgate up` as root",
-            )
-        )
-    found.append(Need(kind="witness", severity="note", subject="log", title="no outside witness", detail=OWN_MACHINE))
-    if broken_until(context) > context.clock.now():
-        reason = context.facts.settings[GLASS].partition(" ")[2]
-        found.append(
-            Need(
-                kind="break-glass",
-                severity="act",
-                subject="administration",
-                title="break-glass stands open",
-                detail=f"the offline root let one user administer: {reason}",
-                remedy="find out who signed it; it ends by itself within an hour",
-            )
-        )
-    if context.settings.solo:
-        found.append(
-            Need(
-                kind="solo",
-                severity="note",
-                subject="administration",
-                title="one person may author and approve the same change",
-                detail="`solo` is set",
-                remedy="set `solo = false` and name two administrators",
-            )
-        )
-    rank = {"act": 0, "soon": 1, "note": 2}
-    return tuple(sorted(found, key=lambda need: rank[need.severity]))
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _last(name: str) -> str:

@@ -1,0 +1,116 @@
+"""What waits for a person, worst first: what is refused or unprotected now, what will be, and what is known and lasting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from vouchgate.flows.adopt import zone_states
+from vouchgate.flows.checkpoint import Checkpoints
+from vouchgate.flows.context import Context
+from vouchgate.flows.login import GLASS, broken_until
+from vouchgate.vocabulary.answers import EndpointState, Need, PointState, ProcessState
+
+OWN_MACHINE = "the log is tamper-evident against everyone but this machine's administrator: no outside witness is configured"
+_RANK = {"act": 0, "soon": 1, "note": 2}
+
+
+def needs(
+    context: Context,
+    points: Sequence[PointState],
+    processes: Sequence[ProcessState],
+    endpoints: Sequence[EndpointState],
+    checkpoints: Checkpoints,
+) -> tuple[Need, ...]:
+    """Everything, sorted."""
+    found = [*_refused(endpoints), *_enforcement(context, points, processes), *_coming(context, checkpoints), *_lasting(context)]
+    return tuple(sorted(found, key=lambda need: _RANK[need.severity]))
+
+
+def _refused(endpoints: Sequence[EndpointState]) -> Iterator[Need]:
+    for one in endpoints:
+        if one.verdict == "refused":
+            yield Need(
+                kind="endpoint-refused",
+                severity="act",
+                subject=one.endpoint.id,
+                title=f"nobody may call `{one.endpoint.id.rpartition('/')[2]}`",
+                detail=one.reason,
+                remedy=one.missing[0].remedy if one.missing else "",
+            )
+
+
+def _enforcement(context: Context, points: Sequence[PointState], processes: Sequence[ProcessState]) -> Iterator[Need]:
+    """Whether what was decided is enforced."""
+    if not any(one.kind == "gateway" for one in points):
+        title = "no gateway is connected"
+        yield Need(kind="point-unreachable", severity="act", subject="gateway", title=title, remedy="see the gateway's log")
+    for point in points:
+        if point.state == "rejected":
+            yield Need(kind="point-rejected", severity="act", subject=point.id, title="the gateway rejected a push", detail=point.detail)
+    for why in context.publisher.holding:
+        yield Need(kind="audit-lag", severity="act", subject="gateway", title="leases are not renewed", detail=why)
+    if context.clock.trouble:
+        yield Need(
+            kind="clock",
+            severity="act",
+            subject="clock",
+            title="issuing and renewing are frozen",
+            detail=context.clock.trouble,
+            remedy="set the clock right and accept it",
+            command="vouchgate admin accept-clock",
+        )
+    for process in processes:
+        if process.state == "down":
+            title = f"the process `{process.name}` is down"
+            yield Need(kind="process-down", severity="act", subject=process.name, title=title, detail=process.detail)
+    if broken_until(context) > context.clock.now():
+        reason = context.facts.settings[GLASS].partition(" ")[2]
+        yield Need(
+            kind="break-glass",
+            severity="act",
+            subject="administration",
+            title="break-glass stands open",
+            detail=f"the offline root let one user administer: {reason}",
+            remedy="find out who signed it; it ends by itself within an hour",
+        )
+
+
+def _coming(context: Context, checkpoints: Checkpoints) -> Iterator[Need]:
+    """What will be refused, or is not yet proved."""
+    for one in zone_states(context):
+        if one.would_deny:
+            kinds = f"{one.would_deny} kind{'' if one.would_deny == 1 else 's'} of call"
+            yield Need(
+                kind="would-deny",
+                severity="soon",
+                subject=one.zone.name,
+                title=f"enforcing `{one.zone.name}` would refuse {kinds}",
+                count=one.would_deny,
+                command=f"vouchgate adopt {one.zone.name} --plan",
+            )
+    if checkpoints.trouble:
+        title = "the newest checkpoint is not cosigned"
+        yield Need(kind="witness", severity="soon", subject="log", title=title, detail=checkpoints.trouble)
+
+
+def _lasting(context: Context) -> Iterator[Need]:
+    """What is so by configuration."""
+    if not context.place.isolated:
+        yield Need(
+            kind="isolation",
+            severity="note",
+            subject="processes",
+            title="processes are not isolated from each other",
+            detail="they share one uid",
+            remedy="start `vouchgate up` as root",
+        )
+    yield Need(kind="witness", severity="note", subject="log", title="no outside witness", detail=OWN_MACHINE)
+    if context.settings.solo:
+        yield Need(
+            kind="solo",
+            severity="note",
+            subject="administration",
+            title="one person may author and approve the same change",
+            detail="`solo` is set",
+            remedy="set `solo = false` and name two administrators",
+        )
