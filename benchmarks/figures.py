@@ -36,6 +36,7 @@ RUNS = {
     "revocation": ("From a revocation to its enforcement on live connections", "make bench-revoke"),
     "audit": ("The audit log", "make bench-audit"),
     "policy": ("Deciding, beside cedarpy", "make bench-policy"),
+    "faults": ("Kills and stops of every process at random points, under load", "make eval-faults"),
 }
 """File -> heading and the command that reproduces it."""
 MAX_SPREAD_SECONDS = 4 * 3600
