@@ -35,11 +35,12 @@ check: $(STAMP) ## lint, types, import contracts, documentation
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 
-bench: $(STAMP) example ## every benchmark, a missed goal notwithstanding; then docs/figures.md
+bench: $(STAMP) example ## every benchmark and the kills, a missed goal notwithstanding; then docs/figures.md
 	-$(BIN)/python benchmarks/audit.py
 	-$(BIN)/python -m benchmarks.policy
 	-$(BIN)/python benchmarks/gateway.py
 	-$(BIN)/python benchmarks/revocation.py
+	-$(BIN)/python evals/faults.py
 	$(BIN)/python benchmarks/figures.py
 
 bench-audit: $(STAMP) ## durable entries a second, proofs
