@@ -18,6 +18,7 @@ from vouchgate.audit import ocsf
 from vouchgate.flows.administer import act_entry, authorise
 from vouchgate.flows.changes import Revoked
 from vouchgate.flows.context import Context
+from vouchgate.flows.publish import GATEWAY
 from vouchgate.flows.vouch_states import state_of
 from vouchgate.vocabulary.answers import Approved, Caller, PointOutcome, RevokeOutcome, RevokeRequest
 from vouchgate.vocabulary.digests import parse_digest
@@ -158,7 +159,8 @@ def plan(context: Context, revocation: Revocation) -> tuple[tuple, tuple[str, ..
 
 async def enforced(context: Context, started: float) -> tuple[PointOutcome, ...]:
     """Step 4."""
-    acknowledged = await context.points.wait_enforced(timeout=ACKNOWLEDGE_SECONDS)
+    # a gateway that is not connected (a control plane that just started has heard of none) goes on by its lease
+    acknowledged = {GATEWAY: False, **await context.points.wait_enforced(timeout=ACKNOWLEDGE_SECONDS)}
     after = round((time.monotonic() - started) * 1000, 2)
     now = context.clock.now()
     lease = max((zone.lease_seconds for zone in context.facts.zones.values()), default=DEFAULT_LEASE_SECONDS)
