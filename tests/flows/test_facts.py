@@ -403,6 +403,12 @@ def test_a_revocation_is_made_once_and_withdrawn_once() -> None:
     assert not held.put(revoked("principal", ALICE))
 
 
+def test_a_vouch_is_added_once_so_that_what_rests_on_it_survives_a_restart() -> None:
+    held = Held(SCAN, STRUCTURE, IMPORT)
+    assert not held.put(SCAN)
+    assert set(held.replayed().lineage.vouches) == {SCAN.id, STRUCTURE.id, IMPORT.id}
+
+
 def test_the_bootstrap_token_is_used_once() -> None:
     held = Held()
     assert held.put(SettingPut(key="bootstrap", value="hash 1"))

@@ -112,6 +112,9 @@ class Facts:
             case Revoked(revocation=revocation):
                 if revocation.id in self.revocations:
                     raise Conflict(f"the revocation `{revocation.id}` was made before", remedy="make a new one")
+            case VouchAdded(id=vouch_id) if vouch_id in self.lineage.vouches:
+                # its record names its place in the log; moved behind what rests on it, a restart would leave that out
+                raise Conflict(f"the vouch `{vouch_id[:16]}` is there already", remedy="nothing is left to do")
             case TrustRootAdopted(signed=signed):
                 said = wire.decode(TrustRoot, signed.payload, what="TrustRoot")
                 verify_trust_root(signed, self._fingerprint, UnixMillis(max(self._now, said.issued_at)), current=self.signed_root)
