@@ -106,12 +106,8 @@ class Facts:
     def check(self, change: Change) -> None:
         """Whether a change may follow what is there. Raises a typed error."""
         match change:
-            case Revoked(revocation=revocation) if revocation.withdrawn_by:
-                if revocation.id not in self.revocations or self.revocations[revocation.id].withdrawn_by:
-                    raise NotFound(f"no standing revocation has the id `{revocation.id}`", remedy="list them: `vouchgate status`")
             case Revoked(revocation=revocation):
-                if revocation.id in self.revocations:
-                    raise Conflict(f"the revocation `{revocation.id}` was made before", remedy="make a new one")
+                self._check_revocation(revocation)
             case VouchAdded(id=vouch_id) if vouch_id in self.lineage.vouches:
                 # its record names its place in the log; moved behind what rests on it, a restart would leave that out
                 raise Conflict(f"the vouch `{vouch_id[:16]}` is there already", remedy="nothing is left to do")
@@ -170,6 +166,13 @@ class Facts:
                 self.settings[key] = value
             case CredentialIssued():
                 return
+
+    def _check_revocation(self, revocation: Revocation) -> None:
+        known = self.revocations.get(revocation.id)
+        if revocation.withdrawn_by and (known is None or known.withdrawn_by):
+            raise NotFound(f"no standing revocation has the id `{revocation.id}`", remedy="list them: `vouchgate status`")
+        if not revocation.withdrawn_by and known is not None:
+            raise Conflict(f"the revocation `{revocation.id}` was made before", remedy="make a new one")
 
     def _root_time(self, signed: SignedTrustRoot, now: UnixMillis) -> UnixMillis:
         """The first root of a replay may have expired since; its successor must be able to follow it (start.py refuses to go on without)."""

@@ -331,7 +331,7 @@ def test_another_uid_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("flag", "value"), [("--log-key", "nonsense"), ("--dir", "/nonexistent/folder"), ("--origin", "")])
-def test_wrong_arguments_end_with_a_remedy(folder: Path, flag: str, value: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_wrong_arguments_end_with_a_remedy(folder: Path, flag: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = {"--dir": str(folder), "--control-uid": "1", "--log-key": LOG.key.hex(), "--origin": LOG.name, flag: value}
     assert process.main([part for pair in arguments.items() for part in pair]) in {2, 3}
-    assert "; " in caplog.text
+    assert "; " in capsys.readouterr().err
