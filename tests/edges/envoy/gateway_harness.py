@@ -30,6 +30,7 @@ from cryptography.x509.oid import NameOID
 from vouchgate.edges.envoy import ext_authz
 from vouchgate.edges.envoy.ads import AdsServer
 from vouchgate.edges.envoy.bootstrap import bootstrap, envoy_binary, flags
+from vouchgate.edges.envoy.log_fields import read_fields
 from vouchgate.edges.envoy.messages import EXTENSION_TYPE, ROUTE_TYPE
 from vouchgate.edges.envoy.publisher import GatewayView
 from vouchgate.edges.envoy.settings import GatewaySettings
@@ -534,7 +535,7 @@ class Harness:
     def lines(self, seconds: float = 0.4) -> list[dict]:
         """The access log after a flush."""
         time.sleep(seconds)
-        return [json.loads(line) for line in Path(self.settings.access_log).read_text().splitlines()]
+        return [read_fields(line) for line in Path(self.settings.access_log).read_bytes().splitlines()]
 
     def end_line(self, answer: Reply) -> dict:
         """The log line of an answer's end."""

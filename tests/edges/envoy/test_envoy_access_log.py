@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import stat
 import threading
@@ -17,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vouchgate.edges.envoy.access_log import Counters, fetch_counters, lost_lines, parse_line, read_counters
-from vouchgate.edges.envoy.log_fields import FIELDS
+from vouchgate.edges.envoy.log_fields import FIELDS, MARK, SEPARATOR, line_of, read_fields
 from vouchgate.vocabulary.errors import InvalidInput, Unavailable, VouchgateError
 from vouchgate.vocabulary.events import Event
 
@@ -25,7 +24,7 @@ INFER = "/v2/models/digits/infer"
 
 
 def row(**more: object) -> bytes:
-    return json.dumps(dict.fromkeys(FIELDS) | {"kind": "DownstreamEnd", "start": "1.5", "action": "infer"} | more).encode()
+    return line_of({"kind": "DownstreamEnd", "start": "1.5", "action": "infer"} | more)
 
 
 def event(line: bytes) -> Event:
@@ -79,7 +78,12 @@ def test_an_upstream_cannot_forge_a_decision():
 
 
 @pytest.mark.parametrize(
-    "line", [b"", b"{}", b"[]", b"null", row()[:-5], row() + b"x", row(more=1), b"\xff" + row(), b'{"a":' * 5000, row(path="a" * 70_000)]
+    "line",
+    [
+        *(b"", b"{}", b"\n", b"\x1f" * len(FIELDS), b"\x1f" * 50_000, row()[:-1], row()[:-5], row()[1:], row() + b"x", b"\xff" + row()),
+        *(row() + row(), row()[:40] + row(), row(path="/a\x1fb"), row() + b"\x1f" + MARK.encode(), row(path="a" * 70_000)),
+        *(row(start="soon"), row(start="inf"), row(start="nan"), row(bytes_in="many"), row(bytes_out="1e3"), row(duration_us="x")),
+    ],
 )
 def test_a_line_that_is_not_ours_is_refused(line: bytes):
     with pytest.raises(InvalidInput):
@@ -151,6 +155,33 @@ def test_a_quote_in_a_path_stays_one_line(gw: Harness):
 
 
 @pytest.mark.gateway
+@pytest.mark.parametrize(
+    "where",
+    [
+        b"POST /a%bb HTTP/1.1\r\nhost: localhost\r\n",
+        b"POST /a?q=%bb HTTP/1.1\r\nhost: localhost\r\n",
+        b"PO%bST /a HTTP/1.1\r\nhost: localhost\r\n",
+        b"POST /a HTTP/1.1\r\nhost: local%bhost\r\n",
+        b"POST /a HTTP/1.1\r\nhost: localhost\r\ntraceparent: a%bb\r\n",
+        b"POST /a HTTP/1.1\r\nhost: localhost\r\nx-request-id: a%bb\r\n",
+        b"POST /a HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer a%bb\r\n",
+    ],
+)
+def test_no_byte_of_a_client_makes_its_line_unreadable_or_two(gw: Harness, where: bytes):
+    log = Path(gw.settings.access_log)
+    start = log.stat().st_size
+    tried = [*(bytes([code]) for code in (0, 9, 10, 11, 13, 0x1E, 0x1F, 0x22, 0x5C, 0x7F, 0x85, 0xFF)), b"\x1f\n", "\u2028".encode()]
+    for byte in tried:
+        gw.raw(where.replace(b"%b", byte) + b"connection: close\r\ncontent-length: 0\r\n\r\n", seconds=1)
+    time.sleep(0.3)
+    found = [line for line in log.read_bytes()[start:].split(b"\n") if line]
+    assert len(found) == len(tried)
+    for line in found:
+        assert line.count(SEPARATOR.encode()) == len(FIELDS) + 1
+        assert event(line).phase == "end"
+
+
+@pytest.mark.gateway
 def test_lines_and_counters_agree(gw: Harness):
     for who in ("alice", "mallory", None):
         gw.call("POST", INFER, who=who)
@@ -201,6 +232,6 @@ def test_a_killed_gateway_has_written_what_is_older_than_the_flush(own: Callable
     time.sleep(0.15)
     gw.envoy.send_signal(signal.SIGKILL)
     gw.envoy.wait()
-    logged = {json.loads(line)["id"] for line in Path(gw.settings.access_log).read_text().splitlines()}
+    logged = {read_fields(line)["id"] for line in Path(gw.settings.access_log).read_bytes().splitlines()}
     assert len(done) > 50
     assert set(done) <= logged

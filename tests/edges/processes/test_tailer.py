@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from vouchgate.edges.envoy.log_format import FIELDS
+from vouchgate.edges.envoy.log_fields import line_of
 from vouchgate.edges.processes import tailer as process
 from vouchgate.edges.processes.tailer import Tailer
 from vouchgate.flows.sequence import Sequencer
@@ -26,9 +26,9 @@ NOW = 1_790_000_000_000
 
 
 def line(number: int, at: int = NOW) -> bytes:
-    row = dict.fromkeys(FIELDS, "") | {"id": f"req-{number}", "kind": "DownstreamEnd", "start": str(at / 1000), "status": "200"}
+    row = {"id": f"req-{number}", "kind": "DownstreamEnd", "start": str(at / 1000), "status": "200"}
     row |= {"endpoint": f"vg://{TD}/endpoint/digits", "action": "infer", "method": "POST", "path": "/predict"}
-    return json.dumps(row).encode() + b"\n"
+    return line_of(row) + b"\n"
 
 
 class Control:

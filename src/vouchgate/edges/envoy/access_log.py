@@ -1,7 +1,7 @@
 """From Envoy's log line to an `Event`, and from its counters to the gaps in the log.
 
 Rules
-1. A line is read strictly (`log_fields.FIELDS`); one that is cut off or foreign is `InvalidInput`, and is itself worth an entry.
+1. A line is read strictly (log_fields.py); one that is cut off or foreign is `InvalidInput`, and is itself worth an entry.
 2. The dedupe key is (gateway, inode, offset): the tailer gives both, and stores the offset with the entries it made.
 3. What a line says was said by the gateway alone: `denied_decision` counts only where ext_authz answered, since an upstream can send any
    header, and an identity counts as authenticated only where the gateway accepted it.
@@ -13,11 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any
 
-import msgspec
-
-from vouchgate.edges.envoy.log_fields import FIELDS
+from vouchgate.edges.envoy.log_fields import read_fields
 from vouchgate.vocabulary.errors import InvalidInput, Unavailable
 from vouchgate.vocabulary.events import Event
 from vouchgate.vocabulary.vouches import UnixMillis
@@ -28,7 +25,6 @@ MAX_LINE_BYTES = 64 * 1024
 ADMIN_SECONDS = 2.0
 MAX_STATS_BYTES = 1024 * 1024
 
-_decoder = msgspec.json.Decoder(dict[str, str | int | float | None])
 _DENIED = ("rbac_access_denied", "jwt_authn_access_denied", "ext_authz_denied", "lua_response", "direct_response")
 _COUNTER = re.compile(r"http\.(tls|plain)\.(?:rbac\.(\w+?)_*\.)?(\w+): (\d+)\Z")
 
@@ -36,6 +32,13 @@ _COUNTER = re.compile(r"http\.(tls|plain)\.(?:rbac\.(\w+?)_*\.)?(\w+): (\d+)\Z")
 def parse_line(line: bytes, *, source: str, inode: int, offset: int, observed_at: UnixMillis) -> Event:
     """One line as an event. Raises `InvalidInput`."""
     row = _read(line)
+    try:
+        return _event(row, source=source, inode=inode, offset=offset, observed_at=observed_at)
+    except (ValueError, OverflowError):
+        raise InvalidInput("a log line holds a number that is none", remedy="see the gateway's log file") from None
+
+
+def _event(row: dict[str, str], *, source: str, inode: int, offset: int, observed_at: UnixMillis) -> Event:
     details, policy, sub, san = row["details"], row["map"], row["sub"], row["san"]
     answered = details == "ext_authz_denied" or bool(row["asked_decision"])
     return Event(
@@ -70,7 +73,7 @@ _DETAIL = (
 )
 
 
-def _outcome(row: dict[str, Any]) -> str:
+def _outcome(row: dict[str, str]) -> str:
     if row["details"].startswith(_DENIED):
         return "denied"
     if row["kind"] != "DownstreamEnd" or row["upstream"]:
@@ -78,16 +81,15 @@ def _outcome(row: dict[str, Any]) -> str:
     return "failed"
 
 
-def _read(line: bytes) -> dict[str, Any]:
+def _read(line: bytes) -> dict[str, str]:
     if len(line) > MAX_LINE_BYTES:
         raise InvalidInput(f"a log line of {len(line)} bytes is over the bound", remedy="see the gateway's log file")
     try:
-        row = _decoder.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput(f"a log line cannot be read: {error}", remedy="see the gateway's log file") from None
-    if row.keys() != FIELDS.keys():
-        raise InvalidInput("a log line has other fields than ours", remedy="gateway and tailer must run the same version of vouchgate")
-    return {name: "" if value is None or value == "-" else value if isinstance(value, str) else str(value) for name, value in row.items()}
+        return read_fields(line)
+    except ValueError:
+        raise InvalidInput(
+            "a log line is cut off or has other fields than ours", remedy="gateway and tailer must run the same version of vouchgate"
+        ) from None
 
 
 class Counters(Noun, frozen=True, kw_only=True):

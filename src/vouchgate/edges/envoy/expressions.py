@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-
 from google.api.expr.v1alpha1 import syntax_pb2
 
 from vouchgate.edges.envoy.messages import Message
@@ -11,9 +9,10 @@ from vouchgate.vocabulary.vouches import UnixMillis
 
 
 def before(time: UnixMillis) -> Message:
-    """`request.time < timestamp("...")`."""
-    text = datetime.datetime.fromtimestamp(time / 1000, tz=datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return _call("_<_", _request_time(), _call("timestamp", _text(text)))
+    """`request.time < timestamp("...")`, the time as a constant so that no request parses it."""
+    constant = syntax_pb2.Expr()
+    constant.const_expr.timestamp_value.FromMilliseconds(time)
+    return _call("_<_", _request_time(), constant)
 
 
 def state_is_absent_or_later(key: str) -> Message:

@@ -45,7 +45,6 @@ CALLER_STATE = {
             _CLAIM.format("act:sub"),
         ]
     ),
-    "vg.who": _SAN + "|" + _CLAIM.format("sub"),
     "vg.san": _SAN,
     "vg.sub": _CLAIM.format("sub"),
     "vg.jti": _CLAIM.format("jti"),

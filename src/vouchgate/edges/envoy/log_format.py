@@ -1,4 +1,4 @@
-"""What Envoy writes of each request: one JSON line at its end; for a streaming route also one at its start, and while it lasts.
+"""What Envoy writes of each request: one line at its end; for a streaming route also one at its start, and while it lasts.
 
 The line's fields are in log_fields.py.
 """
@@ -9,9 +9,8 @@ from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.data.accesslog.v3 import accesslog_pb2 as accesslog_data_pb2
 from envoy.extensions.access_loggers.file.v3 import file_pb2
 from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
-from google.protobuf import struct_pb2
 
-from vouchgate.edges.envoy.log_fields import FIELDS
+from vouchgate.edges.envoy.log_fields import LINE
 from vouchgate.edges.envoy.messages import Message, packed
 
 GOING_ON_SECONDS = 2.0
@@ -20,10 +19,7 @@ GOING_ON_SECONDS = 2.0
 
 def _file(path: str) -> Message:
     config = file_pb2.FileAccessLog(path=path)
-    fields = struct_pb2.Struct()
-    fields.update(FIELDS)
-    config.log_format.json_format.CopyFrom(fields)
-    config.log_format.omit_empty_values = False
+    config.log_format.text_format_source.inline_string = LINE
     return packed(config)
 
 

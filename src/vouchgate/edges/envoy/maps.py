@@ -9,7 +9,8 @@ Rules
    map: it is asked. So is a token bound by `cnf` without its certificate, and a delegated one (`act`).
 4. Revocations are read before maps: SAN, subject, token id, serial number of the certificate (it is signed; a fingerprint covers the
    signature too, which its holder can respell), each in an exact map; a hit is DENY `revoked:<revocation id>`.
-   A certificate that names anything but exactly one id of our trust domain is DENY `bad-name`.
+   A certificate that names anything but exactly one id of our trust domain is DENY `bad-name`, by the newer ones' filter alone: both
+   stand in every chain, and neither allows before its first push.
 5. The lease allows a zone's routes until a wall-clock time. Each filter's default, without a control plane or after its TTL, denies all.
 
 Whether a grant holds is the control plane's word; nothing here decides.
@@ -66,9 +67,11 @@ def allow_map(endpoint: Endpoint, grants: Iterable[Grant], *, observe: bool) -> 
     if observe:
         _verdict(miss, f"observe:{endpoint.id}", allow=True)
     else:
-        tree = miss.matcher.matcher_tree
-        _input(tree, "vg.who")
-        _verdict(tree.exact_match_map.map[f"{ABSENT}|{ABSENT}"], "anonymous", allow=False)
+        _input(miss.matcher.matcher_tree, "vg.san")
+        no_certificate = miss.matcher.matcher_tree.exact_match_map.map[ABSENT].matcher
+        _input(no_certificate.matcher_tree, "vg.sub")
+        _verdict(no_certificate.matcher_tree.exact_match_map.map[ABSENT], "anonymous", allow=False)
+        _verdict(no_certificate.on_no_match, "ask", allow=True)
         _verdict(miss.matcher.on_no_match, "ask", allow=True)
     made = rbac_filter_pb2.RBAC(rules_stat_prefix="map_")
     if kept:
@@ -136,8 +139,8 @@ def _entry(on_match: Message, credentials: Mapping[str, str], miss: Message) -> 
     on_match.matcher.on_no_match.CopyFrom(miss)
 
 
-def revocation_map(revocations: Collection[Revocation], *, trust_domain: str) -> Message:
-    """These revocations of principals, registrations and credentials, which a gateway can see by itself."""
+def revocation_map(revocations: Collection[Revocation], *, trust_domain: str, names: bool = True) -> Message:
+    """These revocations of principals, registrations and credentials, which a gateway can see by itself; `names`: refuse bad names too."""
     principals, credentials = {}, {}
     for revocation in revocations:
         if revocation.withdrawn_by:
@@ -147,21 +150,30 @@ def revocation_map(revocations: Collection[Revocation], *, trust_domain: str) ->
         elif revocation.target_kind == "credential":
             credentials[revocation.target] = revocation.id
     made = rbac_filter_pb2.RBAC(rules_stat_prefix="revoked_")
+    if names:
+        _refuse_bad_names(made, trust_domain)
+    elif not principals and not credentials:
+        made.rules.policies["standing"].permissions.add(any=True)
+        made.rules.policies["standing"].principals.add(any=True)
+        return made
+    current = made.matcher
+    for key, targets in (("vg.san", principals), ("vg.sub", principals), ("vg.jti", credentials), ("vg.serial", credentials)):
+        if targets:
+            current = current.on_no_match.matcher if current.WhichOneof("matcher_type") else current
+            _input(current.matcher_tree, key)
+            for target, revocation_id in targets.items():
+                _verdict(current.matcher_tree.exact_match_map.map[target], f"revoked:{revocation_id}", allow=False)
+    _verdict(current.on_no_match, "standing", allow=True)
+    return made
+
+
+def _refuse_bad_names(made: Message, trust_domain: str) -> None:
     bad = made.matcher.matcher_list.matchers.add()
     one = bad.predicate.not_matcher.single_predicate
     one.input.CopyFrom(_state("vg.san"))
     one.value_match.safe_regex.google_re2.SetInParent()
     one.value_match.safe_regex.regex = f"-|spiffe://{re.escape(trust_domain)}(/[a-z0-9._-]+)+"
     _verdict(bad.on_match, "bad-name", allow=False)
-    current = made.matcher
-    for key, targets in (("vg.san", principals), ("vg.sub", principals), ("vg.jti", credentials), ("vg.serial", credentials)):
-        if targets:
-            current = current.on_no_match.matcher
-            _input(current.matcher_tree, key)
-            for target, revocation_id in targets.items():
-                _verdict(current.matcher_tree.exact_match_map.map[target], f"revoked:{revocation_id}", allow=False)
-    _verdict(current.on_no_match, "standing", allow=True)
-    return made
 
 
 def lease(until: Mapping[str, UnixMillis]) -> Message:

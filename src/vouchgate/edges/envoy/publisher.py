@@ -178,7 +178,7 @@ class GatewayView:
     def _push_revocations(self) -> None:
         split = self._split
         if split.older_version == "" or split.older_changed:
-            value = packed(extension(OLDER, revocation_map(split.older.values(), trust_domain=self._settings.trust_domain)))
+            value = packed(extension(OLDER, revocation_map(split.older.values(), trust_domain=self._settings.trust_domain, names=False)))
             split.rendered(f"{self._epoch}-{_digest(value)}")
             self._server.set_resources(EXTENSION_TYPE, {OLDER: Resource(value, split.older_version)})
         self._settle()

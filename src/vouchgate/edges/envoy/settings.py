@@ -28,7 +28,7 @@ class GatewaySettings(Noun, frozen=True, kw_only=True):
     ads_socket: str
     ext_authz_socket: str
     access_log: str
-    """Path of the JSON file."""
+    """Path of the log file."""
     tls_address: str = "tcp:127.0.0.1:8443"
     plain_address: str = ""
     """For wrapped endpoints in observe; empty for no plain listener."""
