@@ -54,7 +54,8 @@ async def import_model(system: Surface, staged: str, digest: str, name: str, zon
     context = system.context
     path = Path(context.settings.data_dir) / "control/staging" / staged
     known = admitted_before(context, digest, zone)
-    if known is not None:
+    kept = Path(context.settings.data_dir) / "control/artifacts" / parse_digest(digest).value
+    if known is not None and kept.is_file():
         path.unlink(missing_ok=True)
         return known
     try:
