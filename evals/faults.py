@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import random
 import signal
 import sys
@@ -35,6 +34,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "system")]
 from benchmarks.rows import Row, emit, exit_code  # noqa: E402
 from installation import CORE, SERVERS, Answer, Caller, Installation, mine  # noqa: E402
 
+from vouchgate.edges.envoy.log_fields import read_fields  # noqa: E402
 from vouchgate.vocabulary.errors import VouchgateError  # noqa: E402
 
 LOST_SECONDS = 0.1
@@ -255,7 +255,7 @@ def judge(lines: list[bytes], entries: list[tuple[str, dict[str, object]]], seen
     written: Counter[tuple[str, str]] = Counter()
     for line in lines:
         with contextlib.suppress(ValueError):
-            row = json.loads(line)
+            row = read_fields(line)
             written[row["id"], "end" if row["kind"] == "DownstreamEnd" else "start"] += 1
     logged = Counter(
         (str(body.get("request_id")), kind.removeprefix("request-")) for kind, body in entries if kind in ("request-end", "request-start")
