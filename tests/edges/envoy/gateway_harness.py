@@ -175,6 +175,8 @@ class Upstream:
         self.path = path
         self.seen: list[dict] = []
         self.delay = 0.0
+        self.extra = b""
+        """Lines of a header that it adds to its answers."""
         self.open: set[asyncio.StreamWriter] = set()
 
     async def serve(self) -> asyncio.AbstractServer:
@@ -196,7 +198,8 @@ class Upstream:
                     await self._stream(writer)
                     continue
                 answer = json.dumps({"path": path, "headers": headers, "length": len(body)}).encode()
-                writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(answer) + answer)
+                head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % len(answer)
+                writer.write(head + self.extra + b"\r\n" + answer)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -409,7 +412,7 @@ class Harness:
         self.verdict, self.ask_delay = NO, 0.0
         for upstream in self.upstreams.values():
             upstream.seen.clear()
-            upstream.delay = 0.0
+            upstream.delay, upstream.extra = 0.0, b""
         self.feed()
         self.settled()
 

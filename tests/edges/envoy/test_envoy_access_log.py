@@ -182,6 +182,20 @@ def test_no_byte_of_a_client_makes_its_line_unreadable_or_two(gw: Harness, where
 
 
 @pytest.mark.gateway
+def test_no_byte_of_an_upstream_makes_its_line_unreadable_or_two(gw: Harness):
+    log = Path(gw.settings.access_log)
+    start = log.stat().st_size
+    answers = {}
+    for byte in (b"x", b"\t", b"\x85", b"\x1f", b"\x01", b"\x7f", b"\x00", b"\n"):
+        gw.upstreams["digits"].extra = b"x-vg-decision-id: a" + byte + b"b\r\n"
+        answers[byte] = gw.call("POST", INFER, who="alice").status
+    time.sleep(0.3)
+    assert {byte for byte, status in answers.items() if status == 200} == {b"x", b"\t", b"\x85"}
+    found = [line for line in log.read_bytes()[start:].split(b"\n") if line]
+    assert [event(line).decision_id for line in found] == [""] * len(answers)
+
+
+@pytest.mark.gateway
 def test_lines_and_counters_agree(gw: Harness):
     for who in ("alice", "mallory", None):
         gw.call("POST", INFER, who=who)
