@@ -246,7 +246,7 @@ class Campaign:
 
 def gateway_lines(house: Installation) -> list[bytes]:
     """Every line that the gateway wrote, rotated files first."""
-    files = sorted(house.layout.gateway_logs.glob("access.jsonl*"), key=lambda path: path.stat().st_mtime)
+    files = sorted(house.layout.gateway_logs.glob("access.log*"), key=lambda path: path.stat().st_mtime)
     return [line for path in files for line in path.read_bytes().splitlines()]
 
 

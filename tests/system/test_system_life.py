@@ -105,7 +105,7 @@ def test_every_line_of_the_gateway_is_in_the_audit_log_once(house: Installation,
 
     for _ in range(20):
         house.infer(alice)
-    rows = [read_fields(line) for path in house.layout.gateway_logs.glob("access.jsonl*") for line in path.read_bytes().splitlines()]
+    rows = [read_fields(line) for path in house.layout.gateway_logs.glob("access.log*") for line in path.read_bytes().splitlines()]
     written = sorted((row["id"], row["kind"] == "DownstreamEnd") for row in rows)
 
     def logged() -> bool:

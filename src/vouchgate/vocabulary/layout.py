@@ -65,7 +65,7 @@ class Layout:
         self.bootstrap = self.gateway / "bootstrap.json"
         self.admin_socket = self.gateway / "admin.sock"
         self.gateway_logs = self.gateway / "logs"
-        self.access_log = self.gateway_logs / "access.jsonl"
+        self.access_log = self.gateway_logs / "access.log"
         self.witness = data_dir / "witness"
         self.witness_socket = self.witness / "witness.sock"
         self.supervisor = data_dir / "supervisor"

@@ -89,7 +89,7 @@ class Bench:
             log.write(b"".join(parts))
 
     def rotate(self) -> None:
-        self.layout.access_log.rename(self.layout.access_log.with_suffix(".jsonl.1"))
+        self.layout.access_log.rename(self.layout.access_log.with_suffix(".log.1"))
 
     async def until(self, count: int) -> list[str]:
         end = asyncio.get_running_loop().time() + 5

@@ -97,7 +97,7 @@ class Tailer:
         if self._file is not None:
             return True
         folder = self.layout.gateway_logs
-        names = sorted((path for path in folder.glob("access.jsonl*") if path.is_file()), key=lambda path: path.name != "access.jsonl")
+        names = sorted((path for path in folder.glob("access.log*") if path.is_file()), key=lambda path: path.name != "access.log")
         for path in names:
             if inode and path.stat().st_ino == inode:
                 self._file = path.open("rb")

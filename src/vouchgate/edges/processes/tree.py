@@ -411,7 +411,7 @@ class Tree:
                 position = await control.call("offset")
                 gateway = self.supervisor.units["gateway"].child
                 if facts.st_size > MAX_ACCESS_LOG_BYTES and position["inode"] == facts.st_ino and gateway is not None:
-                    self.layout.access_log.rename(self.layout.access_log.with_suffix(".jsonl.1"))
+                    self.layout.access_log.rename(self.layout.access_log.with_suffix(".log.1"))
                     os.kill(gateway.pid, signal.SIGUSR1)
 
     # -- asked by the control plane
