@@ -49,13 +49,18 @@ def test_document_of_a_full_run_holds(tmp_path: Path) -> None:
     document, folder = written(tmp_path)
     assert figures.check(document, folder) == [] and figures.check(document, tmp_path / "none") == []
     text = document.read_text()
-    assert f"{len(RUNS)} of {len(RUNS)} goals are met" in text and "| call / hop | 1.03 | x | &lt;= 1.05 | yes | 30 | 1.01 to 1.04 |  |" in text
+    assert (
+        f"{len(RUNS)} of {len(RUNS)} goals are met" in text
+        and "| call / hop | 1.03 | x | &lt;= 1.05 | yes | 30 | 1.01 to 1.04 |  |" in text
+    )
     assert all(command in text for _, command in RUNS.values())
 
 
 def test_missed_goal_is_shown_and_counted(tmp_path: Path) -> None:
     document, _ = written(tmp_path, value=1.2, met=False)
-    assert f"0 of {len(RUNS)} goals are met" in document.read_text() and "| call / hop | 1.2 | x | &lt;= 1.05 | no |" in document.read_text()
+    assert (
+        f"0 of {len(RUNS)} goals are met" in document.read_text() and "| call / hop | 1.2 | x | &lt;= 1.05 | no |" in document.read_text()
+    )
 
 
 @pytest.mark.parametrize("name", list(RUNS))

@@ -88,12 +88,14 @@ async def vouch_serving(context: Context, params: dict[str, Any]) -> str:
     tainted = context.facts.lineage.tainted(digest.text)
     if tainted:
         raise Conflict(
-            f"`{params['endpoint'][:64]}` serves content that was revoked", remedy=f"serve another model, or: `vouchgate revoke --undo {tainted}`"
+            f"`{params['endpoint'][:64]}` serves content that was revoked",
+            remedy=f"serve another model, or: `vouchgate revoke --undo {tainted}`",
         )
     tainted = context.facts.lineage.tainted(digest.text)
     if tainted:
         raise Conflict(
-            f"`{params['endpoint'][:64]}` serves content that was revoked", remedy=f"serve another model, or: `vouchgate revoke --undo {tainted}`"
+            f"`{params['endpoint'][:64]}` serves content that was revoked",
+            remedy=f"serve another model, or: `vouchgate revoke --undo {tainted}`",
         )
     artifact = resource(context.trust_domain, "artifact", digest.text)
     now = context.clock.now()
