@@ -116,7 +116,7 @@ def render(runs: dict[str, list[Figure]], on: Iterable[tuple[str, str]], day: st
     goals = [row.met for rows in runs.values() for row in rows if row.met is not None]
     lines = [
         "# Figures", "", MARK, "",
-        f"Measured on {day} by `make bench` on the machine below, in one run. Values depend on the machine; the ratios much less. "
+        f"Measured on {day} by `make bench` on the machine below, benchmark after benchmark within hours. Values depend on the machine; the ratios much less. "
         f"{sum(goals)} of {len(goals)} goals are met; those that are not say `no`.",
         "", "| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in on),
     ]  # fmt: skip
