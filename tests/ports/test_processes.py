@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from vouchgate.ports.processes import base_environment, order, python, start
+from vouchgate.ports.processes import base_environment, python, start
 from vouchgate.vocabulary.processes import Spec
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root starts children as other users")
@@ -157,11 +157,3 @@ def test_a_stopped_child_ends_when_asked(tmp_path: Path) -> None:
 def test_the_command_line_of_a_module_ignores_the_users_site() -> None:
     assert python("vouchgate.x", "--a") == (sys.executable, "-I", "-m", "vouchgate.x", "--a")
     assert base_environment({"A": "1"})["A"] == "1"
-
-
-def test_the_order_of_children() -> None:
-    class Fake:
-        pass
-
-    a, b, c = Fake(), Fake(), Fake()
-    assert order(["c", "x", "a"], {"a": a, "b": b, "c": c}) == [c, a, b]  # type: ignore[dict-item]

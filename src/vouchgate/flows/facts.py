@@ -52,7 +52,7 @@ from vouchgate.policy.world import Evidence, Held, World
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.decisions import Decision, Mode, Risk
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound, Unavailable, Unverified
-from vouchgate.vocabulary.names import PrincipalId, principal_parts, resource
+from vouchgate.vocabulary.names import PrincipalId, resource
 from vouchgate.vocabulary.outcomes import Refused
 from vouchgate.vocabulary.places import Endpoint, Zone
 from vouchgate.vocabulary.principals import Principal, Registration, VerifiedPrincipal
@@ -475,10 +475,6 @@ class Facts:
         """Groups of a registered principal; none for anyone else."""
         known = self.registrations.get(principal)
         return known.groups if known else ()
-
-    def zone_of(self, principal: str) -> str:
-        """Zone in a principal's name."""
-        return principal_parts(principal).zone
 
 
 def sources_digest(sources: Sequence[tuple[str, str]]) -> str:

@@ -16,7 +16,7 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from vouchgate.vocabulary.processes import Spec
@@ -99,9 +99,3 @@ def start(spec: Spec, *, log: Path) -> Child:
     finally:
         os.close(descriptor)
     return Child(spec, popen)
-
-
-def order(names: Sequence[str], children: Mapping[str, Child]) -> list[Child]:
-    """The children in the order of `names`, then the rest."""
-    known = [children[name] for name in names if name in children]
-    return known + [child for name, child in children.items() if name not in names]

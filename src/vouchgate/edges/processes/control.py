@@ -29,7 +29,6 @@ from vouchgate.edges.api.server import ApiServer
 from vouchgate.edges.envoy.ads import AdsServer
 from vouchgate.edges.envoy.checking import check_endpoint
 from vouchgate.edges.envoy.publisher import GatewayView
-from vouchgate.edges.envoy.settings import GatewaySettings
 from vouchgate.edges.processes import logs
 from vouchgate.edges.processes.control_rpc import handlers
 from vouchgate.edges.processes.gateway_settings import gateway_settings
@@ -83,7 +82,8 @@ class Control:
             wiring.async_rpc(self.layout.pdp_socket, "PDP worker"), self._snapshot, self._shortest_lease_ms(), self.clock.now
         )
         self.ads = AdsServer(allowed_uids={self.users.of("gateway")})
-        gateway: GatewaySettings = gateway_settings(self.installation, self.layout)
+        installation = self.installation
+        gateway = gateway_settings(self.settings, self.layout, gateway=installation.gateway, plain=installation.plain)
         self.view = GatewayView(gateway, self.ads, clock=self.clock.now, issuer=f"spiffe://{self.settings.trust_domain}")
         self.sequencer = Sequencer(self.store, check=self._check, apply=self._apply, tell=self._tell)
         self.publisher = Publisher(

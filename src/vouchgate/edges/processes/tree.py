@@ -213,6 +213,7 @@ class Tree:
         plain = wiring.take_address(settings.gateway.plain_listen, "[gateway] plain_listen")
         console = wiring.take_address(settings.console.listen, "[console] listen")
         origin = origin_of(settings.trust_domain, wiring.log_generation(settings, self.layout))
+        point = gateway_settings(settings, self.layout, gateway=gateway, plain=plain)
         specs = core_specs(
             settings,
             self.layout,
@@ -220,7 +221,7 @@ class Tree:
             wiring.python,
             log_key=log_spki[-32:].hex(),
             origin=origin,
-            gateway=(str(envoy_binary()), *flags(_gateway(self, gateway, plain), str(self.layout.bootstrap))),
+            gateway=(str(envoy_binary()), *flags(point, str(self.layout.bootstrap))),
         )
         by_name = {spec.name: spec for spec in specs}
         self.add(by_name["witness"], "witness")
@@ -241,7 +242,7 @@ class Tree:
             policies=wiring.read_policies(settings),
         )
         wiring.save_installation(self.layout, self.installation, self.users)
-        document = json.dumps(bootstrap(gateway_settings(self.installation, self.layout))).encode()
+        document = json.dumps(bootstrap(point)).encode()
         wiring.write_atomic(self.layout.bootstrap, document, mode=0o600, owner=self.users.of("gateway") if self.users.isolated else None)
         for name in ("control", "pdp", "gateway", "tailer"):
             self.add(by_name[name], name)
@@ -451,24 +452,6 @@ class Tree:
             )
             for name, unit in self.supervisor.units.items()
         ]
-
-
-def _gateway(tree: Tree, gateway: str, plain: str) -> Any:
-    """Only what the flags need; the rest follows with the installation."""
-    from vouchgate.edges.envoy.settings import GatewaySettings
-
-    layout = tree.layout
-    return GatewaySettings(
-        node_id="gateway",
-        trust_domain=tree.settings.trust_domain,
-        admin_socket=str(layout.admin_socket),
-        ads_socket=str(layout.ads_socket),
-        ext_authz_socket=str(layout.ext_authz_socket),
-        access_log=str(layout.access_log),
-        tls_address=f"tcp:{gateway}",
-        plain_address=f"tcp:{plain}" if plain else "",
-        concurrency=tree.settings.gateway.concurrency,
-    )
 
 
 def _wall() -> int:
