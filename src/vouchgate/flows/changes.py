@@ -12,6 +12,8 @@ import msgspec
 from vouchgate.vocabulary.decisions import Risk
 from vouchgate.vocabulary.places import Endpoint, Zone
 from vouchgate.vocabulary.principals import Registration
+from vouchgate.vocabulary.runs import Run
+from vouchgate.vocabulary.sources import TrustSource
 from vouchgate.vocabulary.trust import SignedTrustRoot
 from vouchgate.vocabulary.vouches import Revocation, UnixMillis
 from vouchgate.vocabulary.wire import Noun
@@ -69,6 +71,30 @@ class RegistrationPut(Noun, frozen=True, kw_only=True, tag="registration"):
     registration: Registration
 
 
+class RegistrationRemoved(Noun, frozen=True, kw_only=True, tag="registration-removed"):
+    """A registration that is gone: nothing is issued for it any more."""
+
+    principal: str
+
+
+class RunPut(Noun, frozen=True, kw_only=True, tag="run"):
+    """A run that began or ended."""
+
+    run: Run
+
+
+class SourcePut(Noun, frozen=True, kw_only=True, tag="source"):
+    """Keys of somebody outside, as fetched."""
+
+    source: TrustSource
+
+
+class SourceRemoved(Noun, frozen=True, kw_only=True, tag="source-removed"):
+    """Keys that count no longer."""
+
+    name: str
+
+
 class VouchAdded(Noun, frozen=True, kw_only=True, tag="vouch"):
     """A signed statement; whoever applies it verifies it."""
 
@@ -98,6 +124,12 @@ class CredentialIssued(Noun, frozen=True, kw_only=True, tag="credential"):
     kind: str
     not_after: UnixMillis
     audience: str = ""
+    run: str = ""
+    """Run with which it dies, or nothing."""
+    parents: tuple[str, ...] = ()
+    """Credential ids from which it was derived: a revoked parent strikes it too."""
+    actors: tuple[str, ...] = ()
+    """Who acts with it on the principal's behalf."""
 
 
 class SettingPut(Noun, frozen=True, kw_only=True, tag="setting"):
@@ -115,13 +147,17 @@ Change = (
     | EndpointPut
     | EndpointRemoved
     | RegistrationPut
+    | RegistrationRemoved
+    | RunPut
+    | SourcePut
+    | SourceRemoved
     | VouchAdded
     | Revoked
     | RiskSet
     | CredentialIssued
     | SettingPut
 )
-ORDER = ("trust-root", "keys", "policy", "zone", "endpoint", "registration", "vouch", "revocation", "risk", "setting")
+ORDER = ("trust-root", "keys", "source", "policy", "zone", "endpoint", "registration", "run", "vouch", "revocation", "risk", "setting")
 """Record kinds in the order in which a restart replays them: roots before what is verified against them. Credentials are looked up, not
 replayed."""
 
@@ -145,6 +181,14 @@ def record_of(change: Change) -> tuple[str, str]:
             return "endpoint", change.id
         case RegistrationPut():
             return "registration", change.registration.principal
+        case RegistrationRemoved():
+            return "registration", change.principal
+        case RunPut():
+            return "run", change.run.id
+        case SourcePut():
+            return "source", change.source.name
+        case SourceRemoved():
+            return "source", change.name
         case VouchAdded():
             return "vouch", change.id
         case Revoked():

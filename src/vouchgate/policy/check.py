@@ -179,7 +179,7 @@ def cells(policies: CompiledPolicies, world: World, *, actions: Sequence[str] = 
     callers = [uid for uid in world.entities if uid.type == "Principal"]
     if len(endpoints) * len(callers) * len(actions) > MAX_CELLS:
         raise LimitExceeded(f"there are more than {MAX_CELLS} cells to count", remedy="count fewer actions at once")
-    context = {"risk": 0, "authenticated": True, "credential": "registered"}
+    context = {"risk": 0, "authenticated": True, "credential": "registered", "delegated": False}
     found = []
     for endpoint in endpoints:
         for action in actions:

@@ -3,6 +3,7 @@
     put_group(world, name, within=())                       a nested group (flat ones are made by `put_principal`)
     put_principal(world, principal) -> Uid                  groups and zone become parents
     put_endpoint(world, endpoint, evidence) -> Uid          zone becomes a parent, the digest it serves its `model`
+    put_tool(world, name, endpoint, evidence) -> Uid        its endpoint and zone become parents
     put_artifact(world, resource_id, evidence, zones=()) -> Uid       likewise `put_dataset`, `put_system`
     put_zone(world, name) -> Uid
     evidence_of(vouches, lacking={}) -> Evidence            from verified, fresh, unrevoked, passed vouches (the caller says so)
@@ -28,13 +29,17 @@ from vouchgate.vocabulary.places import Endpoint
 from vouchgate.vocabulary.principals import Principal, VerifiedPrincipal
 from vouchgate.vocabulary.vouches import Vouch
 
-REQUEST_FACTS: frozenset[str] = frozenset({"hour", "source_ip", "method", "path", "purpose"})
-"""Facts of the single request: unknown when a grant is decided ahead of it."""
+REQUEST_FACTS: frozenset[str] = frozenset({"hour", "source_ip", "method", "path", "purpose", "run", "stage", "declared"})
+"""Facts of the single request: unknown when a grant is decided ahead of it. A certificate's run is among them, because the gateway matches
+certificates by name; what a token delegates is not, because such a token is always asked about."""
 MAX_FACT_CHARACTERS = 8192
 """Characters of one textual fact; the gateway's own bound on a path."""
 _ACTION = re.compile(r"[a-z][a-z0-9:._-]{0,63}")
-_TYPES: Mapping[str, type] = {"hour": int, "source_ip": Ip, "method": str, "path": str, "purpose": str}
-_RESOURCES = {"endpoint": "Endpoint", "artifact": "Artifact", "dataset": "Dataset", "system": "System", "zone": "Zone"}
+_TYPES: Mapping[str, type] = {
+    "hour": int, "source_ip": Ip, "method": str, "path": str, "purpose": str, "run": str, "stage": str, "declared": bool,
+    "depth": int, "actor": str, "on_behalf_of": str,
+}  # fmt: skip
+_RESOURCES = {"endpoint": "Endpoint", "tool": "Tool", "artifact": "Artifact", "dataset": "Dataset", "system": "System", "zone": "Zone"}
 
 
 def principal_uid(name: str) -> Uid:
@@ -125,6 +130,14 @@ def put_endpoint(world: World, endpoint: Endpoint, evidence: Evidence) -> Uid:
     return uid
 
 
+def put_tool(world: World, name: str, endpoint: Endpoint, evidence: Evidence) -> Uid:
+    """A tool of an endpoint, by its own `vg://` name."""
+    uid, behind = resource_uid(name), resource_uid(endpoint.id)
+    parents = frozenset({_ensure(world, behind, Evidence()), put_zone(world, endpoint.zone)})
+    world.put(Entity(uid, {"endpoint": behind}, parents, evidence))
+    return uid
+
+
 def put_artifact(world: World, name: str, evidence: Evidence, zones: Iterable[str] = ()) -> Uid:
     """An artifact, dataset or system by its `vg://` name, with the zones it is placed in."""
     uid = resource_uid(name)
@@ -138,7 +151,12 @@ put_system = put_artifact
 
 def request_context(principal: VerifiedPrincipal, risk: Risk, facts: Mapping[str, Any]) -> dict[str, Any]:
     """What policies see as `context`. `source_ip` may be text. Raises `InvalidInput` for a fact of another name or type."""
-    context: dict[str, Any] = {"risk": risk.value, "authenticated": principal.authenticated, "credential": principal.credential_kind}
+    context: dict[str, Any] = {
+        "risk": risk.value,
+        "authenticated": principal.authenticated,
+        "credential": principal.credential_kind,
+        "delegated": bool(principal.actors) or "on_behalf_of" in facts,
+    }
     for name, value in facts.items():
         context[name] = _fact(name, value)
     return context

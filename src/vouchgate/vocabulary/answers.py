@@ -21,7 +21,8 @@ from vouchgate.vocabulary.wire import Noun
 NEVER = UnixMillis(0)
 AdministerVerb = Literal[
     "read", "explain", "revoke", "unrevoke", "adopt", "wrap", "import", "issue-identity", "login", "bootstrap", "accept-clock", "audit",
-    "policy-check", "policy-apply", "backup",
+    "policy-check", "policy-apply", "backup", "register", "unregister", "join-token", "run", "federate", "secret", "rotate-key",
+    "kill-sessions",
 ]  # fmt: skip
 """Action `administer:<verb>` that `decide` is asked about before an act (contracts, "Administration")."""
 
@@ -30,8 +31,8 @@ class Caller(Noun, frozen=True, kw_only=True):
     """Who performs an administrative act, and how that is known."""
 
     principal: VerifiedPrincipal
-    how: Literal["uid", "cookie"]
-    """`uid`: the kernel's word on a unix socket (SO_PEERCRED); `cookie`: a console session made from a one-time code."""
+    how: Literal["uid", "cookie", "session"]
+    """`uid`: the kernel's word on a unix socket (SO_PEERCRED); `cookie`: a console session; `session`: a login of the command line."""
     peer: str
     """`uid:<n> pid:<n>` or the peer's address; for the log, never for a decision."""
 

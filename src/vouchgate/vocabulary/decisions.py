@@ -48,6 +48,8 @@ class Decision(Noun, frozen=True, kw_only=True):
     would_be: Effect
     """What enforcing says; differs from `effect` only in observe."""
     principal: str
+    actors: tuple[str, ...] = ()
+    """Who acts on the principal's behalf, the one that acts now first."""
     action: str
     resource: str
     facts_digest: str = ""
