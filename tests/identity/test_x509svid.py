@@ -113,7 +113,7 @@ def test_the_ca_follows_the_standard():
     assert uris == [f"spiffe://{TD}"]
     basic = CA.extensions.get_extension_for_class(x509.BasicConstraints)
     assert basic.critical
-    assert basic.value == x509.BasicConstraints(ca=True, path_length=0)
+    assert basic.value == x509.BasicConstraints(ca=True, path_length=1)
     usage = CA.extensions.get_extension_for_class(x509.KeyUsage)
     assert usage.critical
     assert usage.value.key_cert_sign
@@ -264,7 +264,7 @@ def test_a_partner_ca_cannot_mint_our_ids():
 def test_chains_out_of_bounds_are_refused():
     good = issue().chain[0]
     refused(code="x509-bounds")
-    refused(*[good] * 4, code="x509-bounds")
+    refused(*[good] * 6, code="x509-bounds")
     refused(good + b"\x00" * 20_000, code="x509-bounds")
 
 

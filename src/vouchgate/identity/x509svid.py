@@ -8,13 +8,18 @@ A leaf (X509-SVID, sections 2 to 5)
 5. holds a P-256 key in its one canonical encoding, and lives no longer than the CA above it;
 6. has a signature in its one spelling: canonical DER, no unused bits, s in the lower half. An ECDSA signature (r, s) holds as (r, n - s) too,
    so without this rule the holder of a revoked certificate could give it another SHA-256 and be unknown again.
-Reading checks the signature, path and validity with the bundle's CAs alone, and then the six rules again.
+The path to an authority of the bundle
+7. has at most one issuer between; every signature on it is ECDSA over SHA-256, and key ids chain (RFC 5280, section 4.2.1.1);
+8. consists of CAs alone: a name of theirs is the trust domain's without a path, they may not sign but certificates and lists, and an EKU
+   of theirs has both purposes (X509-SVID, sections 4.1, 4.3 and 4.4).
+Reading checks the signature, path and validity with the bundle's authorities alone, and then the eight rules again.
 Left to others: whether it is revoked (the caller's revocations), and making the `VerifiedPrincipal` (verify.py).
 """
 
 from __future__ import annotations
 
 import datetime
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,13 +29,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.x509 import verification
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 
+from vouchgate.identity.binding import EXTENSION, binding_of, write_binding
 from vouchgate.identity.bundle import TrustBundle
-from vouchgate.identity.ca import BACKDATE_MS, instant, spki_of
+from vouchgate.identity.ca import BACKDATE_MS, instant, spki_of, uris_of
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.names import PrincipalId, principal_parts
 from vouchgate.vocabulary.outcomes import Denied
+from vouchgate.vocabulary.principals import Binding
 from vouchgate.vocabulary.vouches import UnixMillis
 
 MAX_TTL_SECONDS = 24 * 3600
@@ -39,8 +46,8 @@ MIN_TTL_SECONDS = 10
 """Seconds below which a credential would lapse before it is used."""
 MAX_DNS_NAMES = 8
 """DNS SANs of one server."""
-MAX_CHAIN = 3
-"""Certificates a peer may present."""
+MAX_CHAIN = 5
+"""Certificates a peer may present: a leaf, its issuer, and those of a CA above ours."""
 MAX_CERTIFICATE_BYTES = 16_384
 """Bytes of one certificate; ours have about 600."""
 _DNS = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*\Z")
@@ -50,6 +57,7 @@ _USAGE = x509.KeyUsage(
 )  # fmt: skip
 _HALF_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551 // 2
 """Half the order of P-256 (SEC 2, section 2.4.2)."""
+_BOTH = frozenset({ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH})
 _EKU = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
 _LEAF = x509.BasicConstraints(ca=False, path_length=None)
 
@@ -59,7 +67,7 @@ class IssuedX509:
     """A new X.509-SVID."""
 
     chain: tuple[bytes, ...]
-    """DER, leaf first, without the CA."""
+    """DER, leaf first, without the bundle's root."""
     serial: str
     """What the certificate is revoked by (`serial_text`)."""
     thumbprint: str
@@ -77,6 +85,8 @@ class X509Facts:
     """What it is revoked by: inside the signed part, unlike the signature that the thumbprint covers too."""
     thumbprint: str
     not_after: UnixMillis
+    binding: Binding | None = None
+    """What it is bound to beside its name."""
 
 
 def serial_text(number: int) -> str:
@@ -99,8 +109,10 @@ def issue_x509(
     now: UnixMillis,
     ttl_seconds: int,
     dns: Sequence[str] = (),
+    above: Sequence[bytes] = (),
+    binding: Binding | None = None,
 ) -> IssuedX509:
-    """Issue a leaf. Raises `InvalidInput`."""
+    """Issue a leaf under `ca`; `above` is handed out after it: `ca` and what is between it and the bundle. Raises `InvalidInput`."""
     public = _public_key(spki)
     _check_request(principal, trust_domain, ttl_seconds, dns)
     begin, end = instant(UnixMillis(max(0, now - BACKDATE_MS))), instant(UnixMillis(now + ttl_seconds * 1000))
@@ -120,11 +132,13 @@ def issue_x509(
         .add_extension(_EKU, critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(authority), critical=False)
     )
+    if binding is not None and not binding.empty:
+        builder = builder.add_extension(x509.UnrecognizedExtension(EXTENSION, write_binding(binding)), critical=False)
     leaf = builder.sign(ca_key, hashes.SHA256())
     while not _low(leaf):  # half of all signatures are
         leaf = builder.sign(ca_key, hashes.SHA256())
     return IssuedX509(
-        chain=(leaf.public_bytes(serialization.Encoding.DER),),
+        chain=(leaf.public_bytes(serialization.Encoding.DER), *above),
         serial=serial_text(serial),
         thumbprint=leaf.fingerprint(hashes.SHA256()).hex(),
         not_before=_millis(leaf.not_valid_before_utc),
@@ -175,12 +189,37 @@ def read_x509(chain: Sequence[bytes], bundle: TrustBundle, now: UnixMillis) -> X
     store = verification.Store([x509.load_der_x509_certificate(der) for der in bundle.x509_authorities])
     verifier = verification.PolicyBuilder().store(store).time(instant(now)).max_chain_depth(1).build_client_verifier()
     try:
-        verifier.verify(leaf, others)
+        path = verifier.verify(leaf, others).chain
+        why = _path_fault(path, bundle.trust_domain)
     except Exception:  # as above; whatever stops the path check, the path is not shown
         return _no("x509-untrusted", f"no CA of `{bundle.trust_domain}` signed the certificate, or it is not valid now")
-    uri = _uris(leaf)[0]
+    if why:
+        return _no("x509-untrusted", why)
     thumbprint = leaf.fingerprint(hashes.SHA256()).hex()
-    return X509Facts(PrincipalId(uri), serial_text(leaf.serial_number), thumbprint, _millis(leaf.not_valid_after_utc))
+    expires = _millis(min(one.not_valid_after_utc for one in path))
+    return X509Facts(PrincipalId(uris_of(leaf)[0]), serial_text(leaf.serial_number), thumbprint, expires, binding_of(leaf))
+
+
+def _path_fault(path: Sequence[x509.Certificate], trust_domain: str) -> str:
+    """Rules 7 and 8 for what stands between the leaf and an authority of the bundle, that one included."""
+    for below, above in itertools.pairwise(path):
+        if below.signature_algorithm_oid != SignatureAlgorithmOID.ECDSA_WITH_SHA256:
+            return "a certificate of the chain is not signed with ECDSA over SHA-256"
+        if _key_id(below, x509.AuthorityKeyIdentifier) != _key_id(above, x509.SubjectKeyIdentifier):
+            return "a certificate of the chain names another key as its issuer's"
+        if uris_of(above) not in ([], [f"spiffe://{trust_domain}"]):
+            return "an issuer of the chain has a name that is not the trust domain's"
+        usage = above.extensions.get_extension_for_class(x509.KeyUsage)
+        if not usage.critical or usage.value.digital_signature:
+            return "an issuer's key usage is not that of a CA"
+        if any(isinstance(one.value, x509.ExtendedKeyUsage) and not set(one.value) >= _BOTH for one in above.extensions):
+            return "an issuer of the chain may not issue for both client and server"
+    return ""
+
+
+def _key_id(certificate: x509.Certificate, kind: type[x509.AuthorityKeyIdentifier | x509.SubjectKeyIdentifier]) -> bytes | None:
+    value = certificate.extensions.get_extension_for_class(kind).value
+    return value.key_identifier
 
 
 def _leaf_fault(leaf: x509.Certificate, trust_domain: str) -> str:
@@ -209,12 +248,15 @@ def _leaf_fault(leaf: x509.Certificate, trust_domain: str) -> str:
     if not usage.critical or not usage.value.digital_signature or usage.value.key_cert_sign or usage.value.crl_sign:
         return "the certificate's key usage is not that of a leaf"
     for ext in extensions:  # 4
-        wanted = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
-        if isinstance(ext.value, x509.ExtendedKeyUsage) and not wanted <= set(ext.value):
+        if isinstance(ext.value, x509.ExtendedKeyUsage) and not set(ext.value) >= _BOTH:
             return "the certificate may not be used by both client and server"
     key = leaf.public_key()  # 5
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         return "the certificate's key is not a P-256 key"
+    try:
+        binding_of(leaf)
+    except InvalidInput as error:
+        return error.reason
     return ""
 
 
@@ -225,10 +267,6 @@ def _low(leaf: x509.Certificate) -> bool:
 def _one_spelling(leaf: x509.Certificate, der: bytes) -> bool:
     canonical = encode_dss_signature(*decode_dss_signature(leaf.signature)) == leaf.signature
     return canonical and _low(leaf) and der.endswith(b"\x00" + leaf.signature)
-
-
-def _uris(leaf: x509.Certificate) -> list[str]:
-    return leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.UniformResourceIdentifier)
 
 
 def _millis(at: datetime.datetime) -> UnixMillis:
