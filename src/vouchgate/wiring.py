@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from vouchgate.ports import files, isolate, processes, scanner, sealed
+from vouchgate.ports import files, isolate, processes, scanner, sealed, tls
 from vouchgate.ports.artifacts import ArtifactStore
 from vouchgate.ports.clock import Clock
 from vouchgate.ports.rpc import AsyncRpcClient, RpcClient
@@ -83,6 +83,8 @@ class Installation(Noun, frozen=True, kw_only=True):
     """Address on which the gateway listens now."""
     plain: str = ""
     console: str = ""
+    sts: str = ""
+    """Address of the token service."""
     log_key: str
     """The log's public key, hexadecimal."""
     witness_name: str = ""
@@ -162,6 +164,8 @@ free_bytes = files.free_bytes
 python = processes.python
 start_process = processes.start
 sealed_copy = sealed.sealed_copy
+server_tls = tls.server_context
+peer_chain = tls.peer_chain
 
 
 def rpc(path: Path, who: str, *, timeout: float = 5.0) -> RpcClient:

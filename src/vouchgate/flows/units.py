@@ -13,7 +13,7 @@ from vouchgate.vocabulary.layout import Layout, Users
 from vouchgate.vocabulary.processes import Spec
 from vouchgate.vocabulary.settings import FIRST_SERVER_OFFSET, EndpointSettings, Settings
 
-RANKS = {"signer": 0, "witness": 1, "control": 2, "pdp": 3, "tailer": 4, "server": 5, "gateway": 6}
+RANKS = {"signer": 0, "witness": 1, "control": 2, "pdp": 3, "tailer": 4, "server": 5, "gateway": 6, "sts": 5}
 """Ending order, highest first."""
 SERVES_SECONDS = 900
 """Life of a `serves` vouch; renewed at a third of it."""
@@ -37,7 +37,7 @@ def core_specs(
 
     control = str(users.of("control"))
     witness = ("--dir", str(layout.witness), "--control-uid", control, "--log-key", log_key, "--origin", origin)
-    return [
+    made = [
         spec("signer", signer_command(settings, layout, users, python)),
         spec("witness", module("witness", *witness)),
         spec("control", module("control", "--data-dir", str(layout.data_dir))),
@@ -45,6 +45,12 @@ def core_specs(
         spec("gateway", gateway, files=GATEWAY_FILES, umask=0o027),
         spec("tailer", module("tailer", "--data-dir", str(layout.data_dir))),
     ]
+    return [*made, spec("sts", module("sts", "--data-dir", str(layout.data_dir)))] if needs_sts(settings) else made
+
+
+def needs_sts(settings: Settings) -> bool:
+    """Whether there is anybody to serve, or anything to fetch, outside."""
+    return bool(settings.sts.listen)
 
 
 def signer_command(settings: Settings, layout: Layout, users: Users, python: PythonCommand, *more: str) -> tuple[str, ...]:

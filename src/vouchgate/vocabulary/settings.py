@@ -127,7 +127,7 @@ class IdentitySettings(Noun, frozen=True, kw_only=True):
     zone: Annotated[Name, Meta(description="Its zone.")]
     groups: Annotated[tuple[Name, ...], Meta(max_length=64, description="Groups that policies name.")] = ()
     uid: Annotated[int, Meta(ge=-1, description="The unix uid that earns it; -1: none.")] = -1
-    svid_seconds: Annotated[int, Meta(ge=60, le=86400, description="Life of its certificates.")] = 3600
+    svid_seconds: Annotated[int, Meta(ge=0, le=86400, description="Life of its certificates; 0: 300 for agents, 3600 for others.")] = 0
     jwt_seconds: Annotated[int, Meta(ge=10, le=300, description="Life of its tokens.")] = 300
 
 
@@ -174,6 +174,34 @@ class LimitSettings(Noun, frozen=True, kw_only=True):
     )
 
 
+class StsClientSettings(Noun, frozen=True, kw_only=True):
+    """[[sts.clients]]"""
+
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:/-]{1,128}$", description="What the client calls itself, `client_id`.")]
+    redirects: Annotated[
+        tuple[str, ...], Meta(min_length=1, max_length=8, description="Exact redirect addresses: https, or http on loopback with any port.")
+    ]
+
+
+class StsSettings(Noun, frozen=True, kw_only=True):
+    """[sts]"""
+
+    listen: Annotated[str, Meta(description="HTTPS address of the token service; empty: none.")] = ""
+    hosts: Annotated[tuple[str, ...], Meta(min_length=1, max_length=16, description="Host names in its certificate.")] = ("localhost",)
+    url: Annotated[str, Meta(description="How others reach it, without a final slash; empty: https://<first host>:<port>.")] = ""
+    gateway_urls: Annotated[
+        tuple[str, ...],
+        Meta(
+            max_length=16,
+            description="Origins under which callers reach the gateway, for DPoP; empty: each host of [gateway] with its port.",
+        ),
+    ] = ()
+    max_depth: Annotated[int, Meta(ge=1, le=4, description="Actors that one token may name.")] = 3
+    token_seconds: Annotated[int, Meta(ge=10, le=300, description="Longest life of an exchanged token.")] = 300
+    requests_per_second: Annotated[int, Meta(ge=1, le=10_000, description="Requests of one client.")] = 20
+    clients: Annotated[tuple[StsClientSettings, ...], Meta(max_length=64, description="Who may ask a person to authorise it.")] = ()
+
+
 class StoreSettings(Noun, frozen=True, kw_only=True):
     """[store]"""
 
@@ -196,6 +224,7 @@ class Settings(Noun, frozen=True, kw_only=True):
     console: ConsoleSettings = ConsoleSettings()
     processes: ProcessSettings = ProcessSettings()
     store: StoreSettings = StoreSettings()
+    sts: StsSettings = StsSettings()
     audit: AuditSettings = AuditSettings()
     limits: LimitSettings = LimitSettings()
     zones: dict[Name, ZoneSettings] = {}

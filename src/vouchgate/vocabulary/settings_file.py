@@ -230,6 +230,7 @@ def _addresses(settings: Settings) -> list[tuple[Keys, str]]:
     optional: list[tuple[Keys, str]] = [
         (("gateway", "plain_listen"), settings.gateway.plain_listen),
         (("console", "listen"), settings.console.listen),
+        (("sts", "listen"), settings.sts.listen),
     ]
     return [(("gateway", "listen"), settings.gateway.listen), *(entry for entry in optional if entry[1])]
 

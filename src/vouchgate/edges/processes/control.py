@@ -292,7 +292,7 @@ class Control:
 
     def _frames_uids(self) -> set[int]:
         servers = server_uids(self.settings, self.users).values()
-        return {self.users.of("tailer"), self.users.of("pdp"), self.users.own, *servers}
+        return {self.users.of("tailer"), self.users.of("pdp"), self.users.of("sts"), self.users.own, *servers}
 
     async def _signer_ready(self) -> bool:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vouchgate.edges.processes.rpc_server import Handler, Peer
+from vouchgate.edges.processes.sts_rpc import handlers as sts_handlers
 from vouchgate.flows import serve_models
 from vouchgate.flows.shape import SOURCE, Shaped
 from vouchgate.flows.units import server_uids
@@ -101,6 +102,7 @@ def handlers(control: Control) -> dict[str, Handler]:
         return {}
 
     return {
+        **sts_handlers(control),
         "in_process.pull": pull,
         "in_process.record": record,
         "reload": reload,

@@ -50,7 +50,7 @@ START_SECONDS = 15.0
 """A process that has not answered by then will not."""
 BOOTSTRAP_MINUTES = 10
 """Life of the first administrator's token."""
-FIXED = ("trust_domain", "data_dir", "root_dir", "uid_base", "solo", "gateway", "console", "processes", "store")
+FIXED = ("trust_domain", "data_dir", "root_dir", "uid_base", "solo", "gateway", "console", "processes", "store", "sts")
 """Settings that a reload cannot change."""
 MAX_ACCESS_LOG_BYTES = 256 * 1024 * 1024
 """Bytes after which a new access log begins; everything in it is in the audit log by then."""
@@ -212,6 +212,7 @@ class Tree:
         gateway = wiring.take_address(settings.gateway.listen, "[gateway] listen")
         plain = wiring.take_address(settings.gateway.plain_listen, "[gateway] plain_listen")
         console = wiring.take_address(settings.console.listen, "[console] listen")
+        sts = wiring.take_address(settings.sts.listen, "[sts] listen")
         origin = origin_of(settings.trust_domain, wiring.log_generation(settings, self.layout))
         point = gateway_settings(settings, self.layout, gateway=gateway, plain=plain)
         specs = core_specs(
@@ -234,6 +235,7 @@ class Tree:
             gateway=gateway,
             plain=plain,
             console=console,
+            sts=sts,
             log_key=log_spki[-32:].hex(),
             witness_name=witness["name"],
             witness_key=witness["key"].hex(),
@@ -244,7 +246,7 @@ class Tree:
         wiring.save_installation(self.layout, self.installation, self.users)
         document = json.dumps(bootstrap(point)).encode()
         wiring.write_atomic(self.layout.bootstrap, document, mode=0o600, owner=self.users.of("gateway") if self.users.isolated else None)
-        for name in ("control", "pdp", "gateway", "tailer"):
+        for name in ("control", "pdp", "gateway", "tailer", *(("sts",) if "sts" in by_name else ())):
             self.add(by_name[name], name)
 
     async def _witness(self) -> Any:
@@ -268,7 +270,7 @@ class Tree:
 
         async def ask() -> bool:
             nonlocal last
-            for name in ("control", "pdp", "gateway", "tailer"):
+            for name in ("control", "pdp", "gateway", "tailer", *(("sts",) if "sts" in self.supervisor.units else ())):
                 self._check_alive(name)
             try:
                 said = wire.decode(Readiness, await client.call("ready"), what="readiness")

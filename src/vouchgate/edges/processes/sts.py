@@ -1,0 +1,95 @@
+"""The token service: HTTPS for workloads and agents outside, and the only process that calls out.
+
+`python -m vouchgate.edges.processes.sts --data-dir DIR`. Serves HTTPS on `[sts] listen` (edges/sts) and frames on sts/sts.sock, where the
+control plane alone asks for what is fetched outside (`out.*`). It holds no signing key, decides nothing and writes no file: whoever takes it
+over sees what passes through it and can mint nothing, because the control plane verifies every token and certificate again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from vouchgate import wiring
+from vouchgate.edges.processes import logs
+from vouchgate.edges.processes.rpc_server import Handler, serve
+from vouchgate.edges.sts.app import build_app
+from vouchgate.edges.sts.desk import Desk, Remote
+from vouchgate.edges.sts.server import TlsServer
+from vouchgate.vocabulary.errors import VouchgateError
+from vouchgate.vocabulary.layout import Layout
+from vouchgate.vocabulary.settings import host_port
+
+RETRY_SECONDS = 0.2
+"""Between tries to get a certificate."""
+
+
+def outbound(installation: wiring.Installation) -> dict[str, Handler]:
+    """What the control plane may have fetched outside."""
+    return {}
+
+
+async def renew(server: TlsServer, control: Remote, log: logging.Logger, told: asyncio.Event) -> None:
+    """Keep the service's certificate fresh: a new key and certificate at half of the old one's life."""
+    while True:
+        pause = RETRY_SECONDS
+        try:
+            key = ec.generate_private_key(ec.SECP256R1())
+            spki = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+            said = await control.call("sts.certificate", spki=spki)
+            pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+            server.identity(wiring.pem_chain(said["chain"]), pem, said["bundle"])
+            told.set()
+            pause = said["seconds"] / 2
+        except VouchgateError as error:
+            log.error("the certificate could not be renewed: %s", error.reason)
+        await asyncio.sleep(pause)
+
+
+async def run(data_dir: Path) -> None:
+    """Serve until SIGTERM."""
+    log = logs.set_up("sts")
+    installation = wiring.load_installation(data_dir)
+    layout, users = Layout(data_dir), installation.users
+    control = wiring.async_rpc(layout.control_socket, "control plane")
+    frames = await serve(layout.sts_socket, outbound(installation), allowed_uids={users.of("control"), users.own})
+    desk = Desk(control)
+    server = TlsServer(build_app(desk, requests_per_second=installation.settings.sts.requests_per_second, monotonic=time.monotonic))
+    told = asyncio.Event()
+    renewing: asyncio.Task[None] | None = None
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stopping = asyncio.create_task(stop.wait())
+    if installation.sts:
+        renewing = asyncio.create_task(renew(server, control, log, told))
+        await asyncio.wait([stopping, asyncio.create_task(told.wait())], return_when=asyncio.FIRST_COMPLETED)
+        if not stop.is_set():
+            await server.listen(*host_port(installation.sts))
+    log.info("ready")
+    await stopping
+    if renewing is not None:
+        renewing.cancel()
+    frames.close()
+    await server.close()
+    with contextlib.suppress(Exception):
+        await control.close()
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(prog="vouchgate-sts")
+    parser.add_argument("--data-dir", type=Path, required=True)
+    asyncio.run(run(parser.parse_args().data_dir))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The token service over HTTPS: one resource a file; it carries, and the control plane decides."""

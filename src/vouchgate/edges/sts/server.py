@@ -1,0 +1,164 @@
+"""Serves the token service's app over TLS, inside a running event loop.
+
+Rules
+1. The peer's certificates are read from the finished handshake and put into the ASGI scope, where no client can.
+2. A renewed certificate or bundle holds from the next handshake on; what is open goes on, for at most `KEEP_ALIVE_SECONDS` idle.
+3. A request's head is bounded in size and time, a handshake too, and connections in number: all together, and for each address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from typing import Any
+
+import h11
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from vouchgate import wiring
+from vouchgate.edges.sts.answers import CHAIN
+from vouchgate.vocabulary.errors import Unavailable
+
+MAX_HEAD_BYTES = 24 * 1024
+"""Bytes of a request's line and headers: a DPoP proof has about 700."""
+MAX_CONNECTIONS = 512
+MAX_PER_ADDRESS = 64
+"""Connections of one address: a machine full of agents, not the whole service."""
+HANDSHAKE_SECONDS = 5.0
+HEAD_SECONDS = 5.0
+"""A request's head must be whole within this of its first byte, and the first one within this of the handshake."""
+KEEP_ALIVE_SECONDS = 10
+BACKLOG = 256
+
+
+class _Protocol(H11Protocol):
+    """uvicorn's HTTP/1.1, with the peer's certificates in the scope and a deadline for the head."""
+
+    _head_due: asyncio.TimerHandle | None = None
+    _address = ""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._server: TlsServer = self.config.loaded_app.server
+        self._address = str((transport.get_extra_info("peername") or ("",))[0])
+        if not self._server.enter(self._address):
+            self._address = ""
+            transport.abort()
+            return
+        super().connection_made(transport)
+        tls = transport.get_extra_info("ssl_object")
+        self.app = _with_chain(self.app, wiring.peer_chain(tls) if tls is not None else ())
+        self._head_due = self.loop.call_later(HEAD_SECONDS, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        if self._head_due is None:
+            return
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE or not self.conn.trailing_data[0]:
+            self._head_due.cancel()
+        elif self._head_due.cancelled():
+            self._head_due = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._head_due is None:
+            return
+        self._head_due.cancel()
+        self._server.leave(self._address)
+        super().connection_lost(exc)
+
+
+def _with_chain(app: Any, chain: tuple[bytes, ...]) -> Any:
+    async def with_chain(scope: Scope, receive: Receive, send: Send) -> None:
+        scope[CHAIN] = chain
+        await app(scope, receive, send)
+
+    return with_chain
+
+
+class TlsServer:
+    """One TLS listener; it is the app that uvicorn calls, and hands on to the real one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app, self.server = app, self
+        self._context: ssl.SSLContext | None = None
+        self._listening: asyncio.Server | None = None
+        self._open: dict[str, int] = {}
+        self._state = ServerState()
+        self.port = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+    def enter(self, address: str) -> bool:
+        """Rule 3; whether there is room for one more connection."""
+        if self._open.get(address, 0) >= MAX_PER_ADDRESS or sum(self._open.values()) >= MAX_CONNECTIONS:
+            return False
+        self._open[address] = self._open.get(address, 0) + 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """A connection that was let in has ended."""
+        left = self._open.get(address, 0) - 1
+        if left > 0:
+            self._open[address] = left
+        else:
+            self._open.pop(address, None)
+
+    def identity(self, chain_pem: str, key_pem: bytes, bundle_pem: str) -> None:
+        """Rule 2."""
+        self._context = wiring.server_tls(chain_pem, key_pem, bundle_pem)
+
+    async def listen(self, host: str, port: int) -> None:
+        """Begin; `identity` was told before. Raises `Unavailable` where the port is taken."""
+        assert self._context is not None
+        first = self._context
+
+        def newest(connection: Any, name: str | None, context: ssl.SSLContext) -> None:
+            connection.context = self._context
+
+        first.sni_callback = newest
+        config = Config(
+            self,
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            limit_concurrency=MAX_CONNECTIONS,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        )
+        config.load()
+        config.loaded_app = self
+        loop = asyncio.get_running_loop()
+        try:
+            self._listening = await loop.create_server(
+                lambda: _Protocol(config=config, server_state=self._state, app_state={}),
+                host,
+                port,
+                ssl=first,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                backlog=BACKLOG,
+            )
+        except OSError as error:
+            raise Unavailable(
+                f"the token service cannot listen on {host}:{port}: {error.strerror or error}", remedy="set [sts] listen to a free port"
+            ) from None
+        self.port = self._listening.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Stop listening and end what is open."""
+        if self._listening is not None:
+            self._listening.close()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        for task in list(self._state.tasks):
+            task.cancel()
+        with contextlib.suppress(Exception):
+            await asyncio.gather(*self._state.tasks, return_exceptions=True)
