@@ -7,6 +7,9 @@ records, not history.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import msgspec
 
 from vouchgate.vocabulary.decisions import Risk
@@ -164,41 +167,31 @@ replayed."""
 _decoder = msgspec.json.Decoder(Change)
 
 
+_RECORDS: dict[type, tuple[str, Callable[[Any], str]]] = {
+    TrustRootAdopted: ("trust-root", lambda _: "current"),
+    KeysPublished: ("keys", lambda _: "current"),
+    SourcePut: ("source", lambda change: change.source.name),
+    SourceRemoved: ("source", lambda change: change.name),
+    PolicyActivated: ("policy", lambda change: f"{change.version:09d}"),
+    ZonePut: ("zone", lambda change: change.zone.name),
+    EndpointPut: ("endpoint", lambda change: change.endpoint.id),
+    EndpointRemoved: ("endpoint", lambda change: change.id),
+    RegistrationPut: ("registration", lambda change: change.registration.principal),
+    RegistrationRemoved: ("registration", lambda change: change.principal),
+    RunPut: ("run", lambda change: change.run.id),
+    VouchAdded: ("vouch", lambda change: change.id),
+    Revoked: ("revocation", lambda change: change.revocation.id),
+    RiskSet: ("risk", lambda change: change.subject),
+    CredentialIssued: ("credential", lambda change: change.id),
+    SettingPut: ("setting", lambda change: change.key),
+}
+"""Change -> (kind, key) of the record that holds it; the newest change of a record is its state."""
+
+
 def record_of(change: Change) -> tuple[str, str]:
     """(kind, key) of the record that holds this change."""
-    match change:
-        case TrustRootAdopted():
-            return "trust-root", "current"
-        case KeysPublished():
-            return "keys", "current"
-        case PolicyActivated():
-            return "policy", f"{change.version:09d}"
-        case ZonePut():
-            return "zone", change.zone.name
-        case EndpointPut():
-            return "endpoint", change.endpoint.id
-        case EndpointRemoved():
-            return "endpoint", change.id
-        case RegistrationPut():
-            return "registration", change.registration.principal
-        case RegistrationRemoved():
-            return "registration", change.principal
-        case RunPut():
-            return "run", change.run.id
-        case SourcePut():
-            return "source", change.source.name
-        case SourceRemoved():
-            return "source", change.name
-        case VouchAdded():
-            return "vouch", change.id
-        case Revoked():
-            return "revocation", change.revocation.id
-        case RiskSet():
-            return "risk", change.subject
-        case CredentialIssued():
-            return "credential", change.id
-        case SettingPut():
-            return "setting", change.key
+    kind, key = _RECORDS[type(change)]
+    return kind, key(change)
 
 
 def decode_record(kind: str, data: bytes) -> Change:

@@ -7,17 +7,19 @@ credential's id, never its secret, is recorded before it leaves.
 
 from __future__ import annotations
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchgate.audit import ocsf
-from vouchgate.flows.administer import act_entry, authorise
+from vouchgate.flows.administer import authorise
 from vouchgate.flows.changes import CredentialIssued, RegistrationPut
 from vouchgate.flows.context import Context
+from vouchgate.flows.register import commit, require_roles
 from vouchgate.vocabulary.answers import Caller, IdentityRequest, IssuedIdentity
-from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded, NotFound, NotPermitted, Unavailable
-from vouchgate.vocabulary.names import PrincipalId, TrustDomain, principal
-from vouchgate.vocabulary.principals import Registration
+from vouchgate.vocabulary.errors import InvalidInput, NotFound, NotPermitted, Unavailable
+from vouchgate.vocabulary.names import PrincipalId, TrustDomain, principal, principal_parts
+from vouchgate.vocabulary.principals import Registration, svid_seconds
 from vouchgate.vocabulary.records import Append
 from vouchgate.vocabulary.vouches import UnixMillis
 
@@ -36,7 +38,7 @@ async def issue_identity(context: Context, caller: Caller, request: IdentityRequ
     who = caller.principal.principal.id
     registration = context.facts.registrations.get(name)
     if registration is not None:
-        _require_roles(context, caller, registration.groups, "speak for whoever holds it")
+        require_roles(context, caller, registration.groups, "speak for whoever holds it")
     if request.groups is not None and (registration is None or registration.groups != request.groups):
         registration = await _register(context, caller, name, request.groups, registration)
     if registration is None:
@@ -73,32 +75,19 @@ async def issue_identity(context: Context, caller: Caller, request: IdentityRequ
     return issued
 
 
-def _require_roles(context: Context, caller: Caller, groups: tuple[str, ...], what: str) -> None:
-    """A role is given, taken or impersonated only by who holds it. Raises `NotPermitted`."""
-    held = context.facts.groups_of(caller.principal.principal.id)
-    roles = sorted(group for group in groups if group.startswith("role:") and group not in held)
-    if roles:
-        raise NotPermitted(f"you do not hold `{roles[0]}` and cannot {what}", remedy="ask somebody who holds it")
-
-
 async def _register(context: Context, caller: Caller, name: PrincipalId, groups: tuple[str, ...], old: Registration | None) -> Registration:
-    if not context.registering.take(caller.principal.principal.id):
-        raise LimitExceeded(
-            f"more than {context.settings.limits.registrations_per_minute} registrations a minute",
-            remedy="register more slowly, or raise `[limits] registrations_per_minute`",
+    require_roles(context, caller, groups, "give it")
+    if old is not None:
+        made = msgspec.structs.replace(old, groups=groups)
+    else:
+        made = Registration(
+            principal=name,
+            trust_domain=TrustDomain(context.trust_domain),
+            groups=groups,
+            svid_ttl_seconds=svid_seconds(principal_parts(name).kind),
+            created_at=context.clock.now(),
         )
-    _require_roles(context, caller, groups, "give it")
-    made = Registration(
-        principal=name,
-        trust_domain=TrustDomain(context.trust_domain),
-        selectors=old.selectors if old else (),
-        groups=groups,
-        svid_ttl_seconds=old.svid_ttl_seconds if old else 3600,
-        jwt_ttl_seconds=old.jwt_ttl_seconds if old else 300,
-        created_at=old.created_at if old else context.clock.now(),
-    )
-    entry = act_entry(context, caller, "register", "", "done", {"principal": name, "groups": list(groups)})
-    await context.sequencer.submit(caller.principal.principal.id, [RegistrationPut(registration=made)], [entry])
+    await commit(context, caller, [RegistrationPut(registration=made)], "register", name, {"groups": list(groups)})
     return made
 
 

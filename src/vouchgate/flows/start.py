@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -31,6 +31,7 @@ from vouchgate.flows.changes import (
 )
 from vouchgate.flows.context import Context, Reads
 from vouchgate.flows.facts import Facts, compile_sources, sources_digest
+from vouchgate.flows.facts_credentials import live_credentials
 from vouchgate.flows.sequence import Sequenced
 from vouchgate.identity.bundle import make_bundle, write_jwks
 from vouchgate.vocabulary import wire
@@ -38,7 +39,7 @@ from vouchgate.vocabulary.errors import Unverified
 from vouchgate.vocabulary.layout import Layout
 from vouchgate.vocabulary.names import TrustDomain, principal, resource
 from vouchgate.vocabulary.places import Endpoint, Route, Zone
-from vouchgate.vocabulary.principals import Registration, Selector
+from vouchgate.vocabulary.principals import Registration, Selector, svid_seconds
 from vouchgate.vocabulary.records import Append
 from vouchgate.vocabulary.settings import ROLES, EndpointSettings, Settings
 from vouchgate.vocabulary.trust import PublicKey, SignedTrustRoot
@@ -56,40 +57,45 @@ def replay(store: Reads, facts: Facts, now: UnixMillis) -> int:
     """Step 1; returns how many changes were replayed."""
     count = 0
     for kind in ORDER:
-        changes = list(_records(store, kind))
+        changes: Iterable[Change] = _records(store, kind)
         if kind == "vouch":
-            changes.sort(key=lambda change: change.log_index if isinstance(change, VouchAdded) else 0)
+            changes = sorted(changes, key=lambda change: change.log_index if isinstance(change, VouchAdded) else 0)
         if kind == "policy":
-            changes = changes[-1:]
+            changes = list(changes)[-1:]
         for change in changes:
             index = change.log_index if isinstance(change, VouchAdded) else 0
             facts.apply(Sequenced(change=change, epoch=0, log_index=index), now)
             count += 1
+    for issued in live_credentials(store, now):
+        facts.apply(Sequenced(change=issued, epoch=0, log_index=0), now)
+        count += 1
     facts.epoch = store.epoch()
     return count
 
 
-def snapshot(store: Reads) -> list[Sequenced]:
-    """The whole state as changes in replay order, for a replica."""
-    found: list[Sequenced] = []
+def snapshot(store: Reads, now: UnixMillis) -> Iterator[Sequenced]:
+    """The whole state as changes in replay order, for a replica; read as it is asked for, so that it is never in memory at once."""
     for kind in ORDER:
-        changes = list(_records(store, kind))
-        if kind == "vouch":
+        if kind in {"vouch", "policy"}:
+            changes = list(_records(store, kind))
             changes.sort(key=lambda change: change.log_index if isinstance(change, VouchAdded) else 0)
-        if kind == "policy":
-            changes = changes[-1:]
-        found += [Sequenced(change=change, epoch=0, log_index=getattr(change, "log_index", 0)) for change in changes]
-    return found
+            yield from (_unsequenced(change) for change in (changes[-1:] if kind == "policy" else changes))
+        else:
+            yield from (_unsequenced(change) for change in _records(store, kind))
+    yield from (_unsequenced(change) for change in live_credentials(store, now))
 
 
-def _records(store: Reads, kind: str) -> list[Change]:
-    found: list[Change] = []
+def _unsequenced(change: Change) -> Sequenced:
+    return Sequenced(change=change, epoch=0, log_index=getattr(change, "log_index", 0))
+
+
+def _records(store: Reads, kind: str) -> Iterator[Change]:
     after = ""
     while True:
         page = store.scan(kind, after=after, limit=PAGE)
-        found += [decode_record(kind, record.value) for record in page]
+        yield from (decode_record(kind, record.value) for record in page)
         if len(page) < PAGE:
-            return found
+            return
         after = page[-1].key
 
 
@@ -227,8 +233,9 @@ def registrations_of(settings: Settings, now: UnixMillis, *, own_uid: int) -> li
             trust_domain=td,
             selectors=(Selector(type="unix:uid", value=str(one.uid)),) if one.uid >= 0 else (),
             groups=one.groups,
-            svid_ttl_seconds=one.svid_seconds,
+            svid_ttl_seconds=one.svid_seconds or svid_seconds(one.kind),
             jwt_ttl_seconds=one.jwt_seconds,
+            source="settings",
             created_at=now,
         )
         for one in settings.identities
@@ -239,6 +246,7 @@ def registrations_of(settings: Settings, now: UnixMillis, *, own_uid: int) -> li
             trust_domain=td,
             selectors=(Selector(type="unix:uid", value=str(one.uid)),),
             groups=tuple(f"role:{role}" for role in one.roles),
+            source="settings",
             created_at=now,
         )
         for one in settings.administrators

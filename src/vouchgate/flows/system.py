@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from vouchgate.flows import adopt, audit_trail, change_policy, explain, issue_identity, login, report, revoke
+from vouchgate.flows import adopt, audit_trail, change_policy, explain, issue_identity, login, register, report, revoke
 from vouchgate.flows.administer import act_entry, authorise
 from vouchgate.flows.admit_artifact import admit_artifact, desk_of
 from vouchgate.flows.checkpoint import Checkpoints
@@ -128,6 +128,15 @@ class System:
 
     async def issue_identity(self, caller: Caller, request: answers.IdentityRequest) -> answers.IssuedIdentity:
         return await issue_identity.issue_identity(self.context, caller, request)
+
+    async def register(self, caller: Caller, request: answers.RegistrationRequest) -> Registration:
+        return await register.register(self.context, caller, request)
+
+    async def unregister(self, caller: Caller, principal: str, reason: str) -> Registration:
+        return await register.unregister(self.context, caller, principal, reason)
+
+    async def join_token(self, caller: Caller, request: answers.JoinTokenRequest) -> answers.JoinToken:
+        return await register.join_token(self.context, caller, request)
 
     async def login_code(self, caller: Caller) -> answers.CodeIssued:
         return await login.login_code(self.context, self._codes, caller)

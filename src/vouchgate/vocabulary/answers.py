@@ -9,12 +9,14 @@ Left to others: making the answers (flows), offering them (edges/api), drawing t
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from vouchgate.vocabulary.decisions import Decision, Effect, Missing, Mode
 from vouchgate.vocabulary.names import PrincipalId, TrustDomain
 from vouchgate.vocabulary.places import Endpoint, Zone
-from vouchgate.vocabulary.principals import CredentialKind, VerifiedPrincipal
+from vouchgate.vocabulary.principals import CredentialKind, Selector, VerifiedPrincipal
 from vouchgate.vocabulary.vouches import Outcome, Revocation, Tier, UnixMillis
 from vouchgate.vocabulary.wire import Noun
 
@@ -485,6 +487,40 @@ class IdentityRequest(Noun, frozen=True, kw_only=True):
     """0: the registration's own."""
     spki: bytes = b""
     """X.509: DER SubjectPublicKeyInfo of a P-256 key. JWT: optional, binds the token to a certificate with that key."""
+
+
+class RegistrationRequest(Noun, frozen=True, kw_only=True):
+    """Say which facts earn an identity; one that exists is replaced."""
+
+    kind: str
+    zone: str
+    name: str
+    selectors: tuple[Selector, ...] = ()
+    """All of them must be established; none: only an administrator issues for it."""
+    groups: tuple[str, ...] = ()
+    svid_seconds: int = 0
+    """0: by kind, five minutes for agents and an hour for others."""
+    jwt_seconds: int = 0
+    dns: tuple[str, ...] = ()
+    endpoint: str = ""
+    """Id or name of the endpoint that this model server answers for."""
+    federates_with: tuple[str, ...] = ()
+    expires_at: UnixMillis = NEVER
+
+
+class JoinTokenRequest(Noun, frozen=True, kw_only=True):
+    """A token with which one workload earns a registration once."""
+
+    principal: str
+    ttl_seconds: Annotated[int, Meta(ge=10, le=86_400)] = 600
+
+
+class JoinToken(Noun, frozen=True, kw_only=True):
+    """Shown once; the control plane keeps a hash."""
+
+    token: str
+    principal: PrincipalId
+    expires_at: UnixMillis
 
 
 class IssuedIdentity(Noun, frozen=True, kw_only=True):

@@ -40,6 +40,8 @@ from vouchgate.vocabulary.answers import (
     ImportOutcome,
     ImportRequest,
     IssuedIdentity,
+    JoinToken,
+    JoinTokenRequest,
     Metric,
     Need,
     PathStep,
@@ -52,6 +54,7 @@ from vouchgate.vocabulary.answers import (
     ProcessState,
     Readiness,
     ReadyPart,
+    RegistrationRequest,
     RevokeOutcome,
     RevokeRequest,
     Sample,
@@ -599,6 +602,25 @@ class MemorySurface:
             not_after=self.now + HOUR,
             groups=request.groups or (),
         )
+
+    async def register(self, caller: Caller, request: RegistrationRequest) -> Registration:
+        self._decide(caller, "register", request)
+        return Registration(
+            principal=f"spiffe://{TD}/{request.kind}/{request.zone}/{request.name}",
+            trust_domain=TD,
+            selectors=request.selectors,
+            groups=request.groups,
+            svid_ttl_seconds=request.svid_seconds or 3600,
+            created_at=self.now,
+        )
+
+    async def unregister(self, caller: Caller, principal: str, reason: str) -> Registration:
+        self._decide(caller, "unregister", (principal, reason))
+        return Registration(principal=principal, trust_domain=TD, groups=("callers",), created_at=self.now)
+
+    async def join_token(self, caller: Caller, request: JoinTokenRequest) -> JoinToken:
+        self._decide(caller, "join-token", request)
+        return JoinToken(token="t" * 43, principal=request.principal, expires_at=self.now + request.ttl_seconds * 1000)
 
     async def login_code(self, caller: Caller) -> CodeIssued:
         self._decide(caller, "login")

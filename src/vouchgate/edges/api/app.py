@@ -40,6 +40,8 @@ from vouchgate.vocabulary.answers import (
     DecisionFilter,
     IdentityRequest,
     ImportRequest,
+    JoinTokenRequest,
+    RegistrationRequest,
     RevokeRequest,
     WrapRequest,
 )
@@ -105,6 +107,13 @@ ACTS: tuple[tuple[str, type, Ask], ...] = (
     ("/api/v1/adopt", AdoptRequest, lambda surface, caller, body: surface.adopt(caller, body)),
     ("/api/v1/wrap", WrapRequest, lambda surface, caller, body: surface.wrap(caller, body)),
     ("/api/v1/identities", IdentityRequest, lambda surface, caller, body: surface.issue_identity(caller, body)),
+    ("/api/v1/registrations", RegistrationRequest, lambda surface, caller, body: surface.register(caller, body)),
+    (
+        "/api/v1/registrations/remove",
+        bodies.UnregisterBody,
+        lambda surface, caller, body: surface.unregister(caller, body.principal, body.reason),
+    ),
+    ("/api/v1/join-tokens", JoinTokenRequest, lambda surface, caller, body: surface.join_token(caller, body)),
     ("/api/v1/login-code", bodies.EmptyBody, lambda surface, caller, body: surface.login_code(caller)),
     ("/api/v1/bootstrap", bodies.TokenBody, _bootstrap),
     ("/api/v1/break-glass", bodies.EnvelopeBody, lambda surface, caller, body: surface.break_glass(caller, body.envelope)),

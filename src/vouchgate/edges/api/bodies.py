@@ -65,6 +65,13 @@ class UnrevokeBody(Noun, frozen=True, kw_only=True):
     reason: Short
 
 
+class UnregisterBody(Noun, frozen=True, kw_only=True):
+    """POST /api/v1/registrations/remove"""
+
+    principal: Short
+    reason: Short
+
+
 class ReasonBody(Noun, frozen=True, kw_only=True):
     """POST /api/v1/clock/accept"""
 

@@ -38,10 +38,13 @@ from vouchgate.vocabulary.answers import (
     ImportOutcome,
     ImportRequest,
     IssuedIdentity,
+    JoinToken,
+    JoinTokenRequest,
     Metric,
     PolicyReport,
     PolicyVersion,
     Readiness,
+    RegistrationRequest,
     RevokeOutcome,
     RevokeRequest,
     Status,
@@ -94,6 +97,15 @@ class Surface(Protocol):
         """The file at `request.path` belongs to the callee from here on; the edge removes what is left of it afterwards."""
 
     async def issue_identity(self, caller: Caller, request: IdentityRequest) -> IssuedIdentity: ...
+    async def register(self, caller: Caller, request: RegistrationRequest) -> Registration:
+        """Say which facts earn an identity."""
+
+    async def unregister(self, caller: Caller, principal: str, reason: str) -> Registration:
+        """Take a registration away; returns what it was."""
+
+    async def join_token(self, caller: Caller, request: JoinTokenRequest) -> JoinToken:
+        """A token that earns one registration once."""
+
     async def login_code(self, caller: Caller) -> CodeIssued: ...
     async def claim_bootstrap(self, caller: Caller, token: str) -> Registration:
         """Give the caller's uid the first administrator's roles; only over the unix socket."""

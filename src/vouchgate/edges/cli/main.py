@@ -33,7 +33,13 @@ OTHER = {
     "restore": "put a backup back",
 }
 NOUNS = {
-    "identity": {"issue": "issue a certificate or token", "list": "who is registered, who was seen"},
+    "identity": {
+        "register": "say which facts earn which identity",
+        "unregister": "take a registration away",
+        "join-token": "a single-use token that earns a registration once",
+        "issue": "issue a certificate or token",
+        "list": "who is registered, who was seen",
+    },
     "policy": {"check": "check a policy file", "show": "the policy in force", "apply": "put a policy file in force"},
     "evidence": {"show": "the vouches that an endpoint rests on"},
     "audit": {

@@ -1,0 +1,165 @@
+"""Say which facts earn which identity: register, unregister, and hand out join tokens.
+
+1. The act is decided. 2. What vouchgate.toml names is changed there alone. 3. A role is given, taken, or put within reach of other facts only
+by who holds it. 4. One registrar makes a bounded number a minute. 5. The change and its entry are one transaction; whoever waits for the
+identity is told at once (flows/workload.py).
+Join tokens: 256 random bits, shown once, kept as a hash, used once, ended by time; one earns the one registration it was made for, which has
+no other way to be earned. `JOIN + hash` among the settings says until when; an empty value says that it was used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+
+import msgspec
+
+from vouchgate.flows.administer import act_entry, authorise
+from vouchgate.flows.changes import Change, RegistrationPut, RegistrationRemoved, SettingPut
+from vouchgate.flows.context import Context
+from vouchgate.vocabulary.answers import Caller, JoinToken, JoinTokenRequest, RegistrationRequest
+from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded, NotFound, NotPermitted
+from vouchgate.vocabulary.names import PrincipalId, TrustDomain, principal
+from vouchgate.vocabulary.names import trust_domain as checked_trust_domain
+from vouchgate.vocabulary.principals import Registration, Selector, svid_seconds
+from vouchgate.vocabulary.vouches import UnixMillis
+
+NOT_REGISTERED_KINDS = frozenset({"system", "declared"})
+"""Kinds of principal that nobody can be registered as."""
+MAX_SELECTORS = 32
+"""Selectors of one registration; real ones have one to five."""
+MAX_SELECTOR_VALUE = 1_024
+"""Characters of a selector's value: a path, a repository, a certificate's subject."""
+MAX_SVID_SECONDS, MIN_SVID_SECONDS = 86_400, 60
+"""Seconds a certificate may live."""
+MAX_JWT_SECONDS, MIN_JWT_SECONDS = 300, 10
+"""Seconds a token may live."""
+JOIN_SELECTOR = "join:token"
+JOIN = "join/"
+"""Setting of a join token, followed by its hash."""
+JOIN_BYTES = 32
+"""Random bytes of a join token."""
+_SELECTOR = re.compile(r"[a-z0-9]{2,24}(?::[A-Za-z0-9._/-]{1,96}){1,3}\Z")
+
+
+async def register(context: Context, caller: Caller, request: RegistrationRequest) -> Registration:
+    """Make or change a registration. Raises `NotPermitted`, `InvalidInput`, `Conflict`, `LimitExceeded`."""
+    await authorise(context, caller, "register")
+    if request.kind in NOT_REGISTERED_KINDS:
+        raise InvalidInput(f"nobody is registered as `{request.kind}`", remedy="use person, service, job, step, server, notebook or agent")
+    name = principal(context.trust_domain, request.kind, request.zone, request.name)
+    old = context.facts.registrations.get(name)
+    _not_from_settings(old)
+    require_roles(context, caller, (*request.groups, *(old.groups if old else ())), "give or move it")
+    made = Registration(
+        principal=name,
+        trust_domain=TrustDomain(context.trust_domain),
+        selectors=_checked_selectors(request.selectors),
+        groups=request.groups,
+        svid_ttl_seconds=_within(
+            request.svid_seconds or svid_seconds(request.kind), MIN_SVID_SECONDS, MAX_SVID_SECONDS, "a certificate's life"
+        ),
+        jwt_ttl_seconds=_within(request.jwt_seconds or MAX_JWT_SECONDS, MIN_JWT_SECONDS, MAX_JWT_SECONDS, "a token's life"),
+        dns=request.dns,
+        endpoint=_endpoint_of(context, request.endpoint),
+        federates_with=tuple(checked_trust_domain(one) for one in request.federates_with),
+        source="api",
+        created_at=old.created_at if old else context.clock.now(),
+        expires_at=_end(context, request.expires_at),
+    )
+    await commit(context, caller, [RegistrationPut(registration=made)], "register", made.principal, {"groups": list(made.groups)})
+    return made
+
+
+async def unregister(context: Context, caller: Caller, name: str, reason: str) -> Registration:
+    """Take a registration away: nothing is issued for it, and its grants end. Raises `NotFound`, `NotPermitted`, `Conflict`."""
+    await authorise(context, caller, "unregister")
+    old = context.facts.registrations.get(PrincipalId(name))
+    if old is None:
+        raise NotFound(f"`{name[:160]}` is not registered", remedy="list them: `vouchgate identity list`")
+    _not_from_settings(old)
+    require_roles(context, caller, old.groups, "take it")
+    await commit(context, caller, [RegistrationRemoved(principal=name)], "unregister", name, {"reason": reason[:500]})
+    return old
+
+
+async def join_token(context: Context, caller: Caller, request: JoinTokenRequest) -> JoinToken:
+    """A token that lets one workload earn a registration once. Raises `NotFound`, `NotPermitted`."""
+    await authorise(context, caller, "join-token")
+    old = context.facts.registrations.get(PrincipalId(request.principal))
+    if old is None:
+        raise NotFound(f"`{request.principal[:160]}` is not registered", remedy="register it first: `vouchgate identity register`")
+    _not_from_settings(old)
+    require_roles(context, caller, old.groups, "hand it on")
+    if any(one.type != JOIN_SELECTOR for one in old.selectors):
+        raise Conflict(f"`{old.principal}` is earned by other facts", remedy="register another identity without selectors for the token")
+    token = secrets.token_urlsafe(JOIN_BYTES)
+    until = UnixMillis(context.clock.now() + request.ttl_seconds * 1000)
+    kept = hashlib.sha256(token.encode()).hexdigest()
+    made = msgspec.structs.replace(old, selectors=(Selector(type=JOIN_SELECTOR, value=kept),))
+    changes: list[Change] = [RegistrationPut(registration=made), SettingPut(key=JOIN + kept, value=str(until))]
+    changes += [SettingPut(key=JOIN + one.value, value="") for one in old.selectors if context.facts.settings.get(JOIN + one.value)]
+    await commit(context, caller, changes, "join-token", old.principal, {"until": until})
+    return JoinToken(token=token, principal=old.principal, expires_at=until)
+
+
+async def commit(context: Context, caller: Caller, changes: list[Change], verb: str, name: str, detail: dict[str, object]) -> None:
+    """Step 5, within the bound of step 4."""
+    who = caller.principal.principal.id
+    if not context.registering.take(who):
+        raise LimitExceeded(
+            f"more than {context.settings.limits.registrations_per_minute} registrations a minute",
+            remedy="register more slowly, or raise `[limits] registrations_per_minute`",
+        )
+    await context.sequencer.submit(who, changes, [act_entry(context, caller, verb, "", "done", {"principal": name, **detail})])
+
+
+def require_roles(context: Context, caller: Caller, groups: tuple[str, ...], what: str) -> None:
+    """A role is given, taken or impersonated only by who holds it. Raises `NotPermitted`."""
+    held = context.facts.groups_of(caller.principal.principal.id)
+    roles = sorted(group for group in groups if group.startswith("role:") and group not in held)
+    if roles:
+        raise NotPermitted(f"you do not hold `{roles[0]}` and cannot {what}", remedy="ask somebody who holds it")
+
+
+def _not_from_settings(old: Registration | None) -> None:
+    if old is not None and old.source == "settings":
+        raise Conflict(
+            f"`{old.principal}` is named in vouchgate.toml", remedy="change it there; `kill -HUP` of `vouchgate up` reads it anew"
+        )
+
+
+def _checked_selectors(selectors: tuple[Selector, ...]) -> tuple[Selector, ...]:
+    if len(selectors) > MAX_SELECTORS or len(set(selectors)) != len(selectors):
+        raise InvalidInput("there are too many selectors, or one stands twice", remedy=f"give at most {MAX_SELECTORS}, each once")
+    for one in selectors:
+        if not _SELECTOR.match(one.type) or not 1 <= len(one.value) <= MAX_SELECTOR_VALUE or not one.value.isprintable():
+            raise InvalidInput(
+                f"`{one.type[:64]}` = `{one.value[:64]}` is not a selector", remedy="write type=value, for example unix:uid=1000"
+            )
+        if one.type == JOIN_SELECTOR:
+            raise InvalidInput("a join token is made, not chosen", remedy="run `vouchgate identity join-token`")
+    return tuple(sorted(selectors, key=lambda one: (one.type, one.value)))
+
+
+def _within(value: int, least: int, most: int, what: str) -> int:
+    if not least <= value <= most:
+        raise InvalidInput(f"{what} of {value} s is out of bounds", remedy=f"choose {least} to {most} s")
+    return value
+
+
+def _endpoint_of(context: Context, name: str) -> str:
+    """The endpoint's id, given so or by its name. Raises `NotFound`."""
+    if not name:
+        return ""
+    for one in context.facts.endpoints:
+        if name in {one, one.rpartition("/")[2]}:
+            return one
+    raise NotFound(f"there is no endpoint `{name[:160]}`", remedy="list them: `vouchgate status`")
+
+
+def _end(context: Context, at: UnixMillis) -> UnixMillis:
+    if at and at <= context.clock.now():
+        raise InvalidInput("the registration would have ended already", remedy="give a time in the future, or none")
+    return at

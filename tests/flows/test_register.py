@@ -1,0 +1,200 @@
+"""Which facts earn which identity: who may say so, what cannot be said, and join tokens that are used once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+from flows_world import ALICE, DIGITS, NOW, TD, World, caller, make_world, registration, running, serving
+
+from vouchgate.flows import register
+from vouchgate.flows.changes import RegistrationPut
+from vouchgate.flows.context import Buckets
+from vouchgate.vocabulary.answers import JoinTokenRequest, RegistrationRequest
+from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded, NotFound, NotPermitted
+from vouchgate.vocabulary.names import principal
+from vouchgate.vocabulary.principals import Selector
+from vouchgate.vocabulary.vouches import UnixMillis
+
+REG, NOBODY = caller("reg", "registrar"), caller("nobody")
+PRICING = principal(TD, "service", "serve", "pricing")
+UID = Selector(type="unix:uid", value="4001")
+
+
+def asked(**fields: Any) -> RegistrationRequest:
+    return RegistrationRequest(
+        **{"kind": "service", "zone": "serve", "name": "pricing", "selectors": (UID,), "groups": ("callers",), **fields}
+    )
+
+
+@contextlib.asynccontextmanager
+async def office() -> AsyncIterator[World]:
+    async with running(make_world()) as world:
+        await serving(world)
+        for uid, one in enumerate((REG, NOBODY), 1001):
+            who = one.principal.principal
+            await world.put(RegistrationPut(registration=registration(who.id, groups=who.groups, uid=uid)))
+        yield world
+
+
+def run(story: Any) -> Any:
+    async def go() -> Any:
+        async with office() as world:
+            return await story(world)
+
+    return asyncio.run(go())
+
+
+def test_a_registration_is_made_and_recorded():
+    async def story(world: World) -> None:
+        made = await register.register(world.context, REG, asked(kind="agent", dns=("pricing.local",), endpoint="digits"))
+        name = principal(TD, "agent", "serve", "pricing")
+        assert world.context.facts.registrations[name] == msgspec.structs.replace(made)
+        assert (made.svid_ttl_seconds, made.jwt_ttl_seconds, made.endpoint, made.source) == (300, 300, DIGITS, "api")
+        entries = world.context.store.entries(world.context.store.size() - 1, 1)
+        assert b'"register"' in entries[0] or b"register" in entries[0]
+
+    run(story)
+
+
+def test_it_replaces_what_was_there_and_keeps_its_age():
+    async def story(world: World) -> None:
+        first = await register.register(world.context, REG, asked())
+        world.clock.at += 1000
+        second = await register.register(world.context, REG, asked(groups=("monitors",), svid_seconds=120))
+        assert (second.created_at, second.groups, second.svid_ttl_seconds) == (first.created_at, ("monitors",), 120)
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"kind": "system"}, InvalidInput),
+        ({"kind": "declared"}, InvalidInput),
+        ({"kind": "king"}, InvalidInput),
+        ({"name": "../pricing"}, InvalidInput),
+        ({"selectors": (UID, UID)}, InvalidInput),
+        ({"selectors": tuple(Selector(type="unix:uid", value=str(n)) for n in range(register.MAX_SELECTORS + 1))}, InvalidInput),
+        ({"selectors": (Selector(type="uid", value="1"),)}, InvalidInput),
+        ({"selectors": (Selector(type="unix:uid", value=""),)}, InvalidInput),
+        ({"selectors": (Selector(type="unix:uid", value="1\n2"),)}, InvalidInput),
+        ({"selectors": (Selector(type="unix:path", value="x" * 1025),)}, InvalidInput),
+        ({"selectors": (Selector(type="join:token", value="00" * 32),)}, InvalidInput),
+        ({"svid_seconds": 5}, InvalidInput),
+        ({"svid_seconds": 86_401}, InvalidInput),
+        ({"jwt_seconds": 301}, InvalidInput),
+        ({"endpoint": "nowhere"}, NotFound),
+        ({"federates_with": ("Partner.Example",)}, InvalidInput),
+        ({"expires_at": NOW}, InvalidInput),
+        ({"groups": ("role:responder",)}, NotPermitted),
+    ],
+)
+def test_what_cannot_be_registered(fields: dict[str, Any], error: type[Exception]):
+    async def story(world: World) -> None:
+        before = dict(world.context.facts.registrations)
+        with pytest.raises(error):
+            await register.register(world.context, REG, asked(**fields))
+        assert world.context.facts.registrations == before
+
+    run(story)
+
+
+def test_only_a_registrar_registers():
+    async def story(world: World) -> None:
+        for act in (
+            register.register(world.context, NOBODY, asked()),
+            register.unregister(world.context, NOBODY, ALICE, "away"),
+            register.join_token(world.context, NOBODY, JoinTokenRequest(principal=ALICE)),
+        ):
+            with pytest.raises(NotPermitted):
+                await act
+
+    run(story)
+
+
+def test_who_lacks_a_role_cannot_put_it_within_reach_of_his_own_process():
+    async def story(world: World) -> None:
+        boss = registration(principal(TD, "person", "admin", "boss"), groups=("role:responder",), uid=1)
+        await world.put(RegistrationPut(registration=boss))
+        with pytest.raises(NotPermitted):
+            await register.register(world.context, REG, asked(kind="person", zone="admin", name="boss", groups=()))
+        with pytest.raises(NotPermitted):
+            await register.unregister(world.context, REG, boss.principal, "away")
+
+    run(story)
+
+
+def test_what_the_settings_name_is_changed_there_alone():
+    async def story(world: World) -> None:
+        fixed = msgspec.structs.replace(registration(PRICING, groups=("callers",)), source="settings")
+        await world.put(RegistrationPut(registration=fixed))
+        for act in (
+            register.register(world.context, REG, asked()),
+            register.unregister(world.context, REG, PRICING, "away"),
+            register.join_token(world.context, REG, JoinTokenRequest(principal=PRICING)),
+        ):
+            with pytest.raises(Conflict):
+                await act
+
+    run(story)
+
+
+def test_a_registrar_is_bounded():
+    async def story(world: World) -> None:
+        world.context.registering = Buckets(2)
+        for number in range(2):
+            await register.register(world.context, REG, asked(name=f"one-{number}"))
+        with pytest.raises(LimitExceeded):
+            await register.register(world.context, REG, asked(name="one-too-many"))
+
+    run(story)
+
+
+def test_unregistered_is_gone():
+    async def story(world: World) -> None:
+        await register.register(world.context, REG, asked())
+        await register.unregister(world.context, REG, PRICING, "moved away")
+        assert PRICING not in world.context.facts.registrations
+        with pytest.raises(NotFound):
+            await register.unregister(world.context, REG, PRICING, "again")
+
+    run(story)
+
+
+def test_a_join_token_is_kept_as_a_hash_and_a_newer_one_ends_it():
+    async def story(world: World) -> None:
+        await register.register(world.context, REG, asked(selectors=()))
+        made = [await register.join_token(world.context, REG, JoinTokenRequest(principal=PRICING, ttl_seconds=60)) for _ in range(2)]
+        hashes = [hashlib.sha256(one.token.encode()).hexdigest() for one in made]
+        settings = world.context.facts.settings
+        assert [settings[register.JOIN + one] for one in hashes] == ["", str(NOW + 60_000)]
+        assert world.context.facts.registrations[PRICING].selectors == (Selector(type="join:token", value=hashes[1]),)
+        stored = b"".join(world.context.store.entries(0, world.context.store.size()))
+        assert not any(one.token.encode() in stored for one in made)
+
+    run(story)
+
+
+def test_a_join_token_earns_nothing_that_other_facts_earn():
+    async def story(world: World) -> None:
+        await register.register(world.context, REG, asked())
+        with pytest.raises(Conflict):
+            await register.join_token(world.context, REG, JoinTokenRequest(principal=PRICING))
+        with pytest.raises(NotFound):
+            await register.join_token(world.context, REG, JoinTokenRequest(principal="spiffe://test.local/service/serve/nobody"))
+
+    run(story)
+
+
+def test_a_registration_may_end_by_itself():
+    async def story(world: World) -> None:
+        made = await register.register(world.context, REG, asked(expires_at=UnixMillis(NOW + 1)))
+        assert made.expires_at == NOW + 1
+
+    run(story)
