@@ -11,7 +11,9 @@ class Request(Noun, frozen=True, kw_only=True):
     request_id: str
     method: str
     path: str
+    """Path and query as the gateway matched them: normalised, the endpoint's prefix still before."""
     host: str
+    """The authority's host without a port or a trailing dot."""
     endpoint: str
     """Endpoint resource id of the route."""
     action: str
@@ -33,6 +35,11 @@ class Request(Noun, frozen=True, kw_only=True):
     """`cnf`.`x5t#S256`: the certificate that the token is bound to."""
     actor: str = ""
     """`act`.`sub` of an exchanged token."""
+    beyond: bool = False
+    """Whether the token has claims beyond the plain ones (`vg`, `cnf`, `act`, `scope`): it is to be read whole, from `authorization`."""
     authorization: str = ""
+    """The header as it came: `Bearer` or `DPoP` and the token, whose signature, life and audience the gateway checked."""
+    dpop: str = ""
+    """The header `DPoP` (RFC 9449, section 4.1); several are joined by commas, which no proof contains."""
     user_agent: str = ""
     peer: str = ""

@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from gateway_harness import CHAT, DIGITS, NO, TD, YES, Harness, spiffe
+from gateway_harness import CHAT, DIGITS, NO, TD, YES, Harness, b64, spiffe
 
 pytestmark = pytest.mark.gateway
 INFER = "/v2/models/digits/infer"
@@ -183,16 +183,74 @@ def test_a_grant_of_one_certificate_holds_for_no_other(gw: Harness):
     assert gw.call("POST", INFER, who=gw.ca.issue(spiffe("alice"))[:2]).status == 403
 
 
-def test_a_bound_token_passes_with_its_certificate_alone(gw: Harness):
-    from vouchgate.edges.envoy.maps import confirmation
+BEYOND = [
+    {"vg": {"ask": "1"}},
+    {"vg": {}},
+    {"vg": "1"},
+    {"vg": None, "act": {"sub": "spiffe://test.local/agent/a/b"}},
+    {"act": {}},
+    {"act": "x"},
+    {"act": {"iss": "x"}},
+    {"scope": "infer"},
+    {"scope": ""},
+    {"scope": ["infer"]},
+    {"cnf": {"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}},
+    {"cnf": {"x5t#S256": "abc"}},
+    {"cnf": {}},
+    {"cnf": False},
+    {"scope": "x|-|-|-|-"},
+]
 
-    thumbprint = gw.fingerprint("carol")
-    gw.do(lambda: gw.view.set_grants(DIGITS, [gw.grant("carol", kind="both", thumbprint=thumbprint)]))
+
+@pytest.mark.parametrize("scheme", ["Bearer", "DPoP"])
+@pytest.mark.parametrize("claims", BEYOND)
+def test_a_token_with_more_than_plain_claims_is_asked_marked_or_not(gw: Harness, claims: dict, scheme: str):
+    for who, sub in ((None, "bob"), ("carol", "carol")):
+        gw.asked.clear()
+        headers = {"authorization": f"{scheme} {gw.ca.token(spiffe(sub), **claims)}", "dpop": "proof"}
+        assert gw.call("POST", INFER, who=who, headers=headers).status == 403
+        (asked,) = gw.asked
+        assert (asked.beyond, asked.authorization, asked.dpop) == (True, headers["authorization"], "proof")
+        assert (asked.method, asked.path, asked.host) == ("POST", INFER, "127.0.0.1")
+
+
+def test_a_token_of_the_caller_s_own_certificate_is_asked_too(gw: Harness):
+    thumbprint = bytes.fromhex(gw.fingerprint("carol"))
+    gw.do(lambda: gw.view.set_grants(DIGITS, [gw.grant("carol", kind="both"), gw.grant("carol", kind="both", thumbprint=thumbprint.hex())]))
     gw.settled()
-    token = gw.ca.token(spiffe("carol"), cnf={"x5t#S256": confirmation(thumbprint)})
-    assert gw.call("POST", INFER, who="carol", token=token).status == 200
-    assert gw.call("POST", INFER, token=token).status == 403
-    assert gw.call("POST", INFER, who=gw.ca.issue(spiffe("carol"))[:2], token=token).status == 403
+    token = gw.ca.token(spiffe("carol"), cnf={"x5t#S256": b64(thumbprint)})
+    assert gw.call("POST", INFER, who="carol", token=gw.ca.token(spiffe("carol"))).status == 200
+    assert gw.call("POST", INFER, who="carol", token=token).status == 403
+
+
+@pytest.mark.parametrize("who", ["mallory", None])
+def test_a_plain_caller_is_not_beyond(gw: Harness, who: str | None):
+    gw.call("POST", INFER, who=who, token="" if who else gw.ca.token(spiffe("mallory")))
+    assert [asked.beyond for asked in gw.asked] == [False]
+
+
+@pytest.mark.parametrize("scheme", ["DPoP {0} Bearer {1}", "Bearer {1} DPoP {0}", "DPoP {1}, Bearer {0}", "DPoP Bearer {0}"])
+def test_two_tokens_in_one_header_never_open_more_than_the_plain_one_does(gw: Harness, scheme: str):
+    delegated = gw.ca.token(spiffe("bob"), act={"sub": "x"}, vg={"ask": "1"})
+    answer = gw.call("POST", INFER, headers={"authorization": scheme.format(delegated, gw.ca.token(spiffe("mallory")))})
+    assert answer.status in {401, 403}
+
+
+def test_a_plain_token_under_the_dpop_scheme_is_no_more_than_a_plain_token(gw: Harness):
+    headers = {"authorization": "DPoP " + gw.ca.token(spiffe("bob"))}
+    answer = gw.call("POST", INFER, headers=headers)
+    assert answer.status == 200
+    assert not {"authorization", "dpop"} & {name for name, _ in answer.json["headers"]}
+
+
+def test_the_proof_never_reaches_the_upstream(gw: Harness):
+    answer = gw.call("POST", INFER, who="alice", headers={"dpop": "proof"})
+    assert "proof" not in answer.body.decode()
+
+
+def test_several_proofs_are_joined_and_so_no_proof(gw: Harness):
+    gw.raw(f"POST {INFER} HTTP/1.1\r\nhost: localhost\r\ndpop: one\r\ndpop: two\r\ncontent-length: 0\r\n\r\n".encode(), who="mallory")
+    assert gw.asked[0].dpop == "one,two"
 
 
 @pytest.mark.parametrize(
@@ -410,3 +468,29 @@ def test_many_questions_at_once_are_bounded_and_none_is_allowed(gw: Harness):
         thread.join()
     assert len(statuses) == 60
     assert set(statuses) <= {403, 503}
+
+
+def challenges(gw: Harness, *, who=None, headers: dict | None = None) -> list[str]:
+    connection = gw.connect(who)
+    connection.request("POST", INFER, headers=headers or {})
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    assert answer.status == 401
+    return [value for name, value in answer.getheaders() if name.lower() == "www-authenticate"]
+
+
+def test_a_401_says_how_to_authenticate(gw: Harness):
+    realm = f'realm="{DIGITS}"'
+    assert challenges(gw) == [f"Bearer {realm}", f'DPoP {realm}, algs="ES256"']
+    assert challenges(gw, who=gw.ca.issue(spiffe("a"), spiffe("b"))[:2]) == [f"Bearer {realm}", f'DPoP {realm}, algs="ES256"']
+    bad = [f'Bearer {realm}, error="invalid_token"', f'DPoP {realm}, error="invalid_token", algs="ES256"']
+    for scheme in ("Bearer", "DPoP"):
+        assert challenges(gw, headers={"authorization": f"{scheme} x.y.z"}) == bad
+
+
+def test_the_pdp_s_own_challenge_stands_and_a_missing_one_is_added(gw: Harness):
+    gw.verdict = (401, {"content-type": "application/problem+json", "www-authenticate": 'DPoP error="use_dpop_nonce"'}, b"{}")
+    assert challenges(gw, who="mallory") == ['DPoP error="use_dpop_nonce"']
+    gw.verdict = (401, {"content-type": "application/problem+json"}, b"{}")
+    assert challenges(gw, who="mallory") == [f'Bearer realm="{DIGITS}"']

@@ -19,7 +19,14 @@ from vouchgate.edges.envoy import ext_authz
 from vouchgate.edges.envoy.ext_authz import read_check
 from vouchgate.vocabulary.requests import Request
 
-FACTS = {"x-vg-endpoint": "e", "x-vg-action": "a", "x-vg-zone": "z", "x-vg-peer": "127.0.0.1:1", "x-vg-request-id": "r"}
+FACTS = {
+    "x-vg-endpoint": "e",
+    "x-vg-action": "a",
+    "x-vg-zone": "z",
+    "x-vg-peer": "127.0.0.1:1",
+    "x-vg-request-id": "r",
+    "x-vg-key": "e|a|-|-|s|a|-|-|-|-",
+}
 HEAD = "POST /p?q HTTP/1.1\r\nhost: h\r\n" + "".join(f"{name}: {value}\r\n" for name, value in FACTS.items())
 
 
@@ -157,3 +164,18 @@ def test_too_many_at_once_are_told_so(monkeypatch: pytest.MonkeyPatch):
         assert (status, json.loads(body)["type"].rpartition("/")[2]) == (503, "pdp-busy")
 
     talk(yes, story)
+
+
+@pytest.mark.parametrize(
+    "key", ["e|a|-|-|s|a|-|-|-|x", "e|a|-|-|s|a|1|-|-|-", "e|a|-|-|s|a|-|-|-|x|-|-|-|-", "-|-|-|-", "", "e|a|-|-|s|a|-|-|-|"]
+)
+def test_a_key_that_is_not_plain_is_beyond(key: str):
+    made = read_check("GET", "/", [*(FACTS | {"x-vg-key": key}).items()])
+    assert made is not None
+    assert made.beyond
+
+
+def test_a_plain_key_is_not_beyond():
+    made = read_check("GET", "/", [*FACTS.items()])
+    assert made is not None
+    assert not made.beyond

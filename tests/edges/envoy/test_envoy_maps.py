@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from vouchgate.edges.envoy.bootstrap import bootstrap, envoy_binary, flags
 from vouchgate.edges.envoy.clusters import cluster
+from vouchgate.edges.envoy.filters import BEYOND
 from vouchgate.edges.envoy.listener import listeners
-from vouchgate.edges.envoy.maps import MAX_ENTRIES_PER_MAP, allow_map, confirmation, revocation_map
+from vouchgate.edges.envoy.maps import MAX_ENTRIES_PER_MAP, allow_map, revocation_map
 from vouchgate.edges.envoy.messages import address
 from vouchgate.edges.envoy.routes import path_pattern, route_tables
 from vouchgate.edges.envoy.settings import GatewaySettings, slot_count
@@ -43,15 +44,17 @@ def keys(endpoint: Endpoint, *grants: Grant) -> set[str]:
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c|d", "-", "e,f"]), min_size=1, max_size=5), st.sampled_from(["x509", "jwt", "both"]))
-def test_a_key_has_eight_fields_and_names_its_endpoint(names: list[str], kind: str):
+def test_a_key_has_ten_fields_and_names_its_endpoint(names: list[str], kind: str):
     for key in keys(ENDPOINT, *(grant(principal=f"spiffe://{TD}/job/z/{name.replace('|', '')}", credential_kind=kind) for name in names)):
-        assert key.count("|") == 7
+        assert key.count("|") == 9
         assert key.startswith(DIGITS + "|infer|-|")
 
 
 def test_no_key_is_the_anonymous_one():
     assert not [
-        key for key in keys(ENDPOINT, grant(), grant(credential_kind="jwt"), grant(credential_kind="both")) if key.endswith("|-|-|-|-|-")
+        key
+        for key in keys(ENDPOINT, grant(), grant(credential_kind="jwt"), grant(credential_kind="both"))
+        if key.endswith("|-|-|-|-|-|-|-")
     ]
 
 
@@ -67,6 +70,12 @@ def test_no_key_is_the_anonymous_one():
 )
 def test_what_must_be_asked_is_in_no_map(change: dict):
     assert keys(ENDPOINT, grant(**change)) == set()
+
+
+@given(st.sampled_from(["x509", "jwt", "both"]), st.sampled_from(["", "ab" * 32]))
+def test_no_entry_has_a_claim_beyond_the_plain_ones(kind: str, thumbprint: str):
+    made = keys(ENDPOINT, grant(credential_kind=kind, thumbprint=thumbprint))
+    assert all(key.split("|")[6:] == ["-"] * len(BEYOND) for key in made)
 
 
 def test_a_token_alone_needs_a_bearer_endpoint():
@@ -100,10 +109,6 @@ def test_a_bound_credential_is_a_second_look():
     message, _ = allow_map(ENDPOINT, [grant(thumbprint="ab" * 32), grant(id="g2", thumbprint="cd" * 32)], observe=False)
     (entry,) = message.matcher.matcher_tree.exact_match_map.map.values()
     assert set(entry.matcher.matcher_tree.exact_match_map.map) == {"ab" * 32, "cd" * 32}
-
-
-def test_confirmation_is_the_thumbprint_of_rfc_8705():
-    assert confirmation("00" * 32) == "A" * 43
 
 
 def test_an_observed_map_has_no_anonymous_refusal():

@@ -32,9 +32,11 @@ MAX_AT_ONCE = 128
 MAX_CONNECTIONS = 512
 MAX_HEAD_BYTES = 64 * 1024
 """Bytes of one check's head; Envoy itself bounds a request's headers to 32 KiB."""
-_REQUIRED = ("endpoint", "action", "zone", "peer", "request-id")
+_REQUIRED = ("endpoint", "action", "zone", "peer", "request-id", "key")
 _OPTIONAL = ("model", "san", "serial", "fingerprint", "sub", "aud", "jti", "cnf", "act")
 """Envoy leaves out a header whose value is absent."""
+KEY_FIELDS, PLAIN = 10, "|-|-|-|-"
+"""Fields of the allow-map's key (maps.py, rule 1), and how it ends for a caller without a token, or with a plain one."""
 
 log = logging.getLogger("vouchgate.ext_authz")
 
@@ -115,10 +117,16 @@ def read_check(method: str, target: str, headers: list[tuple[str, str]]) -> Requ
         token_id=known["jti"],
         confirmation=known["cnf"],
         actor=known["act"],
+        beyond=not _plain(known["key"]),
         authorization=facts.get("authorization", ""),
+        dpop=facts.get("dpop", ""),
         user_agent=facts.get("user-agent", ""),
         peer=known["peer"],
     )
+
+
+def _plain(key: str) -> bool:
+    return key.count("|") == KEY_FIELDS - 1 and key.endswith(PLAIN)
 
 
 class _Connection(asyncio.Protocol):

@@ -5,7 +5,7 @@ Rules
    unless a map itself said `grant:` or `observe:`.
 2. Facts about the caller go into filter state, written once, after everything that a client could have sent under our names was
    removed.
-3. The upstream never sees Authorization (but a legacy server's own, where it is wrapped), x-forwarded-client-cert or `x-vg-` headers.
+3. The upstream never sees Authorization and DPoP (but a legacy server's own, where it is wrapped), x-forwarded-client-cert or `x-vg-` headers.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ _CLAIM = "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:payload:{})%"
 _ROUTE = "%METADATA(ROUTE:vg:{})%"
 _SAN = "%DOWNSTREAM_PEER_URI_SAN%"
 _MODEL = "%DYNAMIC_METADATA(vg:model)%"
+BEYOND = ("vg", "cnf", "act", "scope")
+"""Claims beyond the plain ones, each as a whole: a token with any of them is asked. `vg` marks them all; the others stand beside it so that
+a signer that forgot the mark opens nothing."""
 OVERRIDES = ("x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override")
 """Headers by which some servers take another path or method than the one that was checked."""
 CONNECTION_STATE = {"vg.end": "%DOWNSTREAM_PEER_CERT_V_END(%Y-%m-%dT%H:%M:%SZ)%", "vg.path": "%PATH(NQ)%"}
@@ -41,8 +44,7 @@ CALLER_STATE = {
             _ROUTE.format("action"),
             _MODEL,
             _SAN,
-            *(_CLAIM.format(name) for name in ("sub", "aud", "cnf:x5t#S256")),
-            _CLAIM.format("act:sub"),
+            *(_CLAIM.format(name) for name in ("sub", "aud", *BEYOND)),
         ]
     ),
     "vg.san": _SAN,
@@ -64,6 +66,7 @@ CHECK_HEADERS = {
     "x-vg-jti": _CLAIM.format("jti"),
     "x-vg-cnf": _CLAIM.format("cnf:x5t#S256"),
     "x-vg-act": _CLAIM.format("act:sub"),
+    "x-vg-key": "%FILTER_STATE(vg.caller:PLAIN)%",
     "x-vg-peer": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%",
     "x-vg-request-id": "%REQ(X-REQUEST-ID)%",
 }
@@ -83,7 +86,7 @@ def chain(settings: GatewaySettings, slots: int) -> list[Message]:
         *(fetched_filter(map_name(slot), deny_all("map_"), disabled=True) for slot in range(slots)),
         fixed_filter(ASK, _ask(settings)),
         fixed_filter("strip", _strip("x-forwarded-client-cert", prefixes=("x-vg-", "x-envoy-"))),
-        fixed_filter(STRIP_AUTHORIZATION, _strip("authorization", *OVERRIDES)),
+        fixed_filter(STRIP_AUTHORIZATION, _strip("authorization", "dpop", *OVERRIDES)),
         fixed_filter("envoy.filters.http.router", _router(settings)),
     ]
 
@@ -111,6 +114,7 @@ def _ask(settings: GatewaySettings) -> Message:
     only.value.string_match.safe_regex.regex = "(grant|observe):.+"
     only.invert = True
     config.allowed_headers.patterns.add(exact="authorization")
+    config.allowed_headers.patterns.add(exact="dpop")
     config.allowed_headers.patterns.add(exact="content-type")
     config.allowed_headers.patterns.add(exact="user-agent")
     service = config.http_service

@@ -1,12 +1,13 @@
 """Allow-maps, revocations and the lease as RBAC filters.
 
 Rules
-1. A map's key is `ENDPOINT|ACTION|MODEL|SAN|SUB|AUD|CNF|ACT`, `-` for what is absent, always eight fields. Endpoint and action come from
-   the route, so a map under the wrong route, or a slot that changed hands, matches nothing.
+1. A map's key is `ENDPOINT|ACTION|MODEL|SAN|SUB|AUD|VG|CNF|ACT|SCOPE`, `-` for what is absent, always ten fields. Endpoint and action come
+   from the route, so a map under the wrong route, or a slot that changed hands, matches nothing. No entry has anything but `-` in its last
+   four: a token with any claim beyond the plain ones is asked, be it marked (`vg`) or not.
 2. A hit is ALLOW under the name `grant:<grant id>`. A miss without any identity is DENY `anonymous`; any other miss is ALLOW `ask`, which
    ext_authz must confirm; in an observe zone every miss is ALLOW `observe:<endpoint>`.
 3. A grant of one credential (`thumbprint`) hits only with that certificate. A grant `per_request`, or with an obligation, is never in a
-   map: it is asked. So is a token bound by `cnf` without its certificate, and a delegated one (`act`).
+   map: it is asked.
 4. Revocations are read before maps: SAN, subject, token id, serial number of the certificate (it is signed; a fingerprint covers the
    signature too, which its holder can respell), each in an exact map; a hit is DENY `revoked:<revocation id>`.
    A certificate that names anything but exactly one id of our trust domain is DENY `bad-name`, by the newer ones' filter alone: both
@@ -18,7 +19,6 @@ Whether a grant holds is the control plane's word; nothing here decides.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Collection, Iterable, Mapping
 
@@ -46,6 +46,8 @@ VISIBLE_KINDS = frozenset({"principal", "registration", "credential"})
 """What a gateway can see of a request by itself; the other kinds change grants instead."""
 LEASE, REVOCATIONS, OLDER = "lease", "revocations", "revocations/older"
 ABSENT = "-"
+_PLAIN = "|-|-|-|-"
+"""What a token without claims beyond the plain ones has at the end of its key; as many as filters.py's `BEYOND`."""
 _ACTION_TYPE = TYPE_PREFIX + rbac_pb2.Action.DESCRIPTOR.full_name
 
 
@@ -114,18 +116,10 @@ def bodiless_actions(endpoint: Endpoint) -> set[str]:
 def _callers(endpoint: Endpoint, grant: Grant) -> list[str]:
     who = grant.principal
     if grant.credential_kind == "x509":
-        return [f"{who}|-|-|-|-"]
+        return [f"{who}|-|-{_PLAIN}"]
     if grant.credential_kind == "jwt":
-        return [f"-|{who}|{endpoint.id}|-|-"] if endpoint.bearer and not grant.thumbprint else []
-    keys = [f"{who}|{who}|{endpoint.id}|-|-"]
-    if grant.thumbprint:
-        keys.append(f"{who}|{who}|{endpoint.id}|{confirmation(grant.thumbprint)}|-")
-    return keys
-
-
-def confirmation(thumbprint: str) -> str:
-    """A certificate's thumbprint as the claim `cnf`.`x5t#S256` has it (RFC 8705, section 3.1)."""
-    return base64.urlsafe_b64encode(bytes.fromhex(thumbprint)).rstrip(b"=").decode()
+        return [f"-|{who}|{endpoint.id}{_PLAIN}"] if endpoint.bearer and not grant.thumbprint else []
+    return [f"{who}|{who}|{endpoint.id}{_PLAIN}"]
 
 
 def _entry(on_match: Message, credentials: Mapping[str, str], miss: Message) -> None:

@@ -3,12 +3,15 @@
 Rules
 1. Mappers are read in order; the first that matches speaks. What the PDP or the tokenizer answered is already a problem and passes.
 2. Which filter denied is known from Envoy's own response code details. Local replies alone come here, never an upstream's answer.
-3. A reason is in plain words, a remedy says what to do; neither holds a secret or another caller's name.
+3. A 401 says how to authenticate (RFC 9110, section 15.5.2): `Bearer` (RFC 6750, section 3; `error` only where a token was sent) and `DPoP`
+   (RFC 9449, section 7.1). The realm is the endpoint's id, which is the audience to ask for. What the PDP says itself stands.
+4. A reason is in plain words, a remedy says what to do; neither holds a secret or another caller's name.
 """
 
 from __future__ import annotations
 
 from envoy.config.accesslog.v3 import accesslog_pb2
+from envoy.config.core.v3.base_pb2 import HeaderValueOption
 from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from google.protobuf import struct_pb2
@@ -20,6 +23,9 @@ from vouchgate.vocabulary.outcomes import PROBLEM_MEDIA, PROBLEM_TYPE
 def local_replies() -> Message:
     """The mappers."""
     made = hcm_pb2.LocalReplyConfig()
+    asked = hcm_pb2.ResponseMapper(filter=_details("ext_authz_denied", also=" && response.code == 401"))
+    _challenge(asked, "Bearer", action=HeaderValueOption.ADD_IF_ABSENT)
+    made.mappers.append(asked)
     made.mappers.extend(hcm_pb2.ResponseMapper(filter=_details(details)) for details in ("ext_authz_denied", "lua_response"))
     made.mappers.append(_problem(_details(_NO_RULE, also=_EXPIRED), *_EXPIRED_PROBLEM))
     made.mappers.extend(_problem(_details(row[0]), *row[1:]) for row in _DETAILS)
@@ -112,7 +118,16 @@ def _problem(filter_: Message, status: int, code: str, reason: str, remedy: str)
     )
     made.body_format_override.json_format.CopyFrom(document)
     made.body_format_override.content_type = PROBLEM_MEDIA
+    if status == 401:
+        error = ', error="invalid_token"' if code == "bad-token" else ""
+        _challenge(made, "Bearer", error)
+        _challenge(made, "DPoP", f'{error}, algs="ES256"', action=HeaderValueOption.APPEND_IF_EXISTS_OR_ADD)
     return made
+
+
+def _challenge(mapper: Message, scheme: str, more: str = "", *, action: int = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD) -> None:
+    made = mapper.headers_to_add.add(append_action=action)
+    made.header.key, made.header.value = "www-authenticate", f"{scheme} %METADATA(ROUTE:vg:challenge)%{more}"
 
 
 def _details(start: str, *, also: str = "") -> Message:

@@ -105,7 +105,14 @@ def _wrapped_route(endpoint: Endpoint, slot: int, *, observed: bool) -> Message:
 
 def _base(endpoint: Endpoint, slot: int, route: Route, *, observed: bool) -> Message:
     made = route_components_pb2.Route(name=f"{endpoint.id} {route.method} {route.path}")
-    facts = struct(endpoint=endpoint.id, action=route.action, zone=endpoint.zone, slot=str(slot), streams=route.streams)
+    facts = struct(
+        endpoint=endpoint.id,
+        action=route.action,
+        zone=endpoint.zone,
+        slot=str(slot),
+        streams=route.streams,
+        challenge=f'realm="{endpoint.id}"',
+    )
     made.metadata.filter_metadata["vg"].CopyFrom(facts)
     made.route.cluster = endpoint.id
     # the stream's own bound below is the only one: a route timeout would cut server-sent events

@@ -3,7 +3,7 @@
 Rules
 1. A provider accepts exactly its endpoint's id as audience, one issuer, keys of the pushed JWKS alone, a subject of our trust domain, an
    `exp` at most `MAX_TOKEN_SECONDS` away, and a clock skew of one second (Envoy's own default is 60).
-2. Only `Authorization: Bearer` is read: no query parameter, no cookie.
+2. Only `Authorization: Bearer` and `Authorization: DPoP` (RFC 9449, section 7.1) are read: no query parameter, no cookie.
 3. A missing token is no identity; a bad one is 401. At a wrapped endpoint a bad one is no identity too, since it may be the legacy
    server's own; there a good one is taken out, so that it never reaches the upstream.
 """
@@ -45,6 +45,7 @@ def token_filter(endpoints: Iterable[Endpoint], jwks: str, *, issuer: str, trust
         provider.local_jwks.inline_string = jwks or '{"keys":[]}'
         provider.forward = not endpoint.wrapped
         provider.from_headers.add(name="authorization", value_prefix="Bearer ")
+        provider.from_headers.add(name="authorization", value_prefix="DPoP ")
         provider.payload_in_metadata = "payload"
         provider.clock_skew_seconds = CLOCK_SKEW_SECONDS
         provider.jwt_cache_config.jwt_cache_size = CACHE_ENTRIES
