@@ -1,0 +1,78 @@
+"""Keys in files that nobody else may read: PKCS #8 DER (RFC 5958) as it is, `NAME.key`, 0600.
+
+Left to others: the folder's rules (signer_folder.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
+
+from vouchgate.edges.processes.signer_folder import RESTORE, Folder, checked_name
+from vouchgate.vocabulary.errors import StoreDamaged
+
+
+class Certificates:
+    """What every place of keys shares: certificates are public, and lie in files."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+
+    def has_certificate(self, name: str) -> bool:
+        """Whether there is a certificate of this name."""
+        return self.folder.has(f"{checked_name(name)}.crt")
+
+    def certificate(self, name: str) -> bytes:
+        """DER. Raises `StoreDamaged`."""
+        return self.folder.read(f"{checked_name(name)}.crt")
+
+    def put_certificate(self, name: str, der: bytes) -> None:
+        """Keep it durably."""
+        self.folder.write(f"{checked_name(name)}.crt", der)
+
+
+class PlainKeys(Certificates):
+    """A `KeyStore` (flows/keystore.py)."""
+
+    slow = False
+    place = "file"
+    suffix = ".key"
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of this name."""
+        return self.folder.has(f"{checked_name(name)}.key")
+
+    def ec(self, name: str, *, make: bool = False) -> EllipticCurvePrivateKey:
+        """A P-256 key."""
+        key = self._private(name, make, lambda: generate_private_key(SECP256R1()))
+        if not isinstance(key, EllipticCurvePrivateKey) or not isinstance(key.curve, SECP256R1):
+            raise StoreDamaged(f"the key file `{name}.key` does not hold a P-256 key", remedy=RESTORE)
+        return key
+
+    def ed25519(self, name: str, *, make: bool = False) -> Ed25519PrivateKey:
+        """An Ed25519 key."""
+        key = self._private(name, make, Ed25519PrivateKey.generate)
+        if not isinstance(key, Ed25519PrivateKey):
+            raise StoreDamaged(f"the key file `{name}.key` does not hold an Ed25519 key", remedy=RESTORE)
+        return key
+
+    def take(self, name: str, key: EllipticCurvePrivateKey | Ed25519PrivateKey) -> None:
+        """Keep a key that was made elsewhere."""
+        self.folder.write(f"{checked_name(name)}.key", key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
+
+    def remove(self, name: str) -> None:
+        """Erase key and certificate."""
+        self.folder.erase(f"{checked_name(name)}.key")
+        self.folder.erase(f"{name}.crt")
+
+    def _private(self, name: str, make: bool, generate: Callable[[], EllipticCurvePrivateKey | Ed25519PrivateKey]) -> object:
+        if make:
+            self.take(name, generate())
+        try:
+            return load_der_private_key(self.folder.read(f"{checked_name(name)}.key"), password=None)
+        except (ValueError, TypeError):
+            # the parser's own text may quote the file
+            raise StoreDamaged(f"the key file `{name}.key` cannot be read", remedy=RESTORE) from None
