@@ -74,7 +74,8 @@ def caller_of_uid(context: Context, uid: int, pid: int) -> Caller:
     broken = [one for one in people if one.principal == glass and broken_until(context) > context.clock.now()]
     holds_glass = any(Selector(type="unix:uid", value=str(uid)) in one.selectors for one in broken)
     people = broken if holds_glass else [one for one in people if one.principal != glass]
-    earned = match(attest("unix-process", {"uid": uid, "gid": uid, "pid": pid}), people)
+    established = attest("unix-process", {"uid": uid, "gid": uid, "pid": pid})
+    earned = established if isinstance(established, Denied) else match(established.selectors, people, context.clock.now())
     if isinstance(earned, Denied):
         who = Principal(id=principal(context.trust_domain, "person", "unknown", f"uid-{uid}"))
     else:

@@ -1,6 +1,10 @@
 """A process on this machine, as the kernel describes the peer of a unix socket (SO_PEERCRED, pidfd, /proc).
 
-The collecting port must have read every fact while it held the pidfd, so that they belong to one process.
+Rules
+1. The collecting port read every fact while the process lived, so that they belong to one process (ports/attest.py).
+2. A process whose users differ (a set-user-id program) speaks for two users; it is refused.
+3. `unix:path` and `unix:sha256` narrow a user, they never stand alone (catalog.py, rule 4). Of a script, they are its interpreter's.
+4. Supplementary groups are facts too (`unix:supplementary_gid`): the kernel gave them to the process at login.
 """
 
 from __future__ import annotations
@@ -8,24 +12,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vouchgate.identity.attestors import Attestor
+from vouchgate.identity.attestors import Attested, Attestor, Trust, selectors
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.fields import Fields
-from vouchgate.vocabulary.principals import Selector
+from vouchgate.vocabulary.outcomes import Denied
+from vouchgate.vocabulary.vouches import UnixMillis
 
 _FIELDS = Fields(
     required={"uid": "integer", "gid": "integer"},
-    optional={"exe_path": "text", "exe_sha256": "text", "cgroup": "text"},
+    optional={"real_uid": "integer", "real_gid": "integer", "groups": "texts", "exe_path": "text", "exe_sha256": "text", "cgroup": "text"},
     # A process number says nothing that lasts, and a command line is the process's own word.
-    ignored=("pid", "argv", "started_at"),
+    ignored=("pid", "argv", "started_at", "cgroups", "kernel_thread", "exe_unread"),
 )
 
 
-def _selectors(facts: Mapping[str, Any]) -> tuple[Selector, ...]:
+def _establish(facts: Mapping[str, Any], trust: Trust, now: UnixMillis, nonce: str) -> Attested | Denied:
     if facts["uid"] < 0 or facts["gid"] < 0:
         raise InvalidInput("the process has no user", remedy="collect the facts again")
-    named = {"uid": "uid", "gid": "gid", "exe_path": "path", "exe_sha256": "sha256", "cgroup": "cgroup"}
-    return tuple(Selector(type=f"unix:{short}", value=str(facts[name])) for name, short in named.items() if name in facts)
+    if facts.get("real_uid", facts["uid"]) != facts["uid"] or facts.get("real_gid", facts["gid"]) != facts["gid"]:  # 2
+        return Denied(code="two-users", reason="the process runs with the rights of two users", remedy="start it as the user it works for")
+    named = {
+        "uid": facts["uid"], "gid": facts["gid"], "supplementary_gid": facts.get("groups"), "path": facts.get("exe_path"),
+        "sha256": facts.get("exe_sha256"), "cgroup": facts.get("cgroup"),
+    }  # fmt: skip
+    return Attested(selectors=selectors("unix", named))
 
 
-ATTESTOR = Attestor(name="unix-process", version=1, fields=_FIELDS, selectors=_selectors)
+ATTESTOR = Attestor(name="unix-process", version=2, kind="collected", fields=_FIELDS, establish=_establish)

@@ -12,6 +12,7 @@ from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.principals import Registration, Selector
 
 UID, PATH, HASH = Selector(type="unix:uid", value="1000"), Selector(type="unix:path", value="/x"), Selector(type="unix:sha256", value="ab")
+GID, NOW = Selector(type="unix:gid", value="7"), 1_800_000_000_000
 
 
 def entry(name: str, *selectors: Selector) -> Registration:
@@ -30,7 +31,7 @@ def test_two_attestors_of_one_name_are_refused():
 
 def test_facts_become_selectors():
     found = attest("unix-process", {"pid": 7, "uid": 1000, "gid": 100, "exe_path": "/usr/bin/x", "exe_sha256": "ab"})
-    assert {(one.type, one.value) for one in found} == {
+    assert {(one.type, one.value) for one in found.selectors} == {
         ("unix:uid", "1000"), ("unix:gid", "100"), ("unix:path", "/usr/bin/x"), ("unix:sha256", "ab"),
     }  # fmt: skip
 
@@ -55,25 +56,25 @@ def test_an_unknown_attestor_is_refused():
 
 
 def test_a_registration_is_earned_by_all_its_selectors():
-    assert match([UID, PATH], [entry("a", UID, PATH)]).principal.endswith("/a")
-    assert match([UID, PATH, HASH], [entry("a", UID), entry("b", UID, HASH)]).principal.endswith("/b")
+    assert match([UID, PATH], [entry("a", UID, PATH)], NOW).principal.endswith("/a")
+    assert match([UID, PATH, HASH], [entry("a", UID), entry("b", UID, HASH)], NOW).principal.endswith("/b")
 
 
 @pytest.mark.parametrize(
     ("selectors", "entries", "code"),
     [
         ([], [entry("a", UID)], "not-registered"), ([UID], [entry("a")], "not-registered"), ([UID], [], "not-registered"), ([UID], [entry("a", UID, PATH)], "not-registered"),
-        ([UID, PATH], [entry("a", UID), entry("b", PATH)], "ambiguous"), ([UID], [entry("a", UID), entry("b", UID)], "ambiguous"),
+        ([UID, GID], [entry("a", UID), entry("b", GID)], "ambiguous"), ([UID], [entry("a", UID), entry("b", UID)], "ambiguous"),
         ([Selector(type="unix:uid", value="01000")], [entry("a", UID)], "not-registered"), ([Selector(type="unix:gid", value="1000")], [entry("a", UID)], "not-registered"),
-        ([UID, PATH], [entry("a", UID, UID), entry("b", PATH)], "ambiguous"),
+        ([UID, GID], [entry("a", UID, UID), entry("b", GID)], "ambiguous"),
     ],
 )  # fmt: skip
 def test_what_is_not_earned_is_denied(selectors, entries, code):
-    answer = match(selectors, entries)
+    answer = match(selectors, entries, NOW)
     assert isinstance(answer, Denied)
     assert answer.code == code
 
 
 @given(st.permutations([entry("a", UID), entry("b", UID, PATH), entry("c", UID, PATH, HASH), entry("d")]))
 def test_the_order_of_registrations_chooses_nothing(entries):
-    assert match([UID, PATH, HASH], entries).principal.endswith("/c")
+    assert match([UID, PATH, HASH], entries, NOW).principal.endswith("/c")
