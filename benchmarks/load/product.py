@@ -48,6 +48,7 @@ listen = "127.0.0.1:{console}"
 
 [limits]
 api_requests_per_second = 5000
+{limits}
 
 [zones.serve]
 mode = "enforce"
@@ -96,8 +97,9 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 class Product:
     """One installation, running."""
 
-    def __init__(self, stack: Stack, models: Mapping[str, str]) -> None:
-        self.stack = stack
+    def __init__(self, stack: Stack, models: Mapping[str, str], *, limits: str = "") -> None:
+        """`limits`: more lines of the table [limits]."""
+        self.stack, self._limits = stack, limits
         self.folder = stack.directory / "vg"
         self.folder.mkdir(mode=0o711)
         self.port = free_port()
@@ -126,6 +128,7 @@ class Product:
             port=self.port,
             console=free_port(),
             policy=policy,
+            limits=self._limits,
             administrators="\n".join(ADMINISTRATOR.format(name=name, uid=uid, roles=roles) for name, uid, roles in own),
             endpoints="\n".join(endpoints),
         )

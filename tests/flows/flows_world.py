@@ -306,7 +306,7 @@ def make_world(*, settings: Settings | None = None, store: Any = None, solo: boo
     facts = Facts(TD, FINGERPRINT)
     replica = Replica(TD, FINGERPRINT, clock.now)
     remote = worker(replica)
-    link = PdpLink(remote, lambda: (store.epoch(), start.snapshot(store)), 10_000, clock.now)
+    link = PdpLink(remote, lambda: (store.epoch(), start.snapshot(store, clock.now())), 10_000, clock.now)
     recorded: list[Decision] = []
     sent: list[tuple[str, int, dict[str, Any]]] = []
     publisher = Publisher(

@@ -6,13 +6,15 @@ Rules
 1. Nothing is believed because it is stored: a TrustRoot must match the pinned fingerprint, a policy the policy key, a vouch the TrustRoot.
 2. A stored vouch is verified as of the time at which it could last be taken in, so that an expired fail goes on beating an older pass.
 3. The policy world is derived: after each change exactly the entities that it touches are made again.
-4. `touched` errs on the side of too many cells.
+4. A change that is applied twice changes nothing: a replica that was loaded while changes came in is fed some of them again.
+5. What a change may alter stands in facts_cells.py, which credentials die with what in facts_credentials.py.
+6. An expired registration earns nothing from its end on; whoever sweeps (`expired`) only takes it away.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
+import heapq
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
@@ -31,13 +33,19 @@ from vouchgate.flows.changes import (
     KeysPublished,
     PolicyActivated,
     RegistrationPut,
+    RegistrationRemoved,
     Revoked,
     RiskSet,
+    RunPut,
     SettingPut,
+    SourcePut,
+    SourceRemoved,
     TrustRootAdopted,
     VouchAdded,
     ZonePut,
 )
+from vouchgate.flows.facts_cells import Cell, Cells
+from vouchgate.flows.facts_credentials import Credentials, Standing
 from vouchgate.flows.sequence import Sequenced
 from vouchgate.identity.bundle import TrustBundle, parse_jwks
 from vouchgate.identity.verify import registered
@@ -56,22 +64,13 @@ from vouchgate.vocabulary.names import PrincipalId, resource
 from vouchgate.vocabulary.outcomes import Refused
 from vouchgate.vocabulary.places import Endpoint, Zone
 from vouchgate.vocabulary.principals import Principal, Registration, VerifiedPrincipal
+from vouchgate.vocabulary.runs import Run
+from vouchgate.vocabulary.sources import TrustSource
 from vouchgate.vocabulary.trust import SignedTrustRoot, TrustRoot
 from vouchgate.vocabulary.vouches import TIERS, Revocation, UnixMillis, Vouch
 
-Cell = tuple[str, str]
 
-
-@dataclasses.dataclass(frozen=True)
-class Touched:
-    """What a change may alter: whole endpoints (every caller), whole principals (every endpoint)."""
-
-    endpoints: frozenset[str] = frozenset()
-    principals: frozenset[str] = frozenset()
-    everything: bool = False
-
-
-class Facts:
+class Facts(Cells, Standing):
     """See the module's text. Belongs to one thread."""
 
     def __init__(self, trust_domain: str, fingerprint: str) -> None:
@@ -87,6 +86,12 @@ class Facts:
         self.revocations: dict[str, Revocation] = {}
         self._standing: dict[tuple[str, str], dict[str, Revocation]] = {}
         """Kind and target -> revocations that stand, by id."""
+        self.runs: dict[str, Run] = {}
+        self.sources: dict[str, TrustSource] = {}
+        """Recorded keys of others, by their name in vouchgate.toml."""
+        self.credentials = Credentials()
+        self._ends: list[tuple[int, str]] = []
+        """(end, principal) of registrations that end by themselves; replaced ones among them."""
         self.risks: dict[str, Risk] = {}
         self.settings: dict[str, str] = {}
         self.signed_root: SignedTrustRoot | None = None
@@ -129,7 +134,7 @@ class Facts:
                 if endpoint.zone not in self.zones:
                     raise NotFound(f"there is no zone `{endpoint.zone}`", remedy="name one of the zones of vouchgate.toml")
             case _:
-                return
+                self._check_who(change)
 
     def apply(self, sequenced: Sequenced, now: UnixMillis) -> None:
         """Take one change in. A vouch that does not verify is counted and left out."""
@@ -153,9 +158,6 @@ class Facts:
             case EndpointRemoved(id=endpoint_id):
                 self.endpoints.pop(endpoint_id, None)
                 self.world.remove(world_facts.resource_uid(endpoint_id))
-            case RegistrationPut(registration=registration):
-                self.registrations[registration.principal] = registration
-                world_facts.put_principal(self.world, Principal(id=registration.principal, groups=registration.groups))
             case VouchAdded() as added:
                 self._add_vouch(added, sequenced.log_index, now)
             case Revoked(revocation=revocation):
@@ -164,8 +166,39 @@ class Facts:
                 self.risks[subject] = risk
             case SettingPut(key=key, value=value):
                 self.settings[key] = value
+            case _:
+                self._apply_who(sequenced.change, now)
+
+    def _check_who(self, change: Change) -> None:
+        match change:
             case CredentialIssued():
+                self.credentials.check(change)
+            case RegistrationRemoved(principal=principal) if principal not in self.registrations:
+                raise NotFound(f"`{principal}` is not registered", remedy="list them: `vouchgate identity list`")
+            case SourcePut(source=source) if source.name in self.sources and source.sequence <= self.sources[source.name].sequence:
+                raise Conflict(f"the keys of `{source.name}` are not newer than the recorded ones", remedy="fetch them again")
+            case _:
                 return
+
+    def _apply_who(self, change: Change, now: UnixMillis) -> None:
+        """Registrations, runs, keys of others, credentials."""
+        match change:
+            case RegistrationPut(registration=registration):
+                self.registrations[registration.principal] = registration
+                if registration.expires_at:
+                    heapq.heappush(self._ends, (registration.expires_at, registration.principal))
+                world_facts.put_principal(self.world, Principal(id=registration.principal, groups=registration.groups))
+            case RegistrationRemoved(principal=principal):
+                self.registrations.pop(principal, None)
+                self.world.remove(world_facts.principal_uid(principal))
+            case RunPut(run=run):
+                self.runs[run.id] = run
+            case SourcePut(source=source):
+                self.sources[source.name] = source
+            case SourceRemoved(name=name):
+                self.sources.pop(name, None)
+            case CredentialIssued() as issued:
+                self.credentials.add(issued, now)
 
     def _check_revocation(self, revocation: Revocation) -> None:
         known = self.revocations.get(revocation.id)
@@ -203,6 +236,8 @@ class Facts:
         if isinstance(verified, Refused):
             self.refused_vouches += 1
             return
+        if added.id in self.lineage.vouches:
+            return
         self.lineage.add(verified, added.log_index or log_index)
         self._envelopes[added.id] = (added, log_index)
         self._renew_subjects({subject.name for subject in verified.vouch.subjects}, now)
@@ -228,6 +263,8 @@ class Facts:
             self._standing.setdefault(target, {})[revocation.id] = revocation
         if revocation.withdrawn_by:
             affected = self.lineage.withdraw(revocation.id) if revocation.id in self.lineage.revocations else None
+        elif revocation.id in self.lineage.revocations:
+            affected = None
         else:
             affected = self.lineage.revoke(revocation)
         if affected is not None:
@@ -237,6 +274,7 @@ class Facts:
     def advance(self, now: UnixMillis) -> list[Cell]:
         """Let vouches lapse; the cells whose facts changed."""
         self._let_lapse(now)
+        self.credentials.advance(now)
         lapsed, self._lapsed = self._lapsed, set()
         return self.cells(self._touched_by(lapsed)) if lapsed else []
 
@@ -246,6 +284,11 @@ class Facts:
         lapsed = self.world.advance(now)
         self._lapsed |= lapsed
         self._renew_subjects((uid.id for uid in lapsed if uid.type in {"Endpoint", "Artifact"}), now)
+
+    def _let_end(self, principal: str, now: UnixMillis) -> None:
+        """An ended registration is nobody to any policy, swept or not."""
+        if principal in self.registrations and self.registration_of(principal, now) is None:
+            self.world.remove(world_facts.principal_uid(principal))
 
     # -- the policy world
 
@@ -302,75 +345,6 @@ class Facts:
                 world_facts.put_artifact(self.world, artifact, self.evidence(artifact, now))
         world_facts.put_endpoint(self.world, endpoint, evidence)
 
-    # -- cells
-
-    def touched(self, change: Change) -> Touched:
-        """What a change may alter."""
-        match change:
-            case TrustRootAdopted() | PolicyActivated() | KeysPublished():
-                return Touched(everything=True)
-            case ZonePut(zone=zone):
-                return Touched(endpoints=frozenset(one.id for one in self.endpoints.values() if one.zone == zone.name))
-            case EndpointPut(endpoint=endpoint):
-                return Touched(endpoints=frozenset({endpoint.id}))
-            case EndpointRemoved(id=endpoint_id):
-                return Touched(endpoints=frozenset({endpoint_id}))
-            case RegistrationPut(registration=registration):
-                return Touched(principals=frozenset({registration.principal}))
-            case RiskSet(subject=subject):
-                return self._touched_names({subject})
-            case VouchAdded(id=vouch_id):
-                vouch = self.lineage.vouches.get(vouch_id)
-                return self._touched_names({subject.name for subject in vouch.subjects}) if vouch else Touched()
-            case Revoked(revocation=revocation):
-                return self._touched_by_revocation(revocation)
-            case _:
-                return Touched()
-
-    def _touched_by_revocation(self, revocation: Revocation) -> Touched:
-        affected = self.lineage.affected(revocation)
-        names = set(affected.subjects) | {resource(self.trust_domain, "artifact", digest) for digest in affected.digests}
-        if revocation.target_kind in {"principal", "registration"}:
-            names.add(revocation.target)
-        if revocation.target_kind == "digest":
-            names.add(resource(self.trust_domain, "artifact", revocation.target))
-        return self._touched_names(names)
-
-    def _touched_names(self, names: Iterable[str]) -> Touched:
-        uids = set()
-        principals = set()
-        for name in names:
-            if name.startswith("spiffe://"):
-                principals.add(name)
-            else:
-                try:
-                    uids.add(world_facts.resource_uid(name))
-                except InvalidInput:
-                    continue
-        found = self._touched_by(uids)
-        return Touched(endpoints=found.endpoints, principals=found.principals | principals)
-
-    def _touched_by(self, uids: Iterable[Any]) -> Touched:
-        reached = {name for uid in uids for name in self.world.touched_by(uid)}
-        return Touched(
-            endpoints=frozenset(uid.id for uid in reached if uid.type == "Endpoint"),
-            principals=frozenset(uid.id for uid in reached if uid.type == "Principal"),
-        )
-
-    def cells(self, touched: Touched) -> list[Cell]:
-        """The cells behind what was touched. An endpoint whose body names the model is touched with each of its models."""
-        if touched.everything:
-            return self.all_cells()
-        endpoints = self.endpoints_of(touched)
-        found = [(endpoint_id, caller) for endpoint_id in endpoints for caller in self.registrations]
-        callers = [one for one in touched.principals if one in self.registrations]
-        return found + [(endpoint_id, caller) for caller in callers for endpoint_id in self.endpoints if endpoint_id not in endpoints]
-
-    def endpoints_of(self, touched: Touched) -> set[str]:
-        """The endpoints whose every cell was touched."""
-        found: set[str] = {one for one in touched.endpoints if one in self.endpoints}
-        return found | {one.id for one in self.endpoints.values() if not touched.endpoints.isdisjoint(one.models.values())}
-
     def has_refused_evidence(self, endpoint_id: str, now: UnixMillis) -> bool:
         """Whether evidence on the endpoint, or on a model that it offers, was revoked or failed: observe never lets such pass."""
         endpoint = self.endpoints.get(endpoint_id)
@@ -380,10 +354,6 @@ class Facts:
         names = {str(one.id) for one in (endpoint, *served)}
         names |= {resource(self.trust_domain, "artifact", one.model_digest) for one in (endpoint, *served) if one.model_digest}
         return any(not REFUSED_EVIDENCE.isdisjoint(self.evidence(name, now).lacking.values()) for name in names)
-
-    def all_cells(self) -> list[Cell]:
-        """Every endpoint x every caller."""
-        return [(endpoint_id, caller) for endpoint_id in self.endpoints for caller in self.registrations]
 
     # -- deciding
 
@@ -413,6 +383,7 @@ class Facts:
         if self.policies is None:
             raise Unavailable("no policy is loaded yet", remedy="wait until the control plane is ready")
         self._let_lapse(now)
+        self._let_end(principal.principal.id, now)
         endpoint = self.endpoints.get(name)
         made = decide(
             principal,
@@ -427,7 +398,9 @@ class Facts:
             mode=mode or (self.mode_of(endpoint.zone, now) if endpoint else "enforce"),
             evidence_epoch=self.epoch,
         )
-        revocation = self.revocation_of(principal.principal.id, principal.credential_id)
+        revocation = self.revocation_of(
+            principal.principal.id, principal.credential_id, run=principal.binding.run if principal.binding else ""
+        )
         return made if revocation is None else _revoked(made, revocation)
 
     def recheck(self, decision: Decision, caller: VerifiedPrincipal, facts: dict[str, Any]) -> str:
@@ -450,6 +423,8 @@ class Facts:
         if endpoint is None or registration is None:
             return []
         caller, mode = registered(registration, now), self.mode_of(endpoint.zone, now)
+        if registration.expires_at:
+            caller = msgspec.structs.replace(caller, not_after=min(caller.not_after, registration.expires_at))
         named = sorted(set(endpoint.models.values())) if endpoint.model_in_body else [str(endpoint.id)]
         return [
             self.decide(caller, action, name, now, unknown=world_facts.REQUEST_FACTS, mode=mode)
@@ -459,21 +434,27 @@ class Facts:
 
     # -- looking up
 
-    def standing_revocations(self) -> list[Revocation]:
-        """Every revocation that was not withdrawn."""
-        return [one for one in self.revocations.values() if not one.withdrawn_by]
+    def registration_of(self, principal: str, now: UnixMillis) -> Registration | None:
+        """A registration that has not ended."""
+        known = self.registrations.get(principal)
+        return known if known is not None and not 0 < known.expires_at <= now else None
 
-    def revocation_of(self, principal: str, credential_id: str = "") -> Revocation | None:
-        """A standing revocation of this caller or this credential."""
-        targets = [("principal", principal), ("registration", principal)]
-        for target in (*targets, ("credential", credential_id)) if credential_id else targets:
-            for one in self._standing.get(target, {}).values():
-                return one
-        return None
+    def expired(self, now: UnixMillis) -> list[str]:
+        """Registrations that ended by themselves and are still there."""
+        found: list[str] = []
+        while self._ends and self._ends[0][0] <= now:
+            end, principal = heapq.heappop(self._ends)
+            known = self.registrations.get(principal)
+            if known is not None and known.expires_at == end and principal not in found:
+                found.append(principal)
+        for principal in found:
+            # a sweep that fails finds them again
+            heapq.heappush(self._ends, (self.registrations[principal].expires_at, principal))
+        return found
 
     def groups_of(self, principal: PrincipalId) -> tuple[str, ...]:
-        """Groups of a registered principal; none for anyone else."""
-        known = self.registrations.get(principal)
+        """Groups of a registered principal; none for anyone else, and none after its end."""
+        known = self.registration_of(principal, self._now)
         return known.groups if known else ()
 
 

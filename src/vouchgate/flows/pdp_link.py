@@ -2,16 +2,18 @@
 
 1. A worker that is new (another instance) or has a gap gets the whole state; then it is fed change by change.
 2. Cells are asked only of a worker that has every change so far.
-3. While the control plane is well, the worker's lease is renewed each `RENEW_SECONDS`.
+3. The state is read and encoded off the event loop, a message at a time: ten thousand registrations delay nobody, and are never in memory twice.
+4. While the control plane is well, the worker's lease is renewed each `RENEW_SECONDS`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 
 from vouchgate.flows.context import Remote
-from vouchgate.flows.facts import Cell
+from vouchgate.flows.facts_cells import Cell
 from vouchgate.flows.sequence import Sequenced
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.decisions import Decision
@@ -30,7 +32,7 @@ class PdpLink:
     """See the module's text. Feeding and asking share one lock, so a cell is never decided between two halves of a load."""
 
     def __init__(
-        self, remote: Remote, snapshot: Callable[[], tuple[int, list[Sequenced]]], lease_ms: int, clock: Callable[[], UnixMillis]
+        self, remote: Remote, snapshot: Callable[[], tuple[int, Iterator[Sequenced]]], lease_ms: int, clock: Callable[[], UnixMillis]
     ) -> None:
         self._remote, self._snapshot, self._lease_ms, self._clock = remote, snapshot, lease_ms, clock
         self._waiting: list[Sequenced] = []
@@ -64,7 +66,7 @@ class PdpLink:
         return said["epoch"], [[wire.decode(Decision, one, what="decision") for one in cell] for cell in said["cells"]]
 
     async def run(self, healthy: Callable[[], bool]) -> None:
-        """Step 3, until cancelled."""
+        """Step 4, until cancelled."""
         while True:
             try:
                 async with self._lock:
@@ -99,12 +101,18 @@ class PdpLink:
             raise Unavailable("the PDP worker fell too far behind", remedy="it is loaded again at once")
 
     async def _load(self, instance: str) -> None:
-        epoch, everything = self._snapshot()
+        # what is told from here on is newer than the snapshot, or in it and filtered out by its epoch
         self._waiting.clear()
+        epoch, everything = await asyncio.to_thread(self._snapshot)
         await self._remote.call("begin")
-        for start in range(0, len(everything), CHUNK):
-            await self._remote.call("load", changes=[wire.encode(one) for one in everything[start : start + CHUNK]])
+        while part := await asyncio.to_thread(_encoded, everything):
+            await self._remote.call("load", changes=part)
         said = await self._remote.call("end", epoch=epoch)
         if said["instance"] != instance:
             raise Unavailable("the PDP worker was restarted while it was loaded", remedy="it is loaded again at once")
         self._instance, self._epoch = instance, said["epoch"]
+
+
+def _encoded(changes: Iterator[Sequenced]) -> list[bytes]:
+    """The next message's worth; reads the store, so it runs off the event loop."""
+    return [wire.encode(one) for one in itertools.islice(changes, CHUNK)]

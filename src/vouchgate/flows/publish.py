@@ -136,7 +136,7 @@ class Publisher:
     def _tell(self, batch: Sequence[Sequenced]) -> None:
         revoked = [one for one in batch if isinstance(one.change, Revoked)]
         if revoked:
-            standing = self._facts.standing_revocations()
+            standing = self._facts.told_revocations()
             self._points.set_revocations(standing, epoch=revoked[-1].epoch)
             self._sent("revocations", revoked[-1].epoch, {"entries": len(standing)})
             self._tell_waiting()
@@ -166,7 +166,7 @@ class Publisher:
     def start(self) -> None:
         """After a start: everything is told anew, and every cell is dirty."""
         self._points.set_zones(self._facts.zones.values())
-        self._points.set_revocations(self._facts.standing_revocations(), epoch=self._facts.epoch)
+        self._points.set_revocations(self._facts.told_revocations(), epoch=self._facts.epoch)
         self._points.set_endpoints(self._facts.endpoints.values())
         self._tell_refused(self._facts.endpoints)
         self._publish_keys()

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from vouchgate.flows.admit_request import Admission, admit
-from vouchgate.flows.facts import Cell, Facts
+from vouchgate.flows.facts import Facts
+from vouchgate.flows.facts_cells import Cell
 from vouchgate.flows.sequence import Sequenced
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.errors import Conflict, InvalidInput

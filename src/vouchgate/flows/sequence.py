@@ -22,6 +22,7 @@ from typing import Protocol
 import msgspec
 
 from vouchgate.flows.changes import Change, CredentialIssued, Revoked, VouchAdded, record_of
+from vouchgate.flows.facts_credentials import BOUND_INDEX, hour_of, is_bound
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded, StoreDamaged, VouchgateError
 from vouchgate.vocabulary.records import Append, BumpEpoch, Committed, PutRecord, SetOffset
@@ -228,7 +229,14 @@ def _steps(waiting: _Waiting, first: int) -> list[Step]:
     for number, told in enumerate(waiting.changes):
         change = msgspec.structs.replace(told, log_index=first + number) if isinstance(told, VouchAdded) else told
         kind, key = record_of(change)
-        indexes = {"principal": change.principal} if isinstance(change, CredentialIssued) else {}
+        indexes = _indexes(change)
         steps += [PutRecord(kind=kind, key=key, value=wire.encode(change), indexes=indexes), BumpEpoch(reason=kind)]
     steps += waiting.entries
     return steps
+
+
+def _indexes(change: Change) -> dict[str, str]:
+    if not isinstance(change, CredentialIssued):
+        return {}
+    bound = {BOUND_INDEX: hour_of(change.not_after)} if is_bound(change) else {}
+    return {"principal": change.principal, **bound}
