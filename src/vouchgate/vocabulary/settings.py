@@ -17,6 +17,7 @@ from vouchgate.vocabulary.decisions import Mode
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.names import PRINCIPAL_KINDS
 from vouchgate.vocabulary.places import DEFAULT_LEASE_SECONDS, DEFAULT_MAX_STREAM_SECONDS, MAX_LEASE_SECONDS
+from vouchgate.vocabulary.settings_people import OidcSettings, SsfSettings
 from vouchgate.vocabulary.wire import Noun
 
 MAX_SETTINGS_BYTES = 1024 * 1024
@@ -232,6 +233,8 @@ class Settings(Noun, frozen=True, kw_only=True):
     identities: tuple[IdentitySettings, ...] = ()
     administrators: tuple[AdministratorSettings, ...] = ()
     policies: tuple[PolicySettings, ...] = ()
+    oidc: tuple[OidcSettings, ...] = ()
+    ssf: SsfSettings = SsfSettings()
 
 
 def host_port(text: str) -> tuple[str, int]:

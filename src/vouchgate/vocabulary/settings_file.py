@@ -30,6 +30,7 @@ from vouchgate.vocabulary.settings import (
     host_port,
     is_loopback,
 )
+from vouchgate.vocabulary.settings_people import absolute_people, check_people
 from vouchgate.vocabulary.wire import Noun
 
 NAME = re.compile(NAME_PATTERN)
@@ -223,6 +224,8 @@ def _checked(settings: Settings, path: Path, lines: _Lines) -> Settings:
         named(("identities", number, "kind"), principal, settings.trust_domain, identity.kind, identity.zone, identity.name)
     _check_twice(settings, no)
     _check_endpoints(settings, no, named)
+    person_zones = [one.zone for one in settings.identities if one.kind == "person"]
+    check_people(settings.oidc, settings.ssf, person_zones, ROLES, no)
     return _absolute(settings, path)
 
 
@@ -345,4 +348,5 @@ def _absolute(settings: Settings, path: Path) -> Settings:
             msgspec.structs.replace(endpoint, model=at(endpoint.model), folder=at(endpoint.folder or "."))
             for endpoint in settings.endpoints
         ),
+        **absolute_people(settings.oidc, settings.ssf, at),
     )

@@ -25,6 +25,12 @@ _EXAMPLES: dict[str, dict[str, str]] = {
     "identities": {"name": '"shop"', "kind": '"service"', "zone": '"serve"', "groups": '["callers"]'},
     "administrators": {"name": '"operator"', "uid": "1000", "roles": '["registrar", "responder"]'},
     "policies": {"path": '"policies/digits.cedar"'},
+    "oidc": {
+        "name": '"staff"',
+        "issuer": '"https://login.example.com"',
+        "client_id": '"vouchgate"',
+        "groups": '{ "ml-team" = "callers", "ml-admins" = "role:registrar" }',
+    },
 }
 """Values of the commented examples; where a key is missing here its default stands."""
 _NAMED = {"zones": "serve"}
