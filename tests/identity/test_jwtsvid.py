@@ -30,6 +30,7 @@ from identity_world import (
     token,
 )  # fmt: skip
 
+from vouchgate.identity.actors import Beyond
 from vouchgate.identity.bundle import TrustBundle
 from vouchgate.identity.jwtsvid import MAX_TOKEN_BYTES, JwtFacts, issue_jwt, read_jwt
 from vouchgate.vocabulary.errors import InvalidInput, VouchgateError
@@ -55,7 +56,7 @@ def refused(text: str, *, code: str, now: int = NOW) -> None:
 def test_an_issued_token_is_read_back():
     issued = issue(cnf_x5t="ab" * 32)
     facts = read_jwt(issued.token, BUNDLE, AUDIENCE, NOW)
-    assert facts == JwtFacts(PRINCIPAL, "abcdefgh12345678", issued.expires_at, "ab" * 32)
+    assert facts == JwtFacts(PRINCIPAL, "abcdefgh12345678", issued.expires_at, "ab" * 32, Beyond(cnf_x5t=b64(bytes.fromhex("ab" * 32))))
     head = json.loads(base64.urlsafe_b64decode(issued.token.split(".")[0] + "=="))
     assert set(head) == {"alg", "kid", "typ"}
 

@@ -4,7 +4,8 @@ A token
 1. is a compact JWS of exactly three parts, each canonical base64url, within `MAX_TOKEN_BYTES`;
 2. has a header of exactly `alg`, `kid`, `typ`; so nothing in the token names a key, a URL, a critical extension or a nested token;
 3. has `alg` ES256 and `typ` JWT; the verifying key comes from the bundle by `kid`, and is a P-256 key whatever the header says;
-4. has claims of exactly `sub aud exp iat jti iss`, and optionally `nbf` and `cnf`; `aud` is one string, equal to the audience asked for;
+4. has claims of exactly `sub aud exp iat jti iss`, optionally `nbf`, and beyond them those of actors.py; `aud` is one string, equal to the
+   audience asked for; a token with claims beyond the plain ones has one spelling (sorted members, no space), so that nothing rereads it;
 5. names a principal of the bundle's trust domain as `sub`, and that trust domain as `iss`;
 6. lives at most `MAX_LIFE_SECONDS`, was not issued in the future beyond `SKEW_SECONDS`, and has not expired (no skew there).
 Left to others: whether it is revoked or replayed, and making the `VerifiedPrincipal` (verify.py).
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -22,6 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
+from vouchgate.identity.actors import CLAIMS, Beyond, read_beyond, write_beyond
 from vouchgate.identity.bundle import TrustBundle
 from vouchgate.identity.strictjson import parse_object
 from vouchgate.vocabulary.errors import InvalidInput
@@ -39,10 +41,9 @@ MAX_TOKEN_BYTES = 4_096
 MAX_AUDIENCE = 512
 """Characters of an audience: the longest resource id."""
 _REQUIRED = frozenset({"sub", "aud", "exp", "iat", "jti", "iss"})
-_OPTIONAL = frozenset({"nbf", "cnf"})
+_OPTIONAL = frozenset({"nbf"}) | CLAIMS
 _PART = re.compile(r"[A-Za-z0-9_-]+\Z")
 _JTI = re.compile(r"[A-Za-z0-9._-]{8,64}\Z")
-_THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}\Z")
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class JwtFacts:
     not_after: UnixMillis
     cnf_x5t: str
     """Hexadecimal SHA-256 of the certificate it is bound to (RFC 8705, section 3.1), or nothing."""
+    beyond: Beyond = Beyond()
+    """What it says beyond the plain claims."""
 
 
 def issue_jwt(
@@ -76,8 +79,9 @@ def issue_jwt(
     ttl_seconds: int,
     jti: str,
     cnf_x5t: str = "",
+    beyond: Beyond = Beyond(),
 ) -> IssuedJwt:
-    """Issue a token; `cnf_x5t` (hexadecimal) binds it to a certificate. Raises `InvalidInput`."""
+    """Issue a token; `cnf_x5t` (hexadecimal) binds it to a certificate, `beyond` says the rest. Raises `InvalidInput`."""
     if principal_parts(principal).trust_domain != trust_domain:
         raise InvalidInput(f"`{principal[:160]}` is not of trust domain `{trust_domain}`", remedy="ask the signer of that trust domain")
     if not 1 <= ttl_seconds <= MAX_LIFE_SECONDS:
@@ -91,8 +95,11 @@ def issue_jwt(
     if cnf_x5t:
         if not re.match(r"[0-9a-f]{64}\Z", cnf_x5t):
             raise InvalidInput("the thumbprint is not 64 hexadecimal digits", remedy="send the SHA-256 of the certificate's DER")
-        claims["cnf"] = {"x5t#S256": _b64(bytes.fromhex(cnf_x5t))}
+        beyond = replace(beyond, cnf_x5t=_b64(bytes.fromhex(cnf_x5t)))
+    claims |= write_beyond(beyond, subject=principal, trust_domain=trust_domain)
     signed = f"{_b64(encode({'alg': 'ES256', 'kid': kid, 'typ': 'JWT'}))}.{_b64(encode(claims))}"
+    if len(signed) + 87 > MAX_TOKEN_BYTES:
+        raise InvalidInput("the token would be over the bound", remedy="name fewer scopes, or go through fewer hands")
     r, s = decode_dss_signature(key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
     signature = r.to_bytes(32, "big") + s.to_bytes(32, "big")
     return IssuedJwt(f"{signed}.{_b64(signature)}", jti, UnixMillis((issued + ttl_seconds) * 1000))
@@ -100,7 +107,7 @@ def issue_jwt(
 
 def read_jwt(token: str, bundle: TrustBundle, audience: str, now: UnixMillis) -> JwtFacts | Denied:
     """Check a token for `audience` against the trust domain's own keys. The numbers are those of the module's rules."""
-    parts = _parts(token)  # 1
+    parts = parts_of(token, MAX_TOKEN_BYTES)  # 1
     if parts is None:
         return _no("jwt-malformed", "the token is not three canonical base64url parts within the bound")
     head, body, signature = parts
@@ -116,8 +123,10 @@ def read_jwt(token: str, bundle: TrustBundle, audience: str, now: UnixMillis) ->
     spki = bundle.jwt_authorities.get(header["kid"]) if isinstance(header["kid"], str) else None
     if spki is None:
         return _no("jwt-unknown-key", f"no key of `{bundle.trust_domain}` has the token's key id")
-    if not _signed(spki, token.rpartition(".")[0].encode(), signature):
+    if not signed_by(spki, token.rpartition(".")[0].encode(), signature):
         return _no("jwt-signature", "the token's signature does not hold")
+    if CLAIMS & set(claims) and encode(claims) != body:  # 4
+        return _no("jwt-claims", "the token has claims beyond the plain ones and is not in its one spelling")
     return _claims(claims, bundle.trust_domain, audience, now)
 
 
@@ -137,10 +146,11 @@ def _claims(claims: dict[str, Any], trust_domain: str, audience: str, now: UnixM
     late = _time_fault(claims, now / 1000)  # 6
     if late is not None:
         return late
-    bound = _confirmation(claims["cnf"]) if "cnf" in claims else ""
-    if bound is None:
-        return _no("jwt-claims", "the token's `cnf` is not one certificate thumbprint")
-    return JwtFacts(PrincipalId(claims["sub"]), claims["jti"], UnixMillis(claims["exp"] * 1000), bound)
+    beyond = read_beyond(claims, subject=claims["sub"], trust_domain=trust_domain)
+    if beyond is None:
+        return _no("jwt-claims", "what the token says beyond the plain claims breaks their rules")
+    bound = (unb64(beyond.cnf_x5t) or b"").hex() if beyond.cnf_x5t else ""
+    return JwtFacts(PrincipalId(claims["sub"]), claims["jti"], UnixMillis(claims["exp"] * 1000), bound, beyond)
 
 
 def _time_fault(claims: dict[str, Any], now: float) -> Denied | None:
@@ -157,15 +167,8 @@ def _time_fault(claims: dict[str, Any], now: float) -> Denied | None:
     return None
 
 
-def _confirmation(cnf: Any) -> str | None:
-    if not isinstance(cnf, dict) or set(cnf) != {"x5t#S256"} or not isinstance(cnf["x5t#S256"], str):
-        return None
-    text = cnf["x5t#S256"]
-    raw = _unb64(text) if _THUMBPRINT.match(text) else None
-    return raw.hex() if raw is not None and len(raw) == 32 else None
-
-
-def _signed(spki: bytes, message: bytes, signature: bytes) -> bool:
+def signed_by(spki: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether an ES256 signature (RFC 7518, section 3.4) over the message holds under a P-256 key."""
     key = serialization.load_der_public_key(spki)
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1) or len(signature) != 64:
         return False
@@ -177,17 +180,18 @@ def _signed(spki: bytes, message: bytes, signature: bytes) -> bool:
     return True
 
 
-def _parts(token: str) -> tuple[bytes, bytes, bytes] | None:
-    if len(token) > MAX_TOKEN_BYTES:
+def parts_of(token: str, bound: int) -> tuple[bytes, bytes, bytes] | None:
+    """A compact JWS (RFC 7515, section 7.1) of three canonical parts and at most `bound` characters, or None."""
+    if len(token) > bound:
         return None
     texts = token.split(".")
-    raws = [_unb64(text) for text in texts]
+    raws = [unb64(text) for text in texts] if len(texts) == 3 else []
     if len(raws) != 3 or any(raw is None for raw in raws):
         return None
     return raws[0], raws[1], raws[2]  # type: ignore[return-value]
 
 
-def _unb64(text: str) -> bytes | None:
+def unb64(text: str) -> bytes | None:
     """Decode canonical base64url (RFC 7515, section 2): no padding, no stray bits, so that one token has one spelling."""
     if not _PART.match(text) or len(text) % 4 == 1:
         return None

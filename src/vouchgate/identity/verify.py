@@ -5,6 +5,8 @@ Each function is one way to know a principal
 - `verify_jwt`    the caller presented a bearer token                                       `jwt`
 - `who_is_calling` certificate, token, or both, by the gateway's rules                      `x509`, `jwt`, `both`
 - `forwarded`     the gateway verified; the kernel says that the gateway speaks             `x509`, `jwt`, `both`
+- `presented`     a token with claims beyond the plain ones, with the certificate or key that it is bound to   `jwt`, `both`
+- `acting`        each one that acts for the subject of such a token, to be decided by itself                  as the token's
 - `registered`    the control plane pre-decides for a registration (its standing cells)     `registered`
 - `peer_uid`      the kernel names the uid at the other end of a unix socket (SO_PEERCRED)  `uid`
 - `session`       the console's cookie, already looked up                                   `cookie`
@@ -17,6 +19,7 @@ Left to others: revocation, replay, and deciding.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from vouchgate.identity.bundle import TrustBundle
 from vouchgate.identity.jwtsvid import JwtFacts, read_jwt
@@ -32,6 +35,12 @@ PEER_LIFE_MS = 60_000
 """Milliseconds the kernel's word on a peer is used before it is asked again."""
 DECLARED_LIFE_MS = 3_600_000
 """Milliseconds a declared identity lasts after it was last seen."""
+
+_UNBOUND = Denied(code="jwt-unbound", reason="the token is bound to a certificate that was not presented", remedy="use mTLS with it")
+_ELSEWHERE = Denied(code="jwt-bound-elsewhere", reason="the token is bound to another certificate", remedy="ask for a token of your own")
+_WEIGHED_ELSEWHERE = Denied(
+    code="jwt-ask", reason="only the gateway's decision point weighs what this token says", remedy="call through the gateway"
+)
 
 
 def _no_groups(_: PrincipalId) -> tuple[str, ...]:
@@ -56,7 +65,9 @@ def verify_jwt(
     if isinstance(facts, Denied):
         return facts
     if facts.cnf_x5t:
-        return Denied(code="jwt-unbound", reason="the token is bound to a certificate that was not presented", remedy="use mTLS with it")
+        return _UNBOUND
+    if not facts.beyond.empty:
+        return _WEIGHED_ELSEWHERE
     return _mint(facts.principal, "jwt", facts.jti, now=now, not_after=facts.not_after, groups_of=groups_of)
 
 
@@ -81,6 +92,8 @@ def who_is_calling(
     said = read_jwt(token, bundle, audience, now) if token else None
     if isinstance(said, Denied):
         return said
+    if said is not None and not replace(said.beyond, cnf_x5t="").empty:
+        return _WEIGHED_ELSEWHERE
     return _combine(certificate, said, now, bearer=bearer, groups_of=groups_of)
 
 
@@ -111,6 +124,76 @@ def forwarded(
     return _combine(certificate, said, now, bearer=bearer, groups_of=groups_of)
 
 
+def presented(
+    said: JwtFacts,
+    *,
+    san: str = "",
+    serial: str = "",
+    thumbprint: str = "",
+    jkt: str = "",
+    bearer: bool,
+    now: UnixMillis,
+    groups_of: GroupsOf = _no_groups,
+) -> VerifiedPrincipal | Denied:
+    """Whoever presents a token that was read whole (`read_jwt`): `san`, `serial` and `thumbprint` of the certificate that the gateway
+    verified, `jkt` of a proof that `dpop.read_proof` accepted; empty for what was not shown.
+
+    1. A token that is bound to a certificate or a key goes with exactly that. 2. One that is bound to neither is a bearer token.
+    3. A certificate beside it is the certificate of whoever acts now, unless the token is bound to it. 4. A proof without a token that is bound
+    to its key proves nothing, and is refused rather than ignored.
+    """
+    if now >= said.not_after:
+        return Denied(code="expired", reason="the credential has expired", remedy="fetch a new one")
+    beyond = said.beyond
+    if said.cnf_x5t and said.cnf_x5t != thumbprint:  # 1
+        return _UNBOUND if not thumbprint else _ELSEWHERE
+    if beyond.cnf_jkt != jkt:  # 1, 4
+        return Denied(
+            code="dpop-unbound",
+            reason="the token is not bound to the key of the proof"
+            if jkt
+            else "the token is bound to a key, and no proof of it came along",
+            remedy="send the token as `Authorization: DPoP` with a proof by its own key (RFC 9449, section 7.1)",
+        )
+    if not san and not bearer:  # 2
+        return Denied(code="bearer-not-listed", reason="a token alone is not enough here", remedy="call with mTLS and an X.509-SVID")
+    acting_now = beyond.actors[0] if beyond.actors else said.principal
+    if san and san != acting_now and not said.cnf_x5t:  # 3
+        return Denied(
+            code="two-identities", reason="the certificate is not of who acts by the token", remedy="use the certificate of who acts"
+        )
+    return VerifiedPrincipal(
+        principal=Principal(id=said.principal, groups=groups_of(said.principal)),
+        credential_kind="both" if san else "jwt",
+        credential_id=said.jti,
+        authenticated=True,
+        actors=beyond.actors,
+        scopes=beyond.scopes,
+        binding=beyond.binding,
+        parents=(*beyond.parents, *((serial,) if serial and serial not in beyond.parents else ())),
+        verified_at=now,
+        not_after=said.not_after,
+    )
+
+
+def acting(caller: VerifiedPrincipal, *, groups_of: GroupsOf = _no_groups) -> tuple[VerifiedPrincipal, ...]:
+    """Each one that acts for the caller, the one that acts now first: same credential, same life, no rights but its own."""
+    return tuple(
+        VerifiedPrincipal(
+            principal=Principal(id=actor, groups=groups_of(actor)),
+            credential_kind=caller.credential_kind,
+            credential_id=caller.credential_id,
+            authenticated=caller.authenticated,
+            scopes=caller.scopes,
+            binding=caller.binding,
+            parents=caller.parents,
+            verified_at=caller.verified_at,
+            not_after=caller.not_after,
+        )
+        for actor in caller.actors
+    )
+
+
 def _combine(
     certificate: X509Facts | None, said: JwtFacts | None, now: UnixMillis, *, bearer: bool, groups_of: GroupsOf
 ) -> VerifiedPrincipal | Denied:
@@ -125,12 +208,10 @@ def _combine(
         if not bearer:
             return Denied(code="bearer-not-listed", reason="a token alone is not enough here", remedy="call with mTLS and an X.509-SVID")
         if said.cnf_x5t:
-            return Denied(
-                code="jwt-unbound", reason="the token is bound to a certificate that was not presented", remedy="use mTLS with it"
-            )
+            return _UNBOUND
         return _mint(said.principal, "jwt", said.jti, now=now, not_after=said.not_after, groups_of=groups_of)
     if said.cnf_x5t and said.cnf_x5t != certificate.thumbprint:
-        return Denied(code="jwt-bound-elsewhere", reason="the token is bound to another certificate", remedy="ask for a token of your own")
+        return _ELSEWHERE
     if said.principal != certificate.principal and not said.cnf_x5t:
         return Denied(code="two-identities", reason="certificate and token name different callers", remedy="use one identity for a call")
     return _mint(

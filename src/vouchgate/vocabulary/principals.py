@@ -96,5 +96,7 @@ class VerifiedPrincipal(Noun, frozen=True, kw_only=True):
     scopes: tuple[str, ...] | None = None
     """What the credential is good for at most; None where it is not narrowed."""
     binding: Binding | None = None
+    parents: tuple[str, ...] = ()
+    """Ids of the credentials that this one was made from or was shown with: revoking one strikes it too."""
     verified_at: UnixMillis
     not_after: UnixMillis
