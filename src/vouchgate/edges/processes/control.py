@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +157,8 @@ class Control:
     def _shortest_lease_ms(self) -> int:
         return 1000 * min((zone.lease_seconds for zone in self.settings.zones.values()), default=10)
 
-    def _snapshot(self) -> tuple[int, list[Sequenced]]:
-        return self.store.epoch(), start.snapshot(self.store)
+    def _snapshot(self) -> tuple[int, Iterator[Sequenced]]:
+        return self.store.epoch(), start.snapshot(self.store, self.clock.now())
 
     def _check(self, change: Change) -> None:
         """Before a change is recorded: it follows what is there, and the gateway could take it."""
