@@ -287,7 +287,7 @@ class World:
     async def settled(self, seconds: float = 5.0) -> None:
         """Until nothing waits to be decided."""
         end = asyncio.get_running_loop().time() + seconds
-        while self.context.publisher.undecided or self.context.tasks:
+        while self.context.publisher.undecided or self.context.publisher.unpushed or self.context.tasks:
             assert asyncio.get_running_loop().time() < end, "cells stay undecided"
             await asyncio.sleep(0.002)
         await asyncio.sleep(0.005)

@@ -6,26 +6,30 @@ A change is told here right after it is durable.
 2. In the same moment an endpoint with refused evidence is enforced, whatever its zone's mode; and a grant that was decided before a
    revocation that touches its endpoint or its caller is dropped: until the cell is decided again, its calls are asked one by one.
 3. The cells (endpoint x caller) that the changes touch become dirty; the PDP worker decides them again.
-4. A decision that differs from the last one of its cell is recorded; the grants that it makes are pushed, each with the epoch at which it was
-   decided.
+4. A decision that differs from the last one of its cell is recorded; the grants that it makes take seats in the endpoint's map, oldest
+   registration first, each with the epoch at which it was decided. A caller without a seat is asked about at each call: slower, never refused.
+   A map that loses something is pushed at once. One that only gains waits until pushing has cost no more than a share of our time, since until
+   then its callers are asked: so a flood of registrations delays no lease and no revocation.
 5. A cell that a newer revocation touches is dropped and decided again: an answer from before a revocation never overtakes it.
-6. A cell that lapses by itself (a vouch expires, a credential ends, observe ends) becomes dirty at that time.
-7. While dirty cells stay undecided for longer than `MAX_UNDECIDED_SECONDS`, leases are not renewed: stale grants end by themselves.
+6. A cell that lapses by itself (a vouch expires, a credential ends, observe ends) becomes dirty at that time, and once before it, so that what
+   is only to be renewed never leaves the map.
+7. While dirty cells that hold a seat stay undecided for longer than `MAX_UNDECIDED_SECONDS`, leases are not renewed: stale grants end by
+   themselves. They are asked first.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import heapq
+import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
-import msgspec
-
-from vouchgate.flows.changes import EndpointPut, EndpointRemoved, KeysPublished, Revoked, ZonePut
+from vouchgate.flows.changes import EndpointPut, EndpointRemoved, KeysPublished, RegistrationRemoved, Revoked, ZonePut
 from vouchgate.flows.facts import Facts
+from vouchgate.flows.facts_cells import Cell
+from vouchgate.flows.seats import Seats, StandingDecisions, grants_of
 from vouchgate.flows.sequence import Sequenced
 from vouchgate.vocabulary.decisions import Decision, Grant
 from vouchgate.vocabulary.errors import VouchgateError
@@ -36,15 +40,16 @@ MAX_UNDECIDED_SECONDS = 5.0
 """A change that has not been decided by then stops the renewal of leases."""
 CELLS_AT_ONCE = 512
 """Cells of one question to the PDP worker: about 20 ms of its time, so that a revocation's cells never wait longer."""
+MAX_SEATS = 2_000
+"""Grants of one endpoint's map, as the gateway bounds it (edges/envoy/maps.py)."""
+PUSH_REST = 20.0
+"""A map that only gained is pushed when we have rested this many times as long as the last push took: a twentieth of our time."""
+AHEAD_MS = 300_000
+"""Milliseconds before its end at which a cell is decided again, or a quarter of its life if that is less."""
 LOOK_SECONDS = 1.0
 """Seconds between looks at how long cells have been undecided."""
 RETRY_SECONDS = 0.1
 """Pause before asking a PDP worker again that did not answer."""
-GATEWAY = "gateway"
-"""Name of the enforcement point in grants."""
-
-Cell = tuple[str, str]
-"""(endpoint id, principal id)."""
 
 
 class Points(Protocol):
@@ -97,9 +102,17 @@ class Publisher:
         self._clock, self._record, self._publish_keys, self._sent = clock, record, publish_keys, sent
         self._out: dict[str, tuple[str, ...]] = {}
         self._dirty: dict[Cell, float] = {}
+        """Undecided cells with a seat; they are asked first."""
+        self._unseated: dict[Cell, float] = {}
+        """Undecided cells whose callers are asked about anyway."""
         self._asked: dict[Cell, float] = {}
-        self._cells: dict[Cell, tuple[Decision, ...]] = {}
-        self._by_endpoint: dict[str, set[Cell]] = {}
+        self._void: set[Cell] = set()
+        """Asked cells whose caller is gone since: their answers count for nothing."""
+        self._kept = StandingDecisions()
+        self._seats: dict[str, Seats] = {}
+        self._gained: dict[str, None] = {}
+        """Endpoints whose map is to be pushed, by age."""
+        self._push_at = 0.0
         self._lapses: list[tuple[int, Cell]] = []
         self._revoked_at: dict[str, int] = {}
         self._refused: set[str] = set()
@@ -109,7 +122,6 @@ class Publisher:
         self._holds: dict[str, str] = {}
         self._untold = ""
         """Why the last telling failed; empty while every point was told everything."""
-        self.allowed_cells = 0
 
     # -- told by the sequencer
 
@@ -154,13 +166,19 @@ class Publisher:
                 endpoints = self._facts.endpoints_of(touched)
                 self._revoked_at |= dict.fromkeys((*endpoints, *touched.principals), one.epoch)
                 emptied |= endpoints
+                for caller in touched.principals:
+                    self._gained |= dict.fromkeys(self._unseat(caller))
             if isinstance(one.change, EndpointRemoved):
                 self._forget(one.change.id)
+            if isinstance(one.change, RegistrationRemoved):
+                emptied |= self._forget_caller(one.change.principal)
             reached |= set(self._facts.endpoints) if touched.everything else self._facts.endpoints_of(touched)
             self._soil(self._facts.cells(touched))
         self._tell_refused(reached)
-        for endpoint_id in emptied:
-            self._push(endpoint_id, self.grants(endpoint_id))
+        for endpoint_id in emptied & set(self._facts.endpoints):
+            if endpoint_id in self._seats and self._revoked_at.get(endpoint_id, 0):
+                self._seats[endpoint_id].drop(lambda cell, epoch: epoch < self._newest_revocation(cell))
+            self._push(endpoint_id)
         self._wake.set()
 
     def start(self) -> None:
@@ -170,7 +188,8 @@ class Publisher:
         self._points.set_endpoints(self._facts.endpoints.values())
         self._tell_refused(self._facts.endpoints)
         self._publish_keys()
-        self._soil(self._facts.all_cells())
+        oldest = sorted(self._facts.registrations.values(), key=lambda one: (one.created_at, one.principal))
+        self._soil((endpoint_id, one.principal) for one in oldest for endpoint_id in self._facts.endpoints)
         self._wake.set()
 
     def _tell_refused(self, reached: Iterable[str]) -> None:
@@ -189,7 +208,8 @@ class Publisher:
     def _soil(self, cells: Iterable[Cell]) -> None:
         at = time.monotonic()
         for cell in cells:
-            self._dirty.setdefault(cell, at)
+            seats = self._seats.get(cell[0])
+            (self._dirty if seats is not None and cell in seats else self._unseated).setdefault(cell, at)
 
     # -- the loop
 
@@ -200,19 +220,35 @@ class Publisher:
                 self._tell_anew()
             self._soil(self._lapsed())
             self.hold("undecided", self._undecided())
-            if not self._dirty:
+            self._push_gained()
+            cells = list(
+                itertools.islice(itertools.chain(self._dirty, (one for one in self._unseated if one not in self._dirty)), CELLS_AT_ONCE)
+            )
+            if not cells:
                 await self._sleep()
                 continue
-            cells = list(self._dirty)[:CELLS_AT_ONCE]
-            self._asked = {cell: self._dirty.pop(cell) for cell in cells}
+            self._asked = {cell: self._clean(cell) for cell in cells}
             try:
                 epoch, decisions = await self._answer(cells)
             except VouchgateError:
-                self._dirty, self._asked = self._asked | self._dirty, {}
+                self._ask_again()
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             self._asked = {}
             self._take(cells, epoch, decisions)
+            self._void.clear()
+
+    def _ask_again(self) -> None:
+        """What was asked goes back to the front, as old as it was."""
+        asked, self._asked = self._asked, {}
+        self._void.clear()
+        seated = {cell: at for cell, at in asked.items() if cell in self._seats.get(cell[0], ())}
+        self._dirty = seated | self._dirty
+        self._unseated = {cell: at for cell, at in asked.items() if cell not in seated} | self._unseated
+
+    def _clean(self, cell: Cell) -> float:
+        since = [at for at in (self._dirty.pop(cell, None), self._unseated.pop(cell, None)) if at is not None]
+        return min(since)
 
     async def _answer(self, cells: Sequence[Cell]) -> tuple[int, list[list[Decision]]]:
         """Ask the PDP worker; while it keeps us waiting, step 7 goes on."""
@@ -227,6 +263,8 @@ class Publisher:
     async def _sleep(self) -> None:
         self._wake.clear()
         seconds = max(0.01, min(1.0, (self._lapses[0][0] - self._clock()) / 1000)) if self._lapses else 1.0
+        if self._gained:
+            seconds = max(0.0, min(seconds, self._push_at - time.monotonic()))
         try:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
@@ -238,12 +276,13 @@ class Publisher:
         changed = self._facts.advance(now)
         while self._lapses and self._lapses[0][0] <= now:
             _, cell = heapq.heappop(self._lapses)
-            if any(one.not_after <= now for one in self._cells.get(cell, ())):
+            if any(one.look_at <= now for one in self._kept.of(cell)):
                 changed.append(cell)
         return changed
 
     def _undecided(self) -> str:
-        since = min((*self._dirty.values(), *self._asked.values()), default=None)
+        asked = (at for cell, at in self._asked.items() if cell in self._seats.get(cell[0], ()))
+        since = min((*itertools.islice(self._dirty.values(), 1), *asked), default=None)
         age = 0.0 if since is None else time.monotonic() - since
         return f"{self.undecided} cells have been undecided for {age:.0f} s" if age > MAX_UNDECIDED_SECONDS else ""
 
@@ -262,7 +301,17 @@ class Publisher:
     @property
     def undecided(self) -> int:
         """Cells that wait to be decided, or for the answer."""
-        return len(self._dirty) + len(self._asked)
+        return len(self._dirty) + len(self._unseated) + len(self._asked)
+
+    @property
+    def unpushed(self) -> int:
+        """Maps that gained grants and are not pushed yet; their callers are asked meanwhile."""
+        return len(self._gained)
+
+    @property
+    def allowed_cells(self) -> int:
+        """Cells whose newest decision lets somebody in."""
+        return self._kept.allowed
 
     @property
     def holding(self) -> tuple[str, ...]:
@@ -272,113 +321,120 @@ class Publisher:
     # -- steps 4 and 5
 
     def _take(self, cells: Sequence[Cell], epoch: int, decisions: Sequence[list[Decision]]) -> None:
-        endpoints: set[str] = set()
         fresh: list[Decision] = []
+        lost: set[str] = set()
         for cell, news in zip(cells, decisions, strict=True):
+            if cell in self._void:
+                continue
             if self._newest_revocation(cell) > epoch:
                 self._soil([cell])
                 continue
-            if _same(self._cells.get(cell, ()), news):
-                kept = [_carried(old, new) for old, new in zip(self._cells.get(cell, ()), news, strict=True)]
-            else:
-                kept = news
-                fresh += news
-            self._keep(cell, kept)
-            endpoints.add(cell[0])
+            if cell[0] not in self._facts.endpoints or cell[1] not in self._facts.registrations:
+                self._kept.drop(cell)
+                continue
+            fresh += self._kept.put(cell, news)
+            self._plan_look(cell)
+            if self._seat(cell):
+                lost.add(cell[0])
         if fresh:
             self._record(fresh)
-        for endpoint_id in endpoints & set(self._facts.endpoints):
-            self._push(endpoint_id, self.grants(endpoint_id))
+        for endpoint_id in lost & set(self._facts.endpoints):
+            self._push(endpoint_id)
+        self._push_gained()
 
     def _newest_revocation(self, cell: Cell) -> int:
         return max(self._revoked_at.get(cell[0], 0), self._revoked_at.get(cell[1], 0))
 
-    def _push(self, endpoint_id: str, grants: Sequence[Grant]) -> None:
+    def _seat(self, cell: Cell) -> bool:
+        """Give the cell's grants their seat; whether the map loses something by it."""
+        seats = self._seats.setdefault(cell[0], Seats(MAX_SEATS))
+        grants = self._grants_of(cell)
+        outcome = seats.put(cell, grants)
+        if outcome == "gained":
+            self._gained[cell[0]] = None
+        if outcome == "lost":
+            self._refill(cell[0])
+        return outcome == "lost"
+
+    def _refill(self, endpoint_id: str) -> None:
+        """Seats that came free go to whoever waits longest."""
+        seats = self._seats[endpoint_id]
+        while (cell := seats.next_waiting()) is not None:
+            grants = self._grants_of(cell)
+            if seats.put(cell, grants) == "full":
+                return
+
+    def _grants_of(self, cell: Cell) -> list[Grant]:
+        endpoint, since = self._facts.endpoints.get(cell[0]), self._newest_revocation(cell)
+        if endpoint is None:
+            return []
+        return [
+            grant
+            for decision in self._kept.decisions_of(cell)
+            if decision.would_be == "allow" and not decision.residual and decision.evidence_epoch >= since
+            for grant in grants_of(decision, endpoint)
+        ]
+
+    def _push_gained(self) -> None:
+        """Maps that only gained, the one that waits longest first, within our share of time."""
+        while self._gained and time.monotonic() >= self._push_at:
+            endpoint_id = next(iter(self._gained))
+            del self._gained[endpoint_id]
+            if endpoint_id in self._facts.endpoints:
+                self._push(endpoint_id)
+
+    def _push(self, endpoint_id: str) -> None:
+        began = time.monotonic()
+        grants = self._seats[endpoint_id].grants() if endpoint_id in self._seats else []
+        self._gained.pop(endpoint_id, None)
         self._points.set_grants(endpoint_id, grants)
         ids = tuple(grant.id for grant in grants)
         self._tell_waiting()
         if self._out.get(endpoint_id) != ids:
             self._out[endpoint_id] = ids
             self._sent(endpoint_id, self._facts.epoch, {"grants": len(ids)})
+        ended = time.monotonic()
+        self._push_at = ended + PUSH_REST * (ended - began)
 
     def _tell_waiting(self) -> None:
         waiting, self.changed = self.changed, asyncio.Event()
         waiting.set()
 
-    def _keep(self, cell: Cell, news: Sequence[Decision]) -> None:
-        self.allowed_cells -= _allows(self._cells.pop(cell, ()))
-        if cell[0] not in self._facts.endpoints or cell[1] not in self._facts.registrations:
-            self._by_endpoint.get(cell[0], set()).discard(cell)
-            return
-        self._cells[cell] = tuple(news)
-        self.allowed_cells += _allows(news)
-        self._by_endpoint.setdefault(cell[0], set()).add(cell)
-        if news:
-            heapq.heappush(self._lapses, (min(one.not_after for one in news), cell))
-        if len(self._lapses) > 2 * len(self._cells) + CELLS_AT_ONCE:
-            self._lapses = [(min(one.not_after for one in made), cell) for cell, made in self._cells.items() if made]
+    def _plan_look(self, cell: Cell) -> None:
+        now, kept = self._clock(), self._kept.of(cell)
+        for one in kept:
+            ahead = one.not_after - min(AHEAD_MS, (one.not_after - now) // 4)
+            one.look_at = ahead if one.not_after != one.looked_for else one.not_after
+            one.looked_for = one.not_after
+        if kept:
+            heapq.heappush(self._lapses, (min(one.look_at for one in kept), cell))
+        if len(self._lapses) > 2 * len(self._kept) + CELLS_AT_ONCE:
+            self._lapses = [(min(one.look_at for one in made), cell) for cell, made in self._kept.items() if made]
             heapq.heapify(self._lapses)
 
     def _forget(self, endpoint_id: str) -> None:
-        for cell in self._by_endpoint.pop(endpoint_id, set()):
-            self.allowed_cells -= _allows(self._cells.pop(cell, ()))
-        self._out.pop(endpoint_id, None)
+        self._kept.drop_endpoint(endpoint_id)
+        for name in (self._seats, self._out, self._gained, self._revoked_at):
+            name.pop(endpoint_id, None)
+
+    def _forget_caller(self, caller: str) -> set[str]:
+        """The endpoints whose maps named the caller."""
+        for endpoint_id in self._facts.endpoints:
+            self._kept.drop((endpoint_id, caller))
+        self._void |= {cell for cell in self._asked if cell[1] == caller}
+        self._revoked_at.pop(caller, None)
+        return self._unseat(caller)
+
+    def _unseat(self, caller: str) -> set[str]:
+        found = {endpoint_id for endpoint_id, seats in self._seats.items() if seats.remove((endpoint_id, caller))}
+        for endpoint_id in found:
+            self._refill(endpoint_id)
+        return found
 
     def grants(self, endpoint_id: str) -> list[Grant]:
-        """The grants that the kept decisions of one endpoint make."""
-        endpoint = self._facts.endpoints[endpoint_id]
-        return [
-            grant
-            for cell in sorted(self._by_endpoint.get(endpoint_id, ()))
-            for decision in self._cells[cell]
-            if decision.would_be == "allow" and not decision.residual and decision.evidence_epoch >= self._newest_revocation(cell)
-            for grant in grants_of(decision, endpoint)
-        ]
+        """The grants that the kept decisions of one endpoint make, those without a seat among them."""
+        return [grant for cell in sorted(self._kept.cells_of(endpoint_id)) for grant in self._grants_of(cell)]
 
     def decisions(self) -> Iterable[Decision]:
         """The newest decision of every cell."""
-        return (decision for made in self._cells.values() for decision in made)
-
-
-def grants_of(decision: Decision, endpoint: Endpoint) -> list[Grant]:
-    """One grant for each kind of credential that the endpoint accepts."""
-    kinds = ("x509", "jwt", "both") if endpoint.bearer else ("x509",)
-    return [
-        Grant(
-            id=f"{decision.id}.{kind[0]}",
-            decision_id=decision.id,
-            principal=decision.principal,
-            credential_kind=kind,  # type: ignore[arg-type]
-            action=decision.action,
-            resource=decision.resource,
-            model_digest=endpoint.model_digest,
-            pep=GATEWAY,
-            epoch=decision.evidence_epoch,
-            not_after=decision.not_after,
-            obligations=decision.obligations,
-        )
-        for kind in kinds
-    ]
-
-
-def cell_digest(decision: Decision) -> str:
-    """What makes two decisions of a cell the same for whoever reads the log."""
-    parts = (decision.effect, decision.residual, decision.would_be, decision.mode, decision.policy_digest, decision.determining)
-    text = repr((*parts, decision.vouches_used, decision.missing, decision.errors, decision.obligations, decision.risk))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _same(old: Sequence[Decision], new: Sequence[Decision]) -> bool:
-    return len(old) == len(new) and all(
-        (one.action, one.resource, cell_digest(one)) == (two.action, two.resource, cell_digest(two))
-        for one, two in zip(old, new, strict=True)
-    )
-
-
-def _carried(old: Decision, new: Decision) -> Decision:
-    """The recorded decision, with the new end of its life and the epoch at which it was found again."""
-    return msgspec.structs.replace(old, not_after=new.not_after, evidence_epoch=new.evidence_epoch)
-
-
-def _allows(made: Sequence[Decision]) -> bool:
-    return any(one.effect == "allow" for one in made)
+        return (decision for cell in self._kept for decision in self._kept.decisions_of(cell))

@@ -18,7 +18,7 @@ from vouchgate.audit import ocsf
 from vouchgate.flows.administer import act_entry, authorise
 from vouchgate.flows.changes import Revoked
 from vouchgate.flows.context import Context
-from vouchgate.flows.publish import GATEWAY
+from vouchgate.flows.seats import GATEWAY
 from vouchgate.flows.vouch_states import state_of
 from vouchgate.vocabulary.answers import Approved, Caller, PointOutcome, RevokeOutcome, RevokeRequest
 from vouchgate.vocabulary.digests import parse_digest
