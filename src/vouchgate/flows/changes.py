@@ -16,6 +16,7 @@ from vouchgate.vocabulary.decisions import Risk
 from vouchgate.vocabulary.places import Endpoint, Zone
 from vouchgate.vocabulary.principals import Registration
 from vouchgate.vocabulary.runs import Run
+from vouchgate.vocabulary.secrets import Secret
 from vouchgate.vocabulary.sources import TrustSource
 from vouchgate.vocabulary.trust import SignedTrustRoot
 from vouchgate.vocabulary.vouches import Revocation, UnixMillis
@@ -98,6 +99,12 @@ class SourceRemoved(Noun, frozen=True, kw_only=True, tag="source-removed"):
     name: str
 
 
+class SecretPut(Noun, frozen=True, kw_only=True, tag="secret"):
+    """Where the rotation of somebody else's secret stands; sealed."""
+
+    secret: Secret
+
+
 class VouchAdded(Noun, frozen=True, kw_only=True, tag="vouch"):
     """A signed statement; whoever applies it verifies it."""
 
@@ -154,13 +161,28 @@ Change = (
     | RunPut
     | SourcePut
     | SourceRemoved
+    | SecretPut
     | VouchAdded
     | Revoked
     | RiskSet
     | CredentialIssued
     | SettingPut
 )
-ORDER = ("trust-root", "keys", "source", "policy", "zone", "endpoint", "registration", "run", "vouch", "revocation", "risk", "setting")
+ORDER = (
+    "trust-root",
+    "keys",
+    "source",
+    "policy",
+    "zone",
+    "endpoint",
+    "registration",
+    "run",
+    "vouch",
+    "revocation",
+    "risk",
+    "secret",
+    "setting",
+)
 """Record kinds in the order in which a restart replays them: roots before what is verified against them. Credentials are looked up, not
 replayed."""
 
@@ -172,6 +194,7 @@ _RECORDS: dict[type, tuple[str, Callable[[Any], str]]] = {
     KeysPublished: ("keys", lambda _: "current"),
     SourcePut: ("source", lambda change: change.source.name),
     SourceRemoved: ("source", lambda change: change.name),
+    SecretPut: ("secret", lambda change: change.secret.name),
     PolicyActivated: ("policy", lambda change: f"{change.version:09d}"),
     ZonePut: ("zone", lambda change: change.zone.name),
     EndpointPut: ("endpoint", lambda change: change.endpoint.id),

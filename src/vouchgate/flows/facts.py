@@ -37,6 +37,7 @@ from vouchgate.flows.changes import (
     Revoked,
     RiskSet,
     RunPut,
+    SecretPut,
     SettingPut,
     SourcePut,
     SourceRemoved,
@@ -65,6 +66,7 @@ from vouchgate.vocabulary.outcomes import Refused
 from vouchgate.vocabulary.places import Endpoint, Zone
 from vouchgate.vocabulary.principals import Principal, Registration, VerifiedPrincipal
 from vouchgate.vocabulary.runs import Run
+from vouchgate.vocabulary.secrets import Secret
 from vouchgate.vocabulary.sources import TrustSource
 from vouchgate.vocabulary.trust import SignedTrustRoot, TrustRoot
 from vouchgate.vocabulary.vouches import TIERS, Revocation, UnixMillis, Vouch
@@ -88,6 +90,7 @@ class Facts(Cells, Standing):
         """Kind and target -> revocations that stand, by id."""
         self.runs: dict[str, Run] = {}
         self.sources: dict[str, TrustSource] = {}
+        self.secrets: dict[str, Secret] = {}
         """Recorded keys of others, by their name in vouchgate.toml."""
         self.credentials = Credentials()
         self._ends: list[tuple[int, str]] = []
@@ -195,6 +198,8 @@ class Facts(Cells, Standing):
                 self.runs[run.id] = run
             case SourcePut(source=source):
                 self.sources[source.name] = source
+            case SecretPut(secret=secret):
+                self.secrets[secret.name] = secret
             case SourceRemoved(name=name):
                 self.sources.pop(name, None)
             case CredentialIssued() as issued:

@@ -146,6 +146,18 @@ class PolicySettings(Noun, frozen=True, kw_only=True):
     path: Annotated[str, Meta(min_length=1, description="A Cedar file.")]
 
 
+class SecretSettings(Noun, frozen=True, kw_only=True):
+    """[[secrets]]"""
+
+    name: Annotated[Name, Meta(description="How policies and [[egress]] call it: vg://<trust domain>/system/secret.<name>.")]
+    rotator: Annotated[Name, Meta(description="Who owns it and how it is rotated: one of the rotators of docs/catalog.md.")]
+    config: Annotated[
+        dict[str, str], Meta(description="What the rotator takes; never a secret: those are brought by `vouchgate secrets put`.")
+    ] = {}
+    rotate_days: Annotated[int, Meta(ge=0, le=365, description="It is rotated when it is this old; 0: only when asked.")] = 30
+    overlap_seconds: Annotated[int, Meta(ge=0, le=604_800, description="The version before stays valid for this long.")] = 3600
+
+
 class AuditSettings(Noun, frozen=True, kw_only=True):
     """[audit]"""
 
@@ -233,6 +245,7 @@ class Settings(Noun, frozen=True, kw_only=True):
     identities: tuple[IdentitySettings, ...] = ()
     administrators: tuple[AdministratorSettings, ...] = ()
     policies: tuple[PolicySettings, ...] = ()
+    secrets: tuple[SecretSettings, ...] = ()
     oidc: tuple[OidcSettings, ...] = ()
     ssf: SsfSettings = SsfSettings()
 
