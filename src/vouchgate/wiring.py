@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -35,6 +35,10 @@ from vouchgate.vocabulary.settings import MAX_SETTINGS_BYTES, Settings, host_por
 from vouchgate.vocabulary.settings_file import parse_settings
 from vouchgate.vocabulary.vouches import UnixMillis
 from vouchgate.vocabulary.wire import Noun, decode, encode
+
+if TYPE_CHECKING:
+    from vouchgate.ports.http import HttpClient
+    from vouchgate.protection.rotators import SqlAnswer, SqlAsk
 
 MAX_SOCKET_BYTES = 107
 """Of a unix socket's path, without its terminating zero (unix(7))."""
@@ -251,6 +255,20 @@ def stage_file(layout: Layout, source: Path, users: Users) -> StagedCopy:
 def pem_chain(chain: Iterable[bytes]) -> str:
     """Certificates as PEM, in their order."""
     return "".join(ssl.DER_cert_to_PEM_cert(der) for der in chain)
+
+
+def http_client(destinations: Iterable[tuple[str, str, bool]]) -> HttpClient:
+    """A bounded way out to exactly these (origin, file of its authorities, whether it may be private)."""
+    from vouchgate.ports import http
+
+    return http.HttpClient(http.Destination(http.origin_of(url), ca_file, private) for url, ca_file, private in destinations)
+
+
+async def ask_sql(one: SqlAsk) -> SqlAnswer:
+    """One statement at somebody else's database."""
+    from vouchgate.ports import sql
+
+    return await sql.ask(one)
 
 
 async def until(check: Any, *, seconds: float, what: str) -> Any:

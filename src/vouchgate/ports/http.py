@@ -101,6 +101,10 @@ class HttpClient:
         """Send. Raises as `get`; a redirect is an answer like any other, and is not followed."""
         return await self._within("POST", url, {**(headers or {}), "content-type": content_type}, body, max_bytes)
 
+    async def send(self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b"", max_bytes: int = MAX_BYTES) -> Answer:
+        """Any method. Raises as `get`; no redirect is followed but for GET."""
+        return await self._within(method, url, dict(headers), body, max_bytes)
+
     async def _within(self, method: str, url: str, headers: dict[str, str], body: bytes, max_bytes: int) -> Answer:
         try:
             async with asyncio.timeout(self._total), self._room:

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from vouchgate.vocabulary.errors import InvalidInput, Unavailable, VouchgateError
-from vouchgate.vocabulary.fields import Fields
+from vouchgate.vocabulary.fields import FieldKind, Fields
 
 
 class Assist(VouchgateError):
@@ -68,6 +68,8 @@ class HttpAsk:
 
 
 Ask = SqlAsk | HttpAsk
+REACHED: dict[str, FieldKind] = {"ca_file": "text", "private": "text"}
+"""Settings of every owner that is asked over HTTPS: its own authorities' PEM file, and `yes` where it has a private address."""
 
 
 @dataclass(frozen=True)

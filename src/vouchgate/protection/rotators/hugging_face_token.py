@@ -11,6 +11,7 @@ Rules
 from __future__ import annotations
 
 from vouchgate.protection.rotators import (
+    REACHED,
     Assist,
     Config,
     Credential,
@@ -81,7 +82,7 @@ ROTATOR = Rotator(
     name="hugging-face-token",
     version=1,
     summary="a Hugging Face token: a person makes and deletes it, vouchgate proves whose it is, what it may, and that the old one is dead",
-    config=Fields(required={"account": "text"}, optional={"url": "text", "allow_write": "text"}),
+    config=Fields(required={"account": "text"}, optional={"url": "text", "allow_write": "text", **REACHED}),
     admin_parts=(),
     parts=("token",),
     injected="token",

@@ -17,6 +17,7 @@ import re
 import msgspec
 
 from vouchgate.protection.rotators import (
+    REACHED,
     Config,
     Credential,
     Fresh,
@@ -93,7 +94,7 @@ ROTATOR = Rotator(
     name="openai-service-account",
     version=1,
     summary="an LLM provider's key by OpenAI's administration API: one service account a key, proved by the list of models",
-    config=Fields(required={"url": "text", "project": "text"}, optional={"prefix": "text"}),
+    config=Fields(required={"url": "text", "project": "text"}, optional={"prefix": "text", **REACHED}),
     admin_parts=("api_key",),
     parts=("account", "api_key"),
     injected="api_key",

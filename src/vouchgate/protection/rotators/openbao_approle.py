@@ -13,6 +13,7 @@ import re
 import msgspec
 
 from vouchgate.protection.rotators import (
+    REACHED,
     Config,
     Credential,
     Fresh,
@@ -113,7 +114,7 @@ ROTATOR = Rotator(
     name="openbao-approle",
     version=1,
     summary="the secret-id of an OpenBao or Vault AppRole; proved by a login, destroyed by its accessor",
-    config=Fields(required={"url": "text", "role": "text"}, optional={"mount": "text"}),
+    config=Fields(required={"url": "text", "role": "text"}, optional={"mount": "text", **REACHED}),
     admin_parts=("token",),
     parts=("role_id", "secret_id", "accessor"),
     injected="",

@@ -14,6 +14,7 @@ import re
 from xml.etree import ElementTree
 
 from vouchgate.protection.rotators import (
+    REACHED,
     Config,
     Credential,
     Fresh,
@@ -127,7 +128,8 @@ ROTATOR = Rotator(
     version=1,
     summary="an access key of an S3-style store by the IAM Query API; proved by a signed look at its bucket",
     config=Fields(
-        required={"iam_url": "text", "s3_url": "text", "bucket": "text", "user": "text"}, optional={"region": "text", "iam_region": "text"}
+        required={"iam_url": "text", "s3_url": "text", "bucket": "text", "user": "text"},
+        optional={"region": "text", "iam_region": "text", **REACHED},
     ),
     admin_parts=("access_key", "secret_key"),
     parts=("access_key", "secret_key"),
