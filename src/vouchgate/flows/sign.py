@@ -2,7 +2,7 @@
 
 Rules
 1. Nobody hands in bytes to be signed: every payload is built here from named fields, each required or optional by name.
-2. One key a purpose: `x509-ca`, `jwt` (P-256), `log`, `policy`, and one for each producer's role (Ed25519). A role's key signs a vouch
+2. One key a purpose: `x509-ca` with the issuers below it (flows/x509_authority.py), `jwt` (P-256), `log`, `policy`, and one for each producer's role (Ed25519). A role's key signs a vouch
    only of a predicate that the role may sign, so a request cannot borrow a stronger key.
 3. Each purpose has its own uids (`Access`) and its own rate (`RATES`); who is refused is told, and told what to do.
 4. A checkpoint of a smaller size, or of the same size with another root, is never signed; a policy version only rises. What was signed
@@ -15,10 +15,11 @@ Left to others: whether the identity may be issued (the control plane decides fi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -31,26 +32,35 @@ from vouchgate.evidence.catalog import check_fits
 from vouchgate.evidence.dsse import spki_of as ed25519_spki
 from vouchgate.evidence.policystatement import PolicyStatement, sign_policy
 from vouchgate.evidence.statement import sign_vouch
-from vouchgate.identity.ca import load_ca
+from vouchgate.flows.x509_authority import ISSUER_SECONDS, Authority, CaKeys, CaState, MemoryKeys, Step, next_update
+from vouchgate.identity.actors import Beyond
 from vouchgate.identity.ca import spki_of as ec_spki
 from vouchgate.identity.jwtsvid import issue_jwt
-from vouchgate.identity.x509svid import issue_x509
-from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded, NotPermitted, Unavailable
+from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded, NotPermitted, Unavailable, VouchgateError
+from vouchgate.vocabulary.names import principal_id
 from vouchgate.vocabulary.names import trust_domain as checked_trust_domain
+from vouchgate.vocabulary.principals import Binding
 from vouchgate.vocabulary.trust import PublicKey, key_id
 from vouchgate.vocabulary.vouches import Method, Outcome, Subject, Tier, UnixMillis, Vouch
 from vouchgate.vocabulary.wire import Noun, encode, from_plain, to_plain
 
+T = TypeVar("T")
 ROLES = ("scanner", "importer", "supervisor", "validator", "approver")
 """Producers, each with a key of its own."""
 MAX_VOUCH_DAYS = 400
 """Days from now until a vouch's latest expiry: a year and the time to renew it."""
 MAX_BACKDATE_MS = 60_000
 """Milliseconds by which a vouch may begin before it is signed."""
+MAX_BATCH = 256
+"""Certificates of one request: about 60 ms of signing."""
+BATCH_TURN = 16
+"""Certificates of a batch after which others get their turn."""
 MAX_ORIGINS = 4
 """Logs that one signer signs for: its own and, after restores, those that continue it."""
 RATES: dict[str, tuple[float, float]] = {
     "x509": (2_000.0, 4_000.0),
+    "crl": (20.0, 100.0),
+    "ca": (1.0, 20.0),
     "jwt": (2_000.0, 4_000.0),
     "vouch": (500.0, 2_000.0),
     "checkpoint": (200.0, 400.0),
@@ -97,6 +107,8 @@ class SignedBefore(Noun, frozen=True, kw_only=True):
     policy_version: int = 0
     checkpoints: dict[str, tuple[int, str]] = {}
     """Origin -> size and hexadecimal root of the newest checkpoint signed."""
+    ca: CaState = CaState()
+    """Roots and issuers of the X.509 authority."""
     at: UnixMillis = UnixMillis(0)
     """When that was; the signer's clock never starts below it."""
 
@@ -126,6 +138,34 @@ class X509Request(Noun, frozen=True, kw_only=True):
     principal: str
     ttl_seconds: int
     dns: tuple[str, ...] = ()
+    binding: Binding | None = None
+
+
+class X509Requests(Noun, frozen=True, kw_only=True):
+    """`x509_svids`"""
+
+    requests: tuple[dict[str, Any], ...]
+
+
+class CrlRequest(Noun, frozen=True, kw_only=True):
+    """`crl`"""
+
+    serials: tuple[str, ...] = ()
+    number: int
+
+
+class CaStepRequest(Noun, frozen=True, kw_only=True):
+    """`ca_step`"""
+
+    step: Step
+    force: bool = False
+
+
+class CaInstallRequest(Noun, frozen=True, kw_only=True):
+    """`ca_install`"""
+
+    chain: tuple[bytes, ...]
+    root_fingerprint: str
 
 
 class JwtRequest(Noun, frozen=True, kw_only=True):
@@ -135,6 +175,13 @@ class JwtRequest(Noun, frozen=True, kw_only=True):
     audience: str
     ttl_seconds: int
     cnf_x5t: str = ""
+    """Hexadecimal SHA-256 of the certificate that it is bound to."""
+    cnf_jkt: str = ""
+    """Base64url thumbprint of the key that it is bound to."""
+    actors: tuple[str, ...] = ()
+    scopes: tuple[str, ...] | None = None
+    binding: Binding | None = None
+    parents: tuple[str, ...] = ()
 
 
 class VouchRequest(Noun, frozen=True, kw_only=True):
@@ -173,38 +220,65 @@ class PolicyRequest(Noun, frozen=True, kw_only=True):
 class Signer:
     """One trust domain's signer. Every method takes the peer's uid and plain parameters, and gives plain values."""
 
-    def __init__(self, keys: Keys, before: SignedBefore, access: Access, clock: Ticks, durable: Durable, *, solo: bool = False) -> None:
+    def __init__(
+        self,
+        keys: Keys,
+        before: SignedBefore,
+        access: Access,
+        clock: Ticks,
+        durable: Durable,
+        *,
+        solo: bool = False,
+        ca_keys: CaKeys | None = None,
+        issuer_seconds: int = ISSUER_SECONDS,
+    ) -> None:
         self._keys, self._before, self._access, self._clock, self._durable, self._solo = keys, before, access, clock, durable, solo
         self._trust_domain = checked_trust_domain(before.trust_domain)
-        self._ca = load_ca(keys.ca_certificate, self._trust_domain)
+        self._authority = Authority(
+            self._trust_domain,
+            ca_keys or MemoryKeys(keys.ca, keys.ca_certificate),
+            before.ca,
+            remember=self._remember_ca,
+            issuer_seconds=issuer_seconds,
+        )
+        self._crl_number = 0
         self._jwt_kid = key_id(ec_spki(keys.jwt.public_key()))
         self._ids = {name: key_id(ed25519_spki(key)) for name, key in keys.ed25519.items()}
         self._buckets: dict[str, list[float]] = {}
         self._order = asyncio.Lock()
-        self._steps: set[asyncio.Future[None]] = set()
+        self._steps: set[asyncio.Future[Any]] = set()
         self.refused = 0
         """Requests that were not permitted or over their rate."""
 
+    async def start(self) -> None:
+        """Before the first request: sweep what a crash left of the CA, and have an issuer. What keeps it from that is told by `health`."""
+        await self._authority.sweep()
+        with contextlib.suppress(VouchgateError):
+            await self._authority.issuer(self._clock.now())
+
     async def public_keys(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
-        """Every public key (as `wire.to_plain(PublicKey)`), and the CA's certificate."""
+        """Every public key (as `wire.to_plain(PublicKey)`), the active CA's certificate, and every one that belongs into the bundle."""
         _none(params)
+        active = self._authority.active
         return {
             "trust_domain": self._trust_domain,
-            "keys": [to_plain(key) for key in public_keys(self._keys)],
-            "x509_ca": self._keys.ca_certificate,
-            "x509_ca_not_after": int(self._ca.not_valid_after_utc.timestamp()) * 1000,
+            "keys": [to_plain(key) for key in public_keys(self._keys, active.key)],
+            "x509_ca": active.chain[0],
+            "x509_ca_not_after": self._ca_ends(),
+            "x509_authorities": list(self._authority.authorities),
         }
 
     async def health(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
         """Whether issuing goes on."""
         _none(params)
         now = self._clock.now()
-        expired = self._ca.not_valid_after_utc.timestamp() * 1000 <= now
+        expired = self._ca_ends() <= now
         return {
             "ok": not self._clock.trouble and not expired,
             "now": now,
             "clock_trouble": self._clock.trouble,
             "ca_expired": expired,
+            "ca_notice": self._authority.notice,
             "policy_version": self._before.policy_version,
             "refused": self.refused,
         }
@@ -219,16 +293,34 @@ class Signer:
     async def x509_svid(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
         """Issue an X.509-SVID for a key that the caller holds."""
         self._enter("x509", "x509", uid, issuing=True)
+        return await self._x509(params)
+
+    async def x509_svids(self, uid: int, params: dict[str, Any]) -> list[dict[str, Any]]:
+        """Issue several; each answer is that of `x509_svid`, or {code, reason, remedy}."""
+        self._access_check("x509", uid)
+        wanted = from_plain(X509Requests, params, what="request").requests
+        if len(wanted) > MAX_BATCH:
+            raise LimitExceeded(f"{len(wanted)} certificates at once are over the bound of {MAX_BATCH}", remedy="ask in several batches")
+        answers: list[dict[str, Any]] = []
+        for number, one in enumerate(wanted):
+            try:
+                self._enter("x509", "x509", uid, issuing=True)
+                answers.append(await self._x509(one))
+            except VouchgateError as error:
+                answers.append({"code": error.code, "reason": error.reason, "remedy": error.remedy})
+            if number % BATCH_TURN == BATCH_TURN - 1:
+                await asyncio.sleep(0)
+        return answers
+
+    async def _x509(self, params: dict[str, Any]) -> dict[str, Any]:
         wanted = from_plain(X509Request, params, what="request")
-        issued = issue_x509(
+        issued = await self._authority.issue(
             wanted.spki,
             wanted.principal,
-            ca=self._ca,
-            ca_key=self._keys.ca,
-            trust_domain=self._trust_domain,
             now=self._clock.now(),
             ttl_seconds=wanted.ttl_seconds,
             dns=wanted.dns,
+            binding=wanted.binding,
         )
         return {
             "chain": list(issued.chain),
@@ -237,6 +329,45 @@ class Signer:
             "not_before": issued.not_before,
             "not_after": issued.not_after,
         }
+
+    async def crl(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
+        """Sign revocation lists over these serials; `number` never falls."""
+        self._enter("crl", "crl", uid)
+        wanted = from_plain(CrlRequest, params, what="request")
+        if wanted.number < self._crl_number:
+            raise Conflict(f"a revocation list of number {self._crl_number} was signed already", remedy="give it a higher number")
+        now = self._clock.now()
+        made = await self._authority.crls(wanted.serials, wanted.number, now)
+        self._crl_number = wanted.number
+        return {"crl": made[0], "crls": made, "number": wanted.number, "next_update": next_update(now)}
+
+    async def ca(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
+        """The X.509 authority's roots and who signs now."""
+        _none(params)
+        self._access_check("ca", uid)
+        by = await self._authority.issuer(self._clock.now())
+        issuer = {"number": by.number, "root": by.root, "begins": by.begins, "ends": by.ends}
+        return {"roots": self._authority.describe(), "issuer": issuer, "notice": self._authority.notice}
+
+    async def ca_step(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
+        """One step of a root's way, or a new issuer (flows/x509_authority.py)."""
+        self._enter("ca", "ca", uid, issuing=True)
+        wanted = from_plain(CaStepRequest, params, what="request")
+        await self._whole(self._authority.step(wanted.step, self._clock.now(), force=wanted.force))
+        return await self.ca(uid, {})
+
+    async def ca_request(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
+        """A request to a CA above ours, for a key of its own; DER of a PKCS #10."""
+        _none(params)
+        self._enter("ca", "ca", uid, issuing=True)
+        return {"csr": await self._whole(self._authority.request(self._clock.now()))}
+
+    async def ca_install(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
+        """Take in what the CA above ours made of the request."""
+        self._enter("ca", "ca", uid, issuing=True)
+        wanted = from_plain(CaInstallRequest, params, what="request")
+        warnings = await self._whole(self._authority.install(wanted.chain, wanted.root_fingerprint, self._clock.now()))
+        return {**await self.ca(uid, {}), "warnings": list(warnings)}
 
     async def jwt_svid(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
         """Issue a JWT-SVID."""
@@ -252,6 +383,13 @@ class Signer:
             ttl_seconds=wanted.ttl_seconds,
             jti=secrets.token_urlsafe(16),
             cnf_x5t=wanted.cnf_x5t,
+            beyond=Beyond(
+                actors=tuple(principal_id(actor) for actor in wanted.actors),
+                scopes=wanted.scopes,
+                cnf_jkt=wanted.cnf_jkt,
+                binding=wanted.binding,
+                parents=wanted.parents,
+            ),
         )
         return {"token": issued.token, "jti": issued.jti, "expires_at": issued.expires_at}
 
@@ -318,12 +456,26 @@ class Signer:
         await self._whole(self._advance_policy(wanted.version))
         return {"envelope": envelope, "key_id": self._ids["policy"]}
 
-    async def _whole(self, step: Coroutine[Any, Any, None]) -> None:
+    async def _whole(self, step: Coroutine[Any, Any, T]) -> T:
         """Run a step to its end even if the caller is cut off meanwhile: a write that goes on unseen would meet the next one."""
         task = asyncio.ensure_future(step)
         self._steps.add(task)
         task.add_done_callback(self._steps.discard)
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
+
+    async def _remember_ca(self, state: CaState) -> None:
+        async with self._order:
+            await self._remember(ca=state)
+
+    def _ca_ends(self) -> int:
+        return int(self._authority.active.certificate.not_valid_after_utc.timestamp()) * 1000
+
+    def _access_check(self, purpose: str, uid: int) -> None:
+        try:
+            self._access.check(purpose, uid)
+        except NotPermitted:
+            self.refused += 1
+            raise
 
     async def _advance_log(self, wanted: CheckpointRequest) -> None:
         async with self._order:
@@ -355,6 +507,7 @@ class Signer:
             trust_domain=self._trust_domain,
             policy_version=changes.get("policy_version", self._before.policy_version),
             checkpoints=changes.get("checkpoints", self._before.checkpoints),
+            ca=changes.get("ca", self._before.ca),
             at=self._clock.now(),
         )
         await self._durable.save(encode(state))
@@ -385,9 +538,9 @@ class Signer:
         bucket[0] -= 1
 
 
-def public_keys(keys: Keys) -> tuple[PublicKey, ...]:
-    """The public halves with their purposes, in a fixed order."""
-    spkis = {"x509-ca": ec_spki(keys.ca.public_key()), "jwt": ec_spki(keys.jwt.public_key())}
+def public_keys(keys: Keys, root: EllipticCurvePrivateKey | None = None) -> tuple[PublicKey, ...]:
+    """The public halves with their purposes, in a fixed order; `root` is the CA's active one where it is not the first."""
+    spkis = {"x509-ca": ec_spki((root or keys.ca).public_key()), "jwt": ec_spki(keys.jwt.public_key())}
     spkis |= {name: ed25519_spki(key) for name, key in keys.ed25519.items()}
     return tuple(PublicKey(key_id=key_id(spki), spki=spki, purpose=name) for name, spki in sorted(spkis.items()))
 

@@ -4,9 +4,17 @@
                                                [--renew-ca] [--replace-key NAME ...] [--init-only]
 
 Methods (params -> answer; all values plain MessagePack; the shapes are flows/sign.py's)
-    public_keys  {}                                             -> {trust_domain, keys: [PublicKey plain], x509_ca: der, x509_ca_not_after}
-    health       {}                                             -> {ok, now, clock_trouble, ca_expired, policy_version, refused}
-    x509_svid    {spki, principal, ttl_seconds, dns?}           -> {chain: [der], serial, thumbprint, not_before, not_after}
+    public_keys  {}                                             -> {trust_domain, keys: [PublicKey plain], x509_ca: der, x509_ca_not_after,
+                                                                    x509_authorities: [der]}
+    health       {}                                             -> {ok, now, clock_trouble, ca_expired, ca_notice, policy_version, refused}
+    x509_svid    {spki, principal, ttl_seconds, dns?, binding?} -> {chain: [der], serial, thumbprint, not_before, not_after}
+    x509_svids   {requests: [params of x509_svid]}              -> [its answer, or {code, reason, remedy}]; 256 at most
+    crl          {serials: [hex], number}                       -> {crl: der of the current issuer, crls: [der], number, next_update}
+    ca           {}                                             -> {roots: [{number, status, since, upstream, key_id, fingerprint,
+                                                                    not_after}], issuer: {number, root, begins, ends}, notice}
+    ca_step      {step: prepare|activate|retire|abandon|issuer, force?} -> that of `ca`
+    ca_request   {}                                             -> {csr: der}
+    ca_install   {chain: [der], root_fingerprint: hex}          -> that of `ca`, and warnings: [text]
     jwt_svid     {principal, audience, ttl_seconds, cnf_x5t?}   -> {token, jti, expires_at}
     vouch        {role, predicate_type, predicate_version, subjects, outcome, not_before, expires_at, rests_on?, tier, method, claims?}
                                                                 -> {envelope, id}
@@ -18,8 +26,8 @@ Rules
 1. No core dump, not dumpable: neither a crash nor another process of the same uid reads a key (prctl(2), PR_SET_DUMPABLE).
 2. The socket takes frames of the listed uids alone; `public_keys` and `health` also of uid 0, which starts the tree.
 3. A machine whose clock is behind what was signed last issues nothing until a person accepts the clock.
-4. `--allow PURPOSE=UID` takes a purpose away from the control plane and gives it to that uid: `x509`, `jwt`, `checkpoint`, `policy`,
-   `vouch:<role>`.
+4. `--allow PURPOSE=UID` takes a purpose away from the control plane and gives it to that uid: `x509`, `jwt`, `crl`, `ca`, `checkpoint`,
+   `policy`, `vouch:<role>`.
 """
 
 from __future__ import annotations
@@ -40,12 +48,14 @@ from vouchgate import wiring
 from vouchgate.edges.processes.logs import set_up
 from vouchgate.edges.processes.rpc_server import Handler, Peer, serve
 from vouchgate.edges.processes.signer_keys import Files
+from vouchgate.edges.processes.signer_plain import PlainKeys
 from vouchgate.flows.sign import ROLES, Access, Signer
+from vouchgate.flows.x509_authority import ISSUER_SECONDS
 from vouchgate.vocabulary.errors import InvalidInput, NotPermitted, VouchgateError
 
 PR_SET_DUMPABLE = 4
 """prctl(2)."""
-PURPOSES = frozenset({"x509", "jwt", "checkpoint", "policy", *(f"vouch:{role}" for role in ROLES)})
+PURPOSES = frozenset({"x509", "jwt", "crl", "ca", "checkpoint", "policy", *(f"vouch:{role}" for role in ROLES)})
 OPEN_TO_ROOT = frozenset({"public_keys", "health"})
 
 log = logging.getLogger("vouchgate.signer")
@@ -71,11 +81,16 @@ async def run(options: argparse.Namespace) -> None:
     """Load the keys and serve until SIGTERM or SIGINT."""
     os.umask(0o077)
     files = Files(options.dir)
-    keys, before = files.open(options.trust_domain, wiring.clock().now(), renew_ca=options.renew_ca, replace=options.replace_key)
+    store = PlainKeys(files.keys)
+    now = wiring.clock().now()
+    keys, before = files.open(options.trust_domain, now, renew_ca=options.renew_ca, replace=options.replace_key, store=store)
     access = Access(control=options.control_uid, own=_allowed(options.allow))
-    signer = Signer(keys, before, access, wiring.clock(before.at), files, solo=options.solo)
+    signer = Signer(
+        keys, before, access, wiring.clock(before.at), files, solo=options.solo, ca_keys=store, issuer_seconds=options.issuer_seconds
+    )
     if options.init_only:
         return
+    await signer.start()
     server = await serve(options.dir / "signer.sock", handlers(signer, access), allowed_uids=lambda uid: uid == 0 or access.knows(uid))
     ours = (options.dir / "signer.sock").stat().st_ino
     stop = asyncio.Event()
@@ -101,7 +116,8 @@ def handlers(signer: Signer, access: Access) -> dict[str, Handler]:
 
         return call
 
-    names = ("public_keys", "health", "x509_svid", "jwt_svid", "vouch", "checkpoint", "policy", "accept_clock")
+    names = ("public_keys", "health", "x509_svid", "x509_svids", "jwt_svid", "vouch", "checkpoint", "policy", "accept_clock",
+             "crl", "ca", "ca_step", "ca_request", "ca_install")  # fmt: skip
     return {name: handler(name, getattr(signer, name)) for name in names}
 
 
@@ -120,6 +136,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--trust-domain", required=True)
     parser.add_argument("--allow", action="append", default=[], metavar="PURPOSE=UID", help="who alone may use a purpose")
     parser.add_argument("--solo", action="store_true", help="one person may author and approve a policy")
+    parser.add_argument("--issuer-seconds", type=int, default=ISSUER_SECONDS, help="life of the issuers under the CA")
     parser.add_argument("--renew-ca", action="store_true", help="make a new CA certificate for the same key, then go on")
     parser.add_argument(
         "--replace-key", action="append", default=[], metavar="NAME", help="make a key anew that was stolen; see docs/threat-model.md"
