@@ -546,6 +546,38 @@ class CodeIssued(Noun, frozen=True, kw_only=True):
     expires_at: UnixMillis
 
 
+class LoginProvider(Noun, frozen=True, kw_only=True):
+    """An identity provider that people log in with."""
+
+    name: str
+    title: str
+
+
+class LoginBegun(Noun, frozen=True, kw_only=True):
+    """A login that waits for the person's browser to come back."""
+
+    url: str
+    """Where the browser goes."""
+    state: str
+    binding: str
+    """What only the browser or command line that began the login keeps."""
+    expires_at: UnixMillis
+
+
+class LoggedIn(Noun, frozen=True, kw_only=True):
+    """Who a session stands for."""
+
+    principal: PrincipalId
+    groups: tuple[str, ...] = ()
+    how: Literal["uid", "cookie", "session"]
+    shown: str = ""
+    """Their name, for people to read."""
+    csrf: str = ""
+    token: str = ""
+    """The session's token, once, where the command line logged in."""
+    ends_at: UnixMillis = NEVER
+
+
 class Approved(Noun, frozen=True, kw_only=True):
     """An act that waited for a second person, or an undo, as it stands now."""
 
