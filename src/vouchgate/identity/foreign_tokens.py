@@ -61,6 +61,8 @@ class Expected:
     needs_iat: bool = True
     any_issuer: bool = False
     """True where the keys alone say who signed, as with a SPIFFE bundle."""
+    use: str = "sig"
+    """What a key must be for where it says (RFC 7517, section 4.2); a SPIFFE bundle's `jwt-svid` must be said."""
     types: Collection[str] = ("JWT",)
     """Values of `typ` that may stand in the header; it may also be absent."""
 
@@ -88,7 +90,7 @@ def read_token(token: str, trust: Trust, now: UnixMillis, expected: Expected) ->
     why = _header_fault(header, expected)
     if why is not None:
         return why
-    key = _key(trust.keys, header["kid"], header["alg"])  # 3
+    key = _key(trust.keys, header["kid"], header["alg"], expected.use)  # 3
     if isinstance(key, Denied):
         return key
     if not _signed(token, key, header["alg"]):
@@ -153,7 +155,7 @@ def _time_fault(claims: dict[str, Any], now: UnixMillis, expected: Expected) -> 
     return None
 
 
-def _key(keys: bytes, kid: str, algorithm: str) -> Mapping[str, Any] | Denied:
+def _key(keys: bytes, kid: str, algorithm: str, use: str) -> Mapping[str, Any] | Denied:
     document = parse_object(keys, limit=MAX_KEYS_BYTES, what="key set")
     found = document.get("keys")
     if not isinstance(found, list) or len(found) > MAX_KEYS or not all(isinstance(key, dict) for key in found):
@@ -163,12 +165,7 @@ def _key(keys: bytes, kid: str, algorithm: str) -> Mapping[str, Any] | Denied:
         return _no("token-unknown-key", "not one recorded key has the token's key id", "wait until the provider's keys are fetched again")
     key: dict[str, Any] = named[0]
     family = {"R": "RSA", "P": "RSA", "E": "EC"}[algorithm[0]]
-    if (
-        key.get("kty") != family
-        or key.get("alg", algorithm) != algorithm
-        or key.get("use", "sig") not in ("sig", "jwt-svid")
-        or _SECRET & set(key)
-    ):
+    if key.get("kty") != family or key.get("alg", algorithm) != algorithm or key.get("use", "sig") != use or _SECRET & set(key):
         return _no("token-algorithm", "the recorded key is not one that the token's algorithm signs with")
     return key
 

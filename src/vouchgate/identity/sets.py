@@ -18,10 +18,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from vouchgate.identity.foreign import ForeignKey, verify_token
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+from vouchgate.identity.foreign import ForeignKey, b64, verify_token
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.vouches import UnixMillis
+from vouchgate.vocabulary.wire import encode
 
 SKEW_SECONDS = 60
 """Seconds by which a transmitter's clock may be ahead."""
@@ -115,8 +120,11 @@ def our_claims(
     """The claims of an event token of ours. Raises `InvalidInput` for an event that we do not send."""
     if event not in OUR_EVENTS:
         raise InvalidInput(f"`{event[:64]}` is not an event that is sent", remedy=f"use one of {', '.join(OUR_EVENTS)}")
-    if not _JTI.match(jti) or not issuer or not audience:
-        raise InvalidInput("the event lacks issuer, audience or id", remedy="name all three")
+    if not _JTI.match(jti) or not audience:
+        raise InvalidInput("the event lacks audience or id", remedy="name both")
+    if not issuer.startswith(("https://", "http://127.0.0.1", "http://localhost")):
+        # never the issuer of our JWT-SVIDs, which the same key signs
+        raise InvalidInput(f"`{issuer[:80]}` does not issue events", remedy="set `issuer` of [ssf], or `url` of [sts], to an https address")
     body: dict[str, Any] = {"state": state} if event == "verification" else {"event_timestamp": at // 1000, "initiating_entity": "admin"}
     if event == "credential-change":
         body |= {"credential_type": "x509" if _is_serial(credential) else "jwt", "change_type": "revoke", "credential_id": credential}
@@ -125,6 +133,13 @@ def our_claims(
     subject = {"format": "iss_sub", "iss": sub_issuer, "sub": sub} if sub_issuer else {"format": "uri", "uri": principal}
     named = {} if event == "verification" else {"sub_id": subject}
     return {"iss": issuer, "aud": audience, "jti": jti, "iat": now // 1000, "events": {OUR_EVENTS[event]: body}, **named}
+
+
+def sign_set(claims: Mapping[str, Any], key: ec.EllipticCurvePrivateKey, kid: str) -> str:
+    """An event token of ours: ES256, `typ` secevent+jwt, so that nobody takes it for a JWT-SVID (RFC 8725, section 3.11)."""
+    signed = f"{b64(encode({'alg': 'ES256', 'kid': kid, 'typ': 'secevent+jwt'}))}.{b64(encode(dict(claims)))}"
+    r, s = decode_dss_signature(key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
+    return f"{signed}.{b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
 
 
 def _event(name: str, body: Mapping[str, Any], claims: Mapping[str, Any]) -> Told:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from vouchgate.identity.bundle import TrustBundle
 from vouchgate.identity.jwtsvid import JwtFacts, read_jwt
@@ -248,13 +249,15 @@ def peer_uid(uid: int, principal: Principal, now: UnixMillis) -> VerifiedPrincip
     )
 
 
-def session(principal: Principal, session_id: str, not_after: UnixMillis, now: UnixMillis) -> VerifiedPrincipal | Denied:
-    """Whoever a console session stands for; `session_id` is a digest of the cookie, never the cookie."""
+def session(
+    principal: Principal, session_id: str, not_after: UnixMillis, now: UnixMillis, *, kind: Literal["cookie", "session"] = "cookie"
+) -> VerifiedPrincipal | Denied:
+    """Whoever a session of the console or of the command line stands for; `session_id` is a digest of its secret, never the secret."""
     if now >= not_after:
         return Denied(code="session-expired", reason="the session has expired", remedy="ask for a new code: `vouchgate admin login`")
     principal_parts(principal.id)
     return VerifiedPrincipal(
-        principal=principal, credential_kind="cookie", credential_id=session_id, authenticated=True, verified_at=now, not_after=not_after
+        principal=principal, credential_kind=kind, credential_id=session_id, authenticated=True, verified_at=now, not_after=not_after
     )
 
 

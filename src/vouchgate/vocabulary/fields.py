@@ -13,10 +13,12 @@ from typing import Any, Literal
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.wire import Noun
 
-FieldKind = Literal["text", "integer", "number", "flag", "texts", "counts"]
-"""`texts` is a list of strings; `counts` maps a string to an integer."""
+FieldKind = Literal["text", "document", "integer", "number", "flag", "texts", "counts"]
+"""`document` is a longer string: a token, an encoded certificate; `texts` is a list of strings; `counts` maps a string to an integer."""
 MAX_TEXT = 4_096
 """Characters of one string value; the longest real one is a path."""
+MAX_DOCUMENT_TEXT = 65_536
+"""Characters of a `document`: a cloud's signed document has about 8,000, the node list of a large job about 20,000."""
 MAX_ITEMS = 1_024
 """Items of one list or map: the files of a large sharded model."""
 MAX_INTEGER = 2**53 - 1
@@ -48,6 +50,7 @@ class Fields(Noun, frozen=True, kw_only=True):
 
 _SAID = {
     "text": "a string within the bound",
+    "document": "a string within the bound",
     "integer": "an integer within the bound",
     "number": "a finite number",
     "flag": "true or false",
@@ -60,6 +63,8 @@ def _is(kind: FieldKind, value: Any) -> bool:
     match kind:
         case "text":
             return isinstance(value, str) and len(value) <= MAX_TEXT
+        case "document":
+            return isinstance(value, str) and len(value) <= MAX_DOCUMENT_TEXT
         case "integer":
             return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_INTEGER
         case "number":
