@@ -36,6 +36,7 @@ from vouchgate.flows.x509_authority import ISSUER_SECONDS, Authority, CaKeys, Ca
 from vouchgate.identity.actors import Beyond
 from vouchgate.identity.ca import spki_of as ec_spki
 from vouchgate.identity.jwtsvid import issue_jwt
+from vouchgate.identity.sets import our_claims, sign_set
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded, NotPermitted, Unavailable, VouchgateError
 from vouchgate.vocabulary.names import principal_id
 from vouchgate.vocabulary.names import trust_domain as checked_trust_domain
@@ -62,6 +63,7 @@ RATES: dict[str, tuple[float, float]] = {
     "crl": (20.0, 100.0),
     "ca": (1.0, 20.0),
     "jwt": (2_000.0, 4_000.0),
+    "set": (100.0, 1_000.0),
     "vouch": (500.0, 2_000.0),
     "checkpoint": (200.0, 400.0),
     "policy": (1.0, 20.0),
@@ -182,6 +184,23 @@ class JwtRequest(Noun, frozen=True, kw_only=True):
     scopes: tuple[str, ...] | None = None
     binding: Binding | None = None
     parents: tuple[str, ...] = ()
+
+
+class SetRequest(Noun, frozen=True, kw_only=True):
+    """`event_token`"""
+
+    event: str
+    issuer: str
+    audience: str
+    jti: str
+    principal: str = ""
+    sub: str = ""
+    sub_issuer: str = ""
+    """Provider that gave the person `sub`; empty where the principal itself is the subject."""
+    credential: str = ""
+    reason: str = ""
+    at: UnixMillis = UnixMillis(0)
+    state: str = ""
 
 
 class VouchRequest(Noun, frozen=True, kw_only=True):
@@ -392,6 +411,13 @@ class Signer:
             ),
         )
         return {"token": issued.token, "jti": issued.jti, "expires_at": issued.expires_at}
+
+    async def event_token(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
+        """Sign a security event for a receiver (RFC 8417): that somebody or something is out, never that anyone is in."""
+        self._enter("set", "set", uid)
+        wanted = from_plain(SetRequest, params, what="request")
+        claims = our_claims(**{name: getattr(wanted, name) for name in wanted.__struct_fields__}, now=self._clock.now())
+        return {"token": sign_set(claims, self._keys.jwt, self._jwt_kid)}
 
     async def vouch(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
         """Sign a vouch in a role."""

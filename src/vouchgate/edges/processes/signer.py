@@ -16,6 +16,7 @@ Methods (params -> answer; all values plain MessagePack; the shapes are flows/si
     ca_request   {}                                             -> {csr: der}
     ca_install   {chain: [der], root_fingerprint: hex}          -> that of `ca`, and warnings: [text]
     jwt_svid     {principal, audience, ttl_seconds, cnf_x5t?}   -> {token, jti, expires_at}
+    event_token  {event, issuer, audience, jti, principal?, sub?, sub_issuer?, credential?, reason?, at?, state?} -> {token}
     vouch        {role, predicate_type, predicate_version, subjects, outcome, not_before, expires_at, rests_on?, tier, method, claims?}
                                                                 -> {envelope, id}
     checkpoint   {origin, size, root_hash}                      -> the signed note's text
@@ -55,7 +56,7 @@ from vouchgate.vocabulary.errors import InvalidInput, NotPermitted, VouchgateErr
 
 PR_SET_DUMPABLE = 4
 """prctl(2)."""
-PURPOSES = frozenset({"x509", "jwt", "crl", "ca", "checkpoint", "policy", *(f"vouch:{role}" for role in ROLES)})
+PURPOSES = frozenset({"x509", "jwt", "set", "crl", "ca", "checkpoint", "policy", *(f"vouch:{role}" for role in ROLES)})
 OPEN_TO_ROOT = frozenset({"public_keys", "health"})
 
 log = logging.getLogger("vouchgate.signer")
@@ -117,7 +118,7 @@ def handlers(signer: Signer, access: Access) -> dict[str, Handler]:
         return call
 
     names = ("public_keys", "health", "x509_svid", "x509_svids", "jwt_svid", "vouch", "checkpoint", "policy", "accept_clock",
-             "crl", "ca", "ca_step", "ca_request", "ca_install")  # fmt: skip
+             "crl", "ca", "ca_step", "ca_request", "ca_install", "event_token")  # fmt: skip
     return {name: handler(name, getattr(signer, name)) for name in names}
 
 
