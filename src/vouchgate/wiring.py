@@ -15,14 +15,14 @@ import shutil
 import socket
 import ssl
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from vouchgate.ports import files, isolate, processes, scanner, sealed, tls
+from vouchgate.ports import files, isolate, kernel_keyring, processes, scanner, sealed, tls
 from vouchgate.ports.artifacts import ArtifactStore
 from vouchgate.ports.clock import Clock
 from vouchgate.ports.rpc import AsyncRpcClient, RpcClient
@@ -172,6 +172,18 @@ server_tls = tls.server_context
 peer_chain = tls.peer_chain
 
 
+def token(module: str, label: str, pin: Callable[[], bytearray], refused: Callable[[str], None]) -> Any:
+    """A PKCS #11 token, not yet opened; only the signer uses one, and only where the settings say so."""
+    from vouchgate.ports.pkcs11 import Token
+
+    return Token(module, label, pin, refused)
+
+
+remember_secret = kernel_keyring.remember
+recall_secret = kernel_keyring.recall
+forget_secret = kernel_keyring.forget
+
+
 def rpc(path: Path, who: str, *, timeout: float = 5.0) -> RpcClient:
     """A blocking client of one of our processes."""
     return RpcClient(path, who, timeout=timeout)
@@ -180,6 +192,20 @@ def rpc(path: Path, who: str, *, timeout: float = 5.0) -> RpcClient:
 def async_rpc(path: Path, who: str, *, timeout: float = 5.0) -> AsyncRpcClient:
     """An event-loop client of one of our processes."""
     return AsyncRpcClient(path, who, timeout=timeout)
+
+
+def kernel() -> Any:
+    """What the kernel says of the peer of a unix socket (ports/attest.py)."""
+    from vouchgate.ports import attest
+
+    return attest
+
+
+def look(pids: Iterable[int]) -> list[dict[str, Any] | None]:
+    """The facts of each process by attestor, or None where there is none of that number any more; blocks."""
+    from vouchgate.ports import attest
+
+    return [attest.look(pid) for pid in pids]
 
 
 def lock_data_dir(layout: Layout) -> int:
@@ -262,6 +288,17 @@ def http_client(destinations: Iterable[tuple[str, str, bool]]) -> HttpClient:
     from vouchgate.ports import http
 
     return http.HttpClient(http.Destination(http.origin_of(url), ca_file, private) for url, ca_file, private in destinations)
+
+
+def sign_with_openbao(url: str, *, mount: str, namespace: str, token: str, csr_pem: str, hours: int, server_ca: str) -> str:
+    """PEM chain of a CA that OpenBao's PKI engine signed, from a command's own process. Raises what `ports.openbao` raises."""
+    from vouchgate.ports.openbao import sign_intermediate
+
+    async def ask() -> str:
+        client = http_client([(url, server_ca, True)])
+        return await sign_intermediate(client, url, mount=mount, token=token, csr_pem=csr_pem, hours=hours, namespace=namespace)
+
+    return asyncio.run(ask())
 
 
 async def ask_sql(one: SqlAsk) -> SqlAnswer:

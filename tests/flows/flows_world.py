@@ -330,6 +330,7 @@ def make_world(*, settings: Settings | None = None, store: Any = None, solo: boo
         return lambda **params: getattr(signer, name)(CONTROL_UID, params)
 
     names = ("public_keys", "health", "accept_clock", "x509_svid", "jwt_svid", "vouch", "checkpoint", "policy")
+    names = (*names, "x509_svids", "crl", "ca", "ca_step", "ca_request", "ca_install")
     context = Context(
         settings=settings or Settings(trust_domain=TD, data_dir="/nowhere", root_dir="/nowhere-root", solo=solo),
         place=Place(gateway="127.0.0.1:1", plain="127.0.0.1:2", console="127.0.0.1:3", isolated=True, own_uid=0),

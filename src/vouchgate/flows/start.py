@@ -123,7 +123,7 @@ async def publish_keys(context: Context) -> None:
     keys = [wire.from_plain(PublicKey, key, what="public key") for key in said["keys"]]
     jwt = tuple(key.spki for key in keys if key.purpose == "jwt")
     sequence = context.facts.bundle.sequence if context.facts.bundle else 0
-    bundle = make_bundle(context.trust_domain, x509_authorities=(said["x509_ca"],), jwt_spkis=jwt, sequence=sequence + 1)
+    bundle = make_bundle(context.trust_domain, x509_authorities=tuple(said["x509_authorities"]), jwt_spkis=jwt, sequence=sequence + 1)
     old = context.facts.bundle
     if old is None or (old.x509_authorities, old.jwt_authorities) != (bundle.x509_authorities, bundle.jwt_authorities):
         await put(context, KeysPublished(bundle=write_jwks(bundle), sequence=bundle.sequence))

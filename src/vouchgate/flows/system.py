@@ -11,13 +11,14 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from vouchgate.flows import adopt, audit_trail, change_policy, explain, issue_identity, login, register, report, revoke
+from vouchgate.flows import adopt, audit_trail, change_policy, explain, issue_identity, login, register, report, revoke, rotate_ca
 from vouchgate.flows.administer import act_entry, authorise
 from vouchgate.flows.admit_artifact import admit_artifact, desk_of
 from vouchgate.flows.checkpoint import Checkpoints
 from vouchgate.flows.context import Context
 from vouchgate.vocabulary import answers
 from vouchgate.vocabulary.answers import AdministerVerb, Caller
+from vouchgate.vocabulary.ca import CaInstallRequest, CaRequested, CaStatus, CaStepRequest
 from vouchgate.vocabulary.errors import Conflict, Unavailable
 from vouchgate.vocabulary.principals import Registration
 
@@ -153,6 +154,18 @@ class System:
         await self.context.signer.call("accept_clock")
         await self._did(caller, "accept-clock", {"reason": reason[:500]})
         return await report.status(self.context, self.checkpoints)
+
+    async def ca(self, caller: Caller) -> CaStatus:
+        return await rotate_ca.show(self.context, caller)
+
+    async def ca_step(self, caller: Caller, request: CaStepRequest) -> CaStatus:
+        return await rotate_ca.step(self.context, caller, request)
+
+    async def ca_request(self, caller: Caller) -> CaRequested:
+        return await rotate_ca.ask(self.context, caller)
+
+    async def ca_install(self, caller: Caller, request: CaInstallRequest) -> CaStatus:
+        return await rotate_ca.install(self.context, caller, request)
 
     # Audit
 

@@ -66,6 +66,7 @@ from vouchgate.vocabulary.answers import (
     WrapRequest,
     ZoneState,
 )
+from vouchgate.vocabulary.ca import CaInstallRequest, CaIssuer, CaRequested, CaRoot, CaStatus, CaStepRequest
 from vouchgate.vocabulary.decisions import Decision, Missing
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound, NotPermitted, Unverified
 from vouchgate.vocabulary.places import Endpoint, Route, Zone
@@ -640,6 +641,28 @@ class MemorySurface:
     async def accept_clock(self, caller: Caller, reason: str) -> Status:
         self._decide(caller, "accept-clock", reason)
         return await self.status(caller)
+
+    def _ca(self) -> CaStatus:
+        root = CaRoot(
+            number=1, status="active", since=0, upstream=False, key_id="ab" * 32, fingerprint="cd" * 32, not_after=self.now + 90 * 24 * HOUR
+        )
+        return CaStatus(roots=(root,), issuer=CaIssuer(number=3, root=1, begins=self.now, ends=self.now + 7 * 24 * HOUR), sequence=4)
+
+    async def ca(self, caller: Caller) -> CaStatus:
+        self._decide(caller, "read")
+        return self._ca()
+
+    async def ca_step(self, caller: Caller, request: CaStepRequest) -> CaStatus:
+        self._decide(caller, "rotate-key", request)
+        return self._ca()
+
+    async def ca_request(self, caller: Caller) -> CaRequested:
+        self._decide(caller, "rotate-key")
+        return CaRequested(pem="-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n")
+
+    async def ca_install(self, caller: Caller, request: CaInstallRequest) -> CaStatus:
+        self._decide(caller, "rotate-key", request)
+        return self._ca()
 
     # --- audit, policy, backup
 

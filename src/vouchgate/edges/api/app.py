@@ -45,6 +45,7 @@ from vouchgate.vocabulary.answers import (
     RevokeRequest,
     WrapRequest,
 )
+from vouchgate.vocabulary.ca import CaInstallRequest, CaStepRequest
 from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded, NotFound, NotPermitted, VouchgateError
 from vouchgate.vocabulary.wire import decode, encode
 
@@ -99,6 +100,7 @@ READS: tuple[tuple[str, type, Ask], ...] = (
     ("/api/v1/audit/entries", bodies.EntriesQuery, lambda surface, caller, q: surface.audit_entries(caller, q.start, q.count)),
     ("/api/v1/audit/checkpoint", bodies.NoQuery, lambda surface, caller, q: surface.audit_checkpoint(caller)),
     ("/api/v1/audit/proof", bodies.ProofQuery, lambda surface, caller, q: surface.audit_proof(caller, q.of)),
+    ("/api/v1/ca", bodies.NoQuery, lambda surface, caller, q: surface.ca(caller)),
     ("/api/v1/policy", bodies.NoQuery, lambda surface, caller, q: surface.policy_current(caller)),
 )
 ACTS: tuple[tuple[str, type, Ask], ...] = (
@@ -118,6 +120,9 @@ ACTS: tuple[tuple[str, type, Ask], ...] = (
     ("/api/v1/bootstrap", bodies.TokenBody, _bootstrap),
     ("/api/v1/break-glass", bodies.EnvelopeBody, lambda surface, caller, body: surface.break_glass(caller, body.envelope)),
     ("/api/v1/clock/accept", bodies.ReasonBody, lambda surface, caller, body: surface.accept_clock(caller, body.reason)),
+    ("/api/v1/ca/step", CaStepRequest, lambda surface, caller, body: surface.ca_step(caller, body)),
+    ("/api/v1/ca/request", bodies.EmptyBody, lambda surface, caller, body: surface.ca_request(caller)),
+    ("/api/v1/ca/install", CaInstallRequest, lambda surface, caller, body: surface.ca_install(caller, body)),
     ("/api/v1/audit/verify", bodies.VerifyBody, lambda surface, caller, body: surface.audit_verify(caller, body.against)),
     ("/api/v1/policy/check", bodies.PolicyBody, lambda surface, caller, body: surface.policy_check(caller, body.text)),
     ("/api/v1/policy/apply", bodies.PolicyBody, lambda surface, caller, body: surface.policy_apply(caller, body.text, body.reason)),

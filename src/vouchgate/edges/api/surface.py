@@ -52,6 +52,7 @@ from vouchgate.vocabulary.answers import (
     WrapRequest,
     ZoneState,
 )
+from vouchgate.vocabulary.ca import CaInstallRequest, CaRequested, CaStatus, CaStepRequest
 from vouchgate.vocabulary.principals import Registration
 
 
@@ -115,6 +116,16 @@ class Surface(Protocol):
 
     async def accept_clock(self, caller: Caller, reason: str) -> Status:
         """End a freeze that a jump of the clock caused."""
+
+    async def ca(self, caller: Caller) -> CaStatus: ...
+    async def ca_step(self, caller: Caller, request: CaStepRequest) -> CaStatus:
+        """Move a root of the X.509 authority, or rotate its issuer."""
+
+    async def ca_request(self, caller: Caller) -> CaRequested:
+        """A request to a CA above ours, for a key that the signer keeps."""
+
+    async def ca_install(self, caller: Caller, request: CaInstallRequest) -> CaStatus:
+        """Take in what that CA returned; it signs once it is activated."""
 
     # Audit
     async def audit_entries(self, caller: Caller, start: int, count: int) -> AuditPage:

@@ -35,7 +35,7 @@ from vouchgate.edges.processes.gateway_settings import gateway_settings
 from vouchgate.edges.processes.rpc_server import serve
 from vouchgate.flows import start
 from vouchgate.flows.audit_trail import Trail
-from vouchgate.flows.changes import Change, EndpointPut
+from vouchgate.flows.changes import Change, EndpointPut, KeysPublished
 from vouchgate.flows.checkpoint import Checkpoints
 from vouchgate.flows.context import Buckets, Context, Place
 from vouchgate.flows.facts import Facts, compile_sources
@@ -50,6 +50,9 @@ from vouchgate.flows.sequence import Sequenced, Sequencer
 from vouchgate.flows.system import System
 from vouchgate.flows.traffic import Traffic
 from vouchgate.flows.units import server_uids
+from vouchgate.flows.workload import Workloads
+from vouchgate.flows.workload_push import Push
+from vouchgate.flows.workload_state import State
 from vouchgate.identity.bundle import write_jwks
 from vouchgate.scanning.verdict import ScanReport
 from vouchgate.vocabulary import wire
@@ -78,6 +81,7 @@ class Control:
         self.facts = Facts(self.settings.trust_domain, self.installation.fingerprint)
         self.signer = wiring.async_rpc(self.layout.signer_socket, "signer")
         self.supervisor = wiring.async_rpc(self.layout.supervisor_socket, "supervisor", timeout=1000.0)
+        self._looking = wiring.async_rpc(self.layout.supervisor_socket, "supervisor")
         self.pdp = PdpLink(
             wiring.async_rpc(self.layout.pdp_socket, "PDP worker"), self._snapshot, self._shortest_lease_ms(), self.clock.now
         )
@@ -99,6 +103,10 @@ class Control:
         self.observer = Observer(self.facts, self.sequencer, self.traffic, self.clock.now)
         self.context = self._context()
         self.pushes = PushLog(self.context)
+        self.workloads = Workloads(self.context, self._look)
+        self.workload_state = State(self.context)
+        agent = wiring.async_rpc(self.layout.agent_socket, "agent", timeout=2.0)
+        self.workload_push = Push(self.context, self.workloads, agent, state_changed=self.workload_state.changed)
         self.in_process = InProcess(self.context)
         origin = origin_of(self.settings.trust_domain, self.store.generation)
         witness_key = bytes.fromhex(self.installation.witness_key)
@@ -120,6 +128,7 @@ class Control:
         )
         self.health = Health(self.context, self.observer, free=lambda: wiring.free_bytes(self.layout.control))
         self._svid: tuple[str, str] | None = None
+        self._rotated = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def _context(self) -> Context:
@@ -172,11 +181,20 @@ class Control:
     def _tell(self, batch: Sequence[Sequenced]) -> None:
         self.pdp.tell(batch)
         self.publisher.tell(batch)
+        if any(isinstance(one.change, KeysPublished) for one in batch):
+            self._rotated.set()
+        self.workload_push.tell(batch)
+
+    async def _look(self, pids: Sequence[int]) -> Any:
+        """Facts of processes by the supervisor, which alone may read them."""
+        return await self._looking.call("look", pids=list(pids))
 
     def _record(self, decisions: Sequence[Decision]) -> None:
         """Standing decisions that changed: remembered, and into the log."""
         for decision in decisions:
-            self.observer.remember(decision)
+            # a line needs words for a refusal alone; of ten thousand callers most are granted
+            if decision.reason or decision.remedy:
+                self.observer.remember(decision)
         entries = [Append(entry=ocsf.decision(decision), label=decision.id) for decision in decisions]
         self.context.spawn(self._submit(entries))
 
@@ -209,8 +227,9 @@ class Control:
     # -- identity of the gateway
 
     async def renew_svid(self) -> None:
-        """Keep the gateway's certificate fresh: a new key and certificate at half of the old one's life."""
+        """Keep the gateway's certificate fresh: a new key and certificate at half of the old one's life, and when a CA comes or goes."""
         while True:
+            self._rotated.clear()
             try:
                 await self._new_svid()
                 self._publish_keys()
@@ -218,7 +237,8 @@ class Control:
             except VouchgateError as error:
                 self.log.error("the gateway's certificate could not be renewed: %s", error.reason)
                 pause = 1.0
-            await asyncio.sleep(pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._rotated.wait(), pause)
 
     async def _new_svid(self) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -249,6 +269,7 @@ class Control:
         sequencing = asyncio.create_task(self.sequencer.run())
         await wiring.until(self._signer_ready, seconds=TREE_SECONDS, what="the signer did not answer")
         await start.bring_in(self.context, self.installation.signed_root, self.installation.policies, self.installation.bootstrap)
+        self.workloads.candidates.load()
         await self._new_svid()
         await self.ads.start(str(self.layout.ads_socket))
         self.publisher.start()
@@ -264,6 +285,7 @@ class Control:
             asyncio.create_task(self.renew_svid()),
             asyncio.create_task(self.health.run()),
             asyncio.create_task(self.pushes.run()),
+            asyncio.create_task(self.workload_push.run()),
         ]
         self.log.info("ready")
         waiting = asyncio.create_task(stop.wait())
@@ -292,7 +314,7 @@ class Control:
 
     def _frames_uids(self) -> set[int]:
         servers = server_uids(self.settings, self.users).values()
-        return {self.users.of("tailer"), self.users.of("pdp"), self.users.of("sts"), self.users.own, *servers}
+        return {self.users.of("tailer"), self.users.of("pdp"), self.users.of("agent"), self.users.of("sts"), self.users.own, *servers}
 
     async def _signer_ready(self) -> bool:
         try:
