@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 import msgspec
@@ -69,11 +68,11 @@ def test_a_caller_with_a_certificate_is_let_in(world: Held) -> None:
         ({}, "anonymous", 401),
         (X509 | {"endpoint": "vg://test.local/endpoint/nowhere"}, "no-route", 404),
         (TOKEN, "bearer-not-listed", 401),
-        (TOKEN | {"endpoint": OPEN, "confirmation": "AA"}, "jwt-unbound", 401),
+        (TOKEN | {"endpoint": OPEN, "confirmation": "AA"}, "token-unread", 401),
         (X509 | TOKEN | {"subject": BOB}, "two-identities", 403),
-        (X509 | TOKEN | {"confirmation": base64.urlsafe_b64encode(bytes.fromhex("cd" * 32)).decode()}, "jwt-bound-elsewhere", 403),
-        (X509 | TOKEN | {"confirmation": "!"}, "jwt-bound-elsewhere", 403),
-        (X509 | {"actor": BOB}, "delegated", 403),
+        (X509 | TOKEN | {"beyond": True}, "token-unread", 401),
+        (X509 | TOKEN | {"confirmation": "!"}, "token-unread", 401),
+        (X509 | {"actor": BOB}, "token-unread", 401),
         (X509 | {"san": f"{ALICE},{BOB}"}, "several-ids", 403),
         (X509 | {"san": "spiffe://partner.example/service/serve/alice"}, "not-ours", 403),
         (X509 | {"san": ALICE + "/"}, "not-ours", 403),
@@ -97,13 +96,6 @@ def test_each_way_to_a_no(changes: dict[str, Any], wanted: str, status: int, wor
     assert made.problem.status == status
 
 
-def test_a_token_bound_to_this_certificate_speaks_for_its_subject(world: Held) -> None:
-    bound = base64.urlsafe_b64encode(bytes.fromhex(THUMB)).decode().rstrip("=")
-    made = ask(world, **X509, subject=BOB, token_id="j", confirmation=bound)
-    assert made.allowed
-    assert made.decision.principal == BOB
-
-
 @pytest.mark.parametrize("lease", [NOW, NOW - 1, 0])
 def test_without_word_from_the_control_plane_nothing_is_let_in(lease: int, world: Held) -> None:
     made = ask(world, lease=lease, **X509)
@@ -123,11 +115,8 @@ def test_before_there_is_a_policy_nothing_is_let_in() -> None:
     ("kind", "target", "changes"),
     [
         ("principal", ALICE, X509), ("registration", ALICE, X509), ("credential", "0c0ffee0", X509), ("credential", "jti-1", X509 | TOKEN),
-        ("principal", ALICE, X509 | {"subject": BOB, "token_id": "j", "confirmation": base64.urlsafe_b64encode(bytes.fromhex(THUMB)).decode()}),
-        ("principal", BOB, X509 | {"subject": BOB, "token_id": "j", "confirmation": base64.urlsafe_b64encode(bytes.fromhex(THUMB)).decode()}),
-        ("credential", "0c0ffee0", X509 | {"subject": BOB, "token_id": "j", "confirmation": base64.urlsafe_b64encode(bytes.fromhex(THUMB)).decode()}),
     ],
-    ids=range(7),
+    ids=range(4),
 )  # fmt: skip
 @pytest.mark.parametrize("observing", [False, True])
 def test_a_revoked_caller_or_credential_is_refused_in_either_mode(kind: str, target: str, changes: dict[str, Any], observing: bool) -> None:

@@ -1,23 +1,25 @@
 """One request that could not be decided ahead of it: asked by the gateway, answered over the whole request.
 
 1. The facts must be fresh: without word from the control plane within the lease, nothing is let in.
-2. Who is calling, by the gateway's rules; the gateway verified the credentials, the kernel said that the gateway speaks.
-3. A standing revocation of the caller or of the credential ends it.
-4. What is asked for: the endpoint, or the endpoint behind the model that the body names.
-5. `decide` with the request's own facts. A reader sees the reason, what is missing and the cheapest remedy.
+2. Who is calling, by the gateway's rules; the gateway verified the credentials, the kernel said that the gateway speaks. A token with more
+   than plain claims is read whole here (delegation.py): the gateway weighs none of them.
+3. A standing revocation of the caller, of anybody who acts for it, of the credential, of what it was made from, or of its run ends it.
+4. What is asked for: the endpoint, or the endpoint behind the model that the body names. A token's scope must name the act.
+5. `decide` with the request's own facts, for everybody in the chain. A reader sees the reason, what is missing and the cheapest remedy.
 The answer leaves after the decision is in the log (the edge waits for `record`).
 """
 
 from __future__ import annotations
 
-import base64
 import datetime
 import secrets
 from typing import Any
 
 import msgspec
 
+from vouchgate.flows.delegation import Proofs, decide_chain, in_scope, read_whole, run_facts, run_of, struck, use_proof
 from vouchgate.flows.facts import Facts
+from vouchgate.identity.dpop import Proof
 from vouchgate.identity.verify import forwarded
 from vouchgate.vocabulary.decisions import Decision, Missing
 from vouchgate.vocabulary.outcomes import Denied
@@ -29,7 +31,9 @@ from vouchgate.vocabulary.wire import Noun
 PROBLEM_TYPE = "https://vouchgate.dev/problem/"
 VERIFIED_NOW_MS = 60_000
 """Milliseconds for which the gateway's word on a credential stands: this one request, generously."""
-_STATUS = {"anonymous": 401, "expired": 401, "jwt-unbound": 401, "bearer-not-listed": 401}
+_STATUS = {"anonymous": 401, "expired": 401, "jwt-unbound": 401, "bearer-not-listed": 401, "token-unread": 401, "dpop-full": 429}
+_CHALLENGE = {"dpop-invalid": "invalid_dpop_proof", "dpop-replayed": "invalid_dpop_proof", "dpop-unbound": "invalid_token"}
+"""Refusals of a proof, as RFC 9449, section 7.1 names them; each is a 401 that says which algorithm is taken."""
 
 
 class Problem(Noun, frozen=True, kw_only=True):
@@ -51,38 +55,41 @@ class Admission(Noun, frozen=True, kw_only=True):
     allowed: bool
     decision: Decision
     problem: Problem | None = None
+    challenge: str = ""
+    """What `www-authenticate` says beside a refusal (RFC 9110, section 11.6.1); empty: nothing of our own."""
     alarm: str = ""
     """Why nothing more may be decided; empty while all is well."""
 
 
-def admit(request: Request, facts: Facts, now: UnixMillis, *, lease_until: UnixMillis) -> Admission:
+def admit(request: Request, facts: Facts, now: UnixMillis, *, lease_until: UnixMillis, proofs: Proofs | None = None) -> Admission:
     """Steps 1 to 5."""
     endpoint = facts.endpoints.get(request.endpoint)
     if now >= lease_until or facts.policies is None:  # 1
         return _refused(request, facts, now, "lease-expired", "the decision point has not heard from the control plane", "start it", 503)
     if endpoint is None:
         return _refused(request, facts, now, "no-route", "nothing is known of this endpoint", "see `vouchgate status`", 404)
-    caller = _caller(request, facts, now, bearer=endpoint.bearer)  # 2
-    if isinstance(caller, Denied):
-        return _refused(request, facts, now, caller.code, caller.reason, caller.remedy, _STATUS.get(caller.code, 403))
-    for name, credential in (
-        (caller.principal.id, caller.credential_id),
-        (request.san, request.serial),
-        (request.subject, request.token_id),
-    ):
-        revocation = facts.revocation_of(name, credential) if name or credential else None  # 3
-        if revocation is not None:
-            reason = f"`{revocation.target}` was revoked: {revocation.reason}"
-            return _refused(request, facts, now, "revoked", reason, "ask a responder; another person may undo it", 403, revocation.id)
+    found = _caller(request, facts, now, bearer=endpoint.bearer, proofs=proofs)  # 2
+    if isinstance(found, Denied):
+        return _no(request, facts, now, found)
+    caller, proof = found
+    run = run_of(caller, request.serial, facts, now)
+    revocation = struck(caller, facts, None if isinstance(run, Denied) else run) or facts.revocation_of(request.san, request.serial)  # 3
+    if revocation is not None:
+        reason = f"`{revocation.target}` was revoked: {revocation.reason}"
+        return _refused(request, facts, now, "revoked", reason, "ask a responder; another person may undo it", 403, revocation.id)
+    spent = run if isinstance(run, Denied) else use_proof(proof, proofs, now)
+    if isinstance(run, Denied) or spent is not None:
+        return _no(request, facts, now, run if isinstance(run, Denied) else spent)
     name = endpoint.models.get(request.model, "") if endpoint.model_in_body else str(endpoint.id)  # 4
     if not name:
         reason = f"the body asks for the model `{request.model[:64]}`, which this endpoint does not offer"
         remedy = f"ask for one of {', '.join(sorted(endpoint.models))}"
         return _refused(request, facts, now, "unknown-model", reason, remedy, 403)
+    if not in_scope(caller, request.action, str(endpoint.id), name):
+        return _out_of_scope(request, facts, now, name)
     mode = facts.mode_of(endpoint.zone, now)
-    known = _request_facts(request, now)
-    decision = facts.decide(caller, request.action, name, now, facts=known, mode=mode)  # 5
-    mismatch = facts.recheck(decision, caller, known)
+    known = _request_facts(request, now) | run_facts(run, facts, name)
+    decision, mismatch = decide_chain(facts, caller, request.action, name, now, known=known, mode=mode)  # 5
     if mismatch:
         refused = _refused(
             request, facts, now, "engines-disagree", mismatch, "report it; policies are not decided on until it is found", 503
@@ -108,13 +115,15 @@ def problem_of(decision: Decision, request_id: str) -> Problem:
     )
 
 
-def _caller(request: Request, facts: Facts, now: UnixMillis, *, bearer: bool) -> VerifiedPrincipal | Denied:
+def _caller(
+    request: Request, facts: Facts, now: UnixMillis, *, bearer: bool, proofs: Proofs | None
+) -> tuple[VerifiedPrincipal, Proof | None] | Denied:
     soon = UnixMillis(now + VERIFIED_NOW_MS)
-    if request.actor:
-        return Denied(code="delegated", reason="delegated tokens are not accepted here", remedy="call with an identity of your own")
     if "," in request.san:
         return Denied(code="several-ids", reason="the certificate names several identities", remedy="present an X.509-SVID with one")
-    return forwarded(
+    if request.beyond or request.actor or request.confirmation:
+        return read_whole(request, facts, now, bearer=bearer, proofs=proofs)
+    made = forwarded(
         san=request.san,
         serial=request.serial,
         thumbprint=request.fingerprint,
@@ -122,22 +131,37 @@ def _caller(request: Request, facts: Facts, now: UnixMillis, *, bearer: bool) ->
         sub=request.subject,
         jti=request.token_id,
         token_not_after=soon,
-        cnf_x5t=_hexadecimal(request.confirmation),
+        cnf_x5t="",
         trust_domain=facts.trust_domain,
         now=now,
         bearer=bearer,
         groups_of=facts.groups_of,
     )
+    return made if isinstance(made, Denied) else (made, None)
 
 
-def _hexadecimal(confirmation: str) -> str:
-    """`x5t#S256` (RFC 8705, section 3.1) as a thumbprint; what is none matches no certificate."""
-    if not confirmation:
-        return ""
-    try:
-        return base64.urlsafe_b64decode(confirmation + "=" * (-len(confirmation) % 4)).hex() or "none"
-    except ValueError:
-        return "none"
+def _no(request: Request, facts: Facts, now: UnixMillis, denied: Denied | None) -> Admission:
+    """A credential that does not hold."""
+    assert denied is not None
+    error = _CHALLENGE.get(denied.code, "")
+    made = _refused(request, facts, now, denied.code, denied.reason, denied.remedy, 401 if error else _STATUS.get(denied.code, 403))
+    return msgspec.structs.replace(made, challenge=f'DPoP algs="ES256", error="{error}"') if error else made
+
+
+def _out_of_scope(request: Request, facts: Facts, now: UnixMillis, name: str) -> Admission:
+    """RFC 6750, section 3.1: `insufficient_scope`, with the scope that would do."""
+    wanted = f"{request.action}:{name.rpartition('/')[2]}"
+    made = _refused(
+        request,
+        facts,
+        now,
+        "insufficient-scope",
+        f"the token is not good for `{wanted}`",
+        f"ask for a token with the scope `{wanted}`",
+        403,
+    )
+    scheme = "DPoP" if request.authorization.startswith("DPoP ") else "Bearer"
+    return msgspec.structs.replace(made, challenge=f'{scheme} error="insufficient_scope", scope="{wanted}"')
 
 
 def _request_facts(request: Request, now: UnixMillis) -> dict[str, Any]:

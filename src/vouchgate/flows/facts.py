@@ -47,6 +47,7 @@ from vouchgate.flows.changes import (
 )
 from vouchgate.flows.facts_cells import Cell, Cells
 from vouchgate.flows.facts_credentials import Credentials, Standing
+from vouchgate.flows.facts_registrations import Registered
 from vouchgate.flows.sequence import Sequenced
 from vouchgate.identity.bundle import TrustBundle, parse_jwks
 from vouchgate.identity.verify import registered
@@ -61,7 +62,7 @@ from vouchgate.policy.world import Evidence, Held, World
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.decisions import Decision, Mode, Risk
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound, Unavailable, Unverified
-from vouchgate.vocabulary.names import PrincipalId, resource
+from vouchgate.vocabulary.names import resource
 from vouchgate.vocabulary.outcomes import Refused
 from vouchgate.vocabulary.places import Endpoint, Zone
 from vouchgate.vocabulary.principals import Principal, Registration, VerifiedPrincipal
@@ -72,7 +73,7 @@ from vouchgate.vocabulary.trust import SignedTrustRoot, TrustRoot
 from vouchgate.vocabulary.vouches import TIERS, Revocation, UnixMillis, Vouch
 
 
-class Facts(Cells, Standing):
+class Facts(Cells, Standing, Registered):
     """See the module's text. Belongs to one thread."""
 
     def __init__(self, trust_domain: str, fingerprint: str) -> None:
@@ -95,6 +96,8 @@ class Facts(Cells, Standing):
         self.credentials = Credentials()
         self._ends: list[tuple[int, str]] = []
         """(end, principal) of registrations that end by themselves; replaced ones among them."""
+        self._same: dict[Any, Any] = {}
+        """Values of registrations, so that equal ones are one object."""
         self.risks: dict[str, Risk] = {}
         self.settings: dict[str, str] = {}
         self.signed_root: SignedTrustRoot | None = None
@@ -187,7 +190,7 @@ class Facts(Cells, Standing):
         """Registrations, runs, keys of others, credentials."""
         match change:
             case RegistrationPut(registration=registration):
-                self.registrations[registration.principal] = registration
+                self.registrations[registration.principal] = self._slim(registration)
                 if registration.expires_at:
                     heapq.heappush(self._ends, (registration.expires_at, registration.principal))
                 world_facts.put_principal(self.world, Principal(id=registration.principal, groups=registration.groups))
@@ -404,7 +407,10 @@ class Facts(Cells, Standing):
             evidence_epoch=self.epoch,
         )
         revocation = self.revocation_of(
-            principal.principal.id, principal.credential_id, run=principal.binding.run if principal.binding else ""
+            principal.principal.id,
+            principal.credential_id,
+            run=principal.binding.run if principal.binding else "",
+            parents=principal.parents,
         )
         return made if revocation is None else _revoked(made, revocation)
 
@@ -436,31 +442,6 @@ class Facts(Cells, Standing):
             for action in sorted({route.action for route in endpoint.routes})
             for name in named
         ]
-
-    # -- looking up
-
-    def registration_of(self, principal: str, now: UnixMillis) -> Registration | None:
-        """A registration that has not ended."""
-        known = self.registrations.get(principal)
-        return known if known is not None and not 0 < known.expires_at <= now else None
-
-    def expired(self, now: UnixMillis) -> list[str]:
-        """Registrations that ended by themselves and are still there."""
-        found: list[str] = []
-        while self._ends and self._ends[0][0] <= now:
-            end, principal = heapq.heappop(self._ends)
-            known = self.registrations.get(principal)
-            if known is not None and known.expires_at == end and principal not in found:
-                found.append(principal)
-        for principal in found:
-            # a sweep that fails finds them again
-            heapq.heappush(self._ends, (self.registrations[principal].expires_at, principal))
-        return found
-
-    def groups_of(self, principal: PrincipalId) -> tuple[str, ...]:
-        """Groups of a registered principal; none for anyone else, and none after its end."""
-        known = self.registration_of(principal, self._now)
-        return known.groups if known else ()
 
 
 def sources_digest(sources: Sequence[tuple[str, str]]) -> str:

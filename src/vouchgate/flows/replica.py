@@ -13,9 +13,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from vouchgate.flows.admit_request import Admission, admit
+from vouchgate.flows.delegation import Proofs
 from vouchgate.flows.facts import Facts
 from vouchgate.flows.facts_cells import Cell
 from vouchgate.flows.sequence import Sequenced
+from vouchgate.identity.dpop import Seen
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.errors import Conflict, InvalidInput
 from vouchgate.vocabulary.requests import Request
@@ -25,11 +27,13 @@ from vouchgate.vocabulary.vouches import UnixMillis
 class Replica:
     """Facts of the PDP worker."""
 
-    def __init__(self, trust_domain: str, fingerprint: str, clock: Callable[[], UnixMillis]) -> None:
+    def __init__(self, trust_domain: str, fingerprint: str, clock: Callable[[], UnixMillis], *, origins: tuple[str, ...] = ()) -> None:
         self._trust_domain, self._fingerprint, self._clock = trust_domain, fingerprint, clock
         self.facts = Facts(trust_domain, fingerprint)
         self.loading: Facts | None = None
         self.instance = secrets.token_hex(8)
+        self.proofs = Proofs(Seen(clock()), origins)
+        """Proofs of possession that were used since this worker started."""
         self.lease_until = UnixMillis(0)
         self.alarm = ""
         """Why this worker no longer decides (the compiled policies and Cedar disagreed); a new policy version or a restart clears it."""
@@ -81,6 +85,7 @@ class Replica:
 
     def admit(self, request: Request) -> Admission:
         """One request."""
-        admission = admit(request, self.facts, self._clock(), lease_until=UnixMillis(0) if self.alarm else self.lease_until)
+        until = UnixMillis(0) if self.alarm else self.lease_until
+        admission = admit(request, self.facts, self._clock(), lease_until=until, proofs=self.proofs)
         self.alarm = self.alarm or admission.alarm
         return admission

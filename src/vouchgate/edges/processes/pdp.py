@@ -17,6 +17,7 @@ from vouchgate import wiring
 from vouchgate.edges.envoy import ext_authz
 from vouchgate.edges.processes import logs
 from vouchgate.edges.processes.rpc_server import Handler, Peer, serve
+from vouchgate.flows.delegation import gateway_origins
 from vouchgate.flows.replica import Replica
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.layout import Layout
@@ -60,7 +61,8 @@ async def run(data_dir: Path) -> None:
     log = logs.set_up("pdp")
     installation = wiring.load_installation(data_dir)
     layout, users = Layout(data_dir), installation.users
-    replica = Replica(installation.settings.trust_domain, installation.fingerprint, wiring.clock().now)
+    origins = gateway_origins(installation.settings, installation.gateway, installation.plain)
+    replica = Replica(installation.settings.trust_domain, installation.fingerprint, wiring.clock().now, origins=origins)
     control = wiring.async_rpc(layout.control_socket, "control plane", timeout=RECORD_SECONDS)
 
     async def decide(request: Request) -> ext_authz.Answer:
@@ -69,6 +71,8 @@ async def run(data_dir: Path) -> None:
         headers = {"x-vg-decision-id": admission.decision.id}
         if admission.problem is None:
             return 200, headers, b""
+        if admission.challenge:
+            headers["www-authenticate"] = admission.challenge
         return admission.problem.status, {**headers, "content-type": PROBLEM_MEDIA}, wire.encode(admission.problem)
 
     own = {users.of("control"), users.own}
