@@ -9,11 +9,14 @@ Rules
 from __future__ import annotations
 
 import re
+from collections.abc import Generator
 
 import msgspec
 
 from vouchgate.protection.rotators import (
     REACHED,
+    Answer,
+    Ask,
     Config,
     Credential,
     Fresh,
@@ -38,14 +41,9 @@ MAX_KNOWN = 256
 def _make(config: Config, admin: Credential, current: Credential | None, fresh: Fresh) -> Story:
     role = _role(config)
     keep = current["accessor"] if current is not None else ""
-    listed = http((yield _ask(config, admin, "LIST", f"{role}/secret-id")), 200, gone=(404,), doing="listing secret-ids")
-    accessors = said(listed).get("data", {}).get("keys", []) if listed else []
-    if not isinstance(accessors, list) or len(accessors) > MAX_KNOWN:
-        raise InvalidInput("the role has more secret-ids than one service needs", remedy="give the service a role of its own")
-    for accessor in accessors:
+    for accessor in (yield from _accessors(config, admin)):
         if accessor != keep:
-            body = msgspec.json.encode({"secret_id_accessor": str(accessor)})
-            http((yield _ask(config, admin, "POST", f"{role}/secret-id-accessor/destroy", body)), 200, 204, gone=(404,), doing="tidying up")
+            yield from _destroy(config, admin, accessor, "tidying up")
     made = said(http((yield _ask(config, admin, "POST", f"{role}/secret-id", b"{}")), 200, doing="making a secret-id")).get("data", {})
     role_id = said(http((yield _ask(config, admin, "GET", f"{role}/role-id")), 200, doing="reading the role-id")).get("data", {})
     try:
@@ -68,9 +66,24 @@ def _prove(config: Config, credential: Credential, fresh: Fresh) -> Proof:
 
 
 def _retire(config: Config, admin: Credential, old: Credential, fresh: Fresh) -> Proof:
-    body = msgspec.json.encode({"secret_id_accessor": old["accessor"]})
+    listed = yield from _accessors(config, admin)
+    if old["accessor"] in listed:
+        yield from _destroy(config, admin, old["accessor"], "destroying the secret-id")
+
+
+def _accessors(config: Config, admin: Credential) -> Generator[Ask, Answer, list[str]]:
+    """Of every secret-id of the role. One that is not listed cannot be destroyed: the server answers 500 for it."""
+    listed = http((yield _ask(config, admin, "LIST", f"{_role(config)}/secret-id")), 200, gone=(404,), doing="listing secret-ids")
+    found = said(listed).get("data", {}).get("keys", []) if listed else []
+    if not isinstance(found, list) or len(found) > MAX_KNOWN:
+        raise InvalidInput("the role has more secret-ids than one service needs", remedy="give the service a role of its own")
+    return [str(one) for one in found]
+
+
+def _destroy(config: Config, admin: Credential, accessor: str, doing: str) -> Proof:
+    body = msgspec.json.encode({"secret_id_accessor": accessor})
     ask = _ask(config, admin, "POST", f"{_role(config)}/secret-id-accessor/destroy", body)
-    http((yield ask), 200, 204, gone=(404,), doing="destroying the secret-id")
+    http((yield ask), 200, 204, gone=(404,), doing=doing)
 
 
 def _prove_retired(config: Config, old: Credential, fresh: Fresh) -> Proof:
