@@ -203,6 +203,7 @@ class Facts(Cells, Standing, Registered):
                 self.sources[source.name] = source
             case SecretPut(secret=secret):
                 self.secrets[secret.name] = secret
+                world_facts.put_system(self.world, resource(self.trust_domain, "system", f"secret.{secret.name}"), Evidence())
             case SourceRemoved(name=name):
                 self.sources.pop(name, None)
             case CredentialIssued() as issued:
