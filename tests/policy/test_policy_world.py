@@ -9,7 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from policy_world import ARTIFACT, CALLER, ENDPOINT, endpoint, good_world, held
 
+from vouchgate.policy.compile import WHOLE_WORLD, Request, ask_cedar, compile_policies
+from vouchgate.policy.crosscheck import crosscheck
 from vouchgate.policy.facts import evidence_of, group_uid, put_endpoint, put_group, put_principal, resource_uid, zone_uid
+from vouchgate.policy.load import Source, read
 from vouchgate.policy.values import Uid
 from vouchgate.policy.world import MAX_PARENTS, MIN_LAPSES, Entity, Evidence, World, tier_strings, world_from_cedar_json
 from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded
@@ -161,3 +164,30 @@ def test_malformed_entities_are_refused(document):
 def test_the_json_names_parents_once():
     rows = json.loads(good_world().to_cedar_json())
     assert len({(row["uid"]["type"], row["uid"]["id"]) for row in rows}) == len(rows)
+
+
+def test_cedar_answers_the_same_from_a_slice_as_from_everything() -> None:
+    """Entities reached by membership, by an attribute, and only by the policy's own words; far more than one handle is made for."""
+    text = """
+    @id("a") permit (principal in Group::"g0", action == Action::"infer", resource) when { resource.model in Zone::"z1" };
+    @id("b") forbid (principal, action, resource) when { Principal::"far" in Group::"shut" };
+    """
+    policies = compile_policies(read([Source("t", text)]))
+    groups = [Entity(Uid("Group", f"g{number}")) for number in range(300)]
+    fixed = [
+        Entity(Uid("Zone", "z1")),
+        Entity(Uid("Group", "shut")),
+        Entity(Uid("Artifact", "m"), parents=frozenset({Uid("Zone", "z1")})),
+        Entity(Uid("Endpoint", "e"), {"model": Uid("Artifact", "m")}),
+        *(Entity(Uid("Principal", f"p{number}"), parents=frozenset({Uid("Group", f"g{number}")})) for number in range(300)),
+    ]
+    for far in (frozenset[Uid](), frozenset({Uid("Group", "shut")})):
+        world = World([*groups, *fixed, Entity(Uid("Principal", "far"), parents=far)])
+        assert len(world) > WHOLE_WORLD
+        for who in ("p0", "p1", "nobody"):
+            request = Request(Uid("Principal", who), Uid("Action", "infer"), Uid("Endpoint", "e"))
+            whole = ask_cedar(policies.cedar_handle, request, world, policies.source.schema)
+            part = ask_cedar(policies.cedar_handle, request, world, policies.source.schema, policies.named)
+            assert (part.decision, part.diagnostics.reasons) == (whole.decision, whole.diagnostics.reasons)
+            assert crosscheck(policies, request, world) is None
+        assert len(world.slice([Uid("Principal", "p0"), Uid("Endpoint", "e")])) == 5

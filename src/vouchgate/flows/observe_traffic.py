@@ -29,7 +29,7 @@ from vouchgate.vocabulary.names import principal
 from vouchgate.vocabulary.records import Append, SetOffset
 from vouchgate.vocabulary.vouches import UnixMillis
 
-REMEMBERED = 20_000
+REMEMBERED = 5_000
 """Decisions at hand by id, so that a line can say why; older ones are read from the log."""
 
 

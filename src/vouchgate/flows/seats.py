@@ -8,7 +8,7 @@ Rules
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -20,6 +20,7 @@ from vouchgate.vocabulary.vouches import UnixMillis
 
 GATEWAY = "gateway"
 """Name of the enforcement point in grants."""
+_NOBODY: Mapping[str, tuple[Kept, ...]] = {}
 MIN_SHARED = 1_024
 """Shared decisions that are kept before unused ones are looked for."""
 
@@ -45,30 +46,31 @@ class StandingDecisions:
     """Rule 1: cell -> its newest decisions, one for each action and model."""
 
     def __init__(self) -> None:
-        self._cells: dict[Cell, tuple[Kept, ...]] = {}
-        self._by_endpoint: dict[str, dict[Cell, None]] = {}
+        self._cells: dict[str, dict[str, tuple[Kept, ...]]] = {}
+        """Endpoint -> caller -> what is kept."""
         self._shared: dict[Decision, Decision] = {}
         self._shared_bound = MIN_SHARED
+        self._count = 0
         self.allowed = 0
         """Cells of which a decision is an allow."""
 
     def __len__(self) -> int:
-        return len(self._cells)
+        return self._count
 
     def __iter__(self) -> Iterator[Cell]:
-        return iter(self._cells)
+        return ((endpoint_id, caller) for endpoint_id, callers in self._cells.items() for caller in callers)
 
-    def items(self) -> Iterable[tuple[Cell, tuple[Kept, ...]]]:
+    def items(self) -> Iterator[tuple[Cell, tuple[Kept, ...]]]:
         """Every cell."""
-        return self._cells.items()
+        return (((endpoint_id, caller), made) for endpoint_id, callers in self._cells.items() for caller, made in callers.items())
 
     def of(self, cell: Cell) -> tuple[Kept, ...]:
         """What is kept of a cell."""
-        return self._cells.get(cell, ())
+        return self._cells.get(cell[0], _NOBODY).get(cell[1], ())
 
-    def cells_of(self, endpoint_id: str) -> Iterable[Cell]:
+    def cells_of(self, endpoint_id: str) -> list[Cell]:
         """The cells of an endpoint."""
-        return self._by_endpoint.get(endpoint_id, ())
+        return [(endpoint_id, caller) for caller in self._cells.get(endpoint_id, ())]
 
     def decisions_of(self, cell: Cell) -> list[Decision]:
         """The newest decisions of a cell."""
@@ -84,27 +86,29 @@ class StandingDecisions:
                 two.id, two.said = one.id, one.said
             two.looked_for = one.looked_for
         self.drop(cell)
-        self._cells[cell] = made
-        self._by_endpoint.setdefault(cell[0], {})[cell] = None
+        self._cells.setdefault(cell[0], {})[cell[1]] = made
+        self._count += 1
         self.allowed += _allows(made)
         return () if same else news
 
     def drop(self, cell: Cell) -> None:
         """Forget a cell."""
-        self.allowed -= _allows(self._cells.pop(cell, ()))
-        self._by_endpoint.get(cell[0], {}).pop(cell, None)
+        old = self._cells.get(cell[0], {}).pop(cell[1], None)
+        self._count -= old is not None
+        self.allowed -= _allows(old or ())
 
     def drop_endpoint(self, endpoint_id: str) -> None:
         """Forget an endpoint's cells."""
-        for cell in self._by_endpoint.pop(endpoint_id, {}):
-            self.allowed -= _allows(self._cells.pop(cell, ()))
+        for cell in self.cells_of(endpoint_id):
+            self.drop(cell)
+        self._cells.pop(endpoint_id, None)
 
     def _share(self, decision: Decision) -> Decision:
         nobody = msgspec.structs.replace(
             decision, id="", principal="", facts_digest="", evidence_epoch=0, not_after=UnixMillis(0), evaluated_at=UnixMillis(0)
         )
         if len(self._shared) > self._shared_bound:
-            used = {id(one.said) for made in self._cells.values() for one in made}
+            used = {id(one.said) for _, made in self.items() for one in made}
             self._shared = {one: one for one in self._shared if id(one) in used}
             self._shared_bound = max(MIN_SHARED, 2 * len(self._shared))
         return self._shared.setdefault(nobody, nobody)

@@ -44,7 +44,7 @@ def crosscheck(policies: CompiledPolicies, request: Request, world: World) -> Mi
     """Ask both engines."""
     ours = evaluate(policies, request, world)
     compiled = (ours.cedar_effect, tuple(sorted(ours.determining)), tuple(sorted(ours.errors)))
-    answer = ask_cedar(policies.cedar_handle, request, world, policies.source.schema)
+    answer = ask_cedar(policies.cedar_handle, request, world, policies.source.schema, policies.named)
     names = {f"policy{number}": policy.id for number, policy in enumerate(policies.policies)}
     erring = {name for raw, name in names.items() if any(f"`{raw}`" in text for text in answer.diagnostics.errors)}
     decided = "allow" if answer.decision == cedarpy.Decision.Allow else "deny"

@@ -16,6 +16,7 @@ Names: `principal_uid`, `action_uid`, `resource_uid`, `group_uid`, `zone_uid`.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -113,7 +114,9 @@ def put_principal(world: World, principal: Principal) -> Uid:
     """A registered principal with its groups and its zone."""
     parts = principal_parts(principal.id)
     groups = {_ensure(world, group_uid(group)) for group in principal.groups}
-    attributes = {"kind": parts.kind, "zone": parts.zone, "name": parts.name, "trust_domain": parts.trust_domain}
+    # thousands share these three, and a dict of interned texts is what the World keeps of each
+    kind, zone, trust_domain = map(sys.intern, (str(parts.kind), str(parts.zone), str(parts.trust_domain)))
+    attributes = {"kind": kind, "zone": zone, "name": parts.name, "trust_domain": trust_domain}
     uid = principal_uid(principal.id)
     world.put(Entity(uid, attributes, frozenset(groups | {put_zone(world, parts.zone)})))
     return uid

@@ -5,6 +5,7 @@
     world.remove(uid)                                          forget one entity
     world.advance(now) -> frozenset[Uid]                       drop vouches that lapsed; whose facts changed (recompute those cells)
     world.next_lapse                                           when the next vouch lapses (UnixMillis), or None
+    world.slice(uids) -> list[Uid]                             the entities that a decision about these can read
     world.touched_by(uid) -> frozenset[Uid]                    uid, what is under it, and what refers to it: the cells to recompute
 
 `facts.py` builds the entities from the vocabulary's nouns; a flow calls `facts.put_principal`, `put_endpoint`, `put_artifact`.
@@ -40,6 +41,9 @@ MAX_ENTITIES = 1_000_000
 """Entities of one World; about 1 GiB."""
 MIN_LAPSES = 1_024
 """Lapses that are kept before replaced ones are looked for."""
+MAX_SHARED_PARENTS = 4_096
+"""Sets of groups that are looked for among those of others."""
+NO_TAGS: Mapping[str, Any] = {}
 MAX_PARENTS = 256
 """Groups and zones of one entity; a principal in more is a mistake in the registration."""
 
@@ -105,11 +109,14 @@ class World:
         self.attributes: MutableMapping[Uid, dict[str, Any]] = {}
         """What the evaluator reads, `vouches` included."""
         self.tags: dict[Uid, dict[str, Any]] = {}
+        """Of those that have any."""
         self.up: MutableMapping[Uid, frozenset[Uid]] = {}
         """Itself and all ancestors."""
         self.revision = 0
         self._children: dict[Uid, set[Uid]] = {}
         self._referred: dict[Uid, set[Uid]] = {}
+        self._same_parents: dict[frozenset[Uid], frozenset[Uid]] = {}
+        """Thousands are in the same groups."""
         self._lapses_bound = MIN_LAPSES
         self._digests: dict[Uid, str] = {}
         self._handle: tuple[int, Any, Any] | None = None
@@ -138,9 +145,10 @@ class World:
             attributes["vouches"] = vouch_strings(entity.evidence.held)
         self._unlink(uid)
         self._digests.pop(uid, None)
-        self.entities[uid] = entity
+        self.entities[uid] = Entity(uid, attributes, self._shared(entity.parents), entity.evidence, tags or NO_TAGS)
         self.attributes[uid] = attributes
-        self.tags[uid] = tags
+        if tags:
+            self.tags[uid] = tags
         for parent in entity.parents:
             self._children.setdefault(parent, set()).add(uid)
         for value in (*attributes.values(), *tags.values()):
@@ -152,6 +160,11 @@ class World:
             self._compact()
         self._climb(uid)
         self.revision += 1
+
+    def _shared(self, parents: frozenset[Uid]) -> frozenset[Uid]:
+        if len(self._same_parents) > MAX_SHARED_PARENTS:
+            self._same_parents.clear()
+        return self._same_parents.setdefault(parents, parents)
 
     def _compact(self) -> None:
         """Forget the lapses of vouches that were replaced, so that renewing every second does not grow the heap."""
@@ -165,7 +178,8 @@ class World:
             return
         self._unlink(uid)
         self._digests.pop(uid, None)
-        del self.entities[uid], self.attributes[uid], self.up[uid], self.tags[uid]
+        del self.entities[uid], self.attributes[uid], self.up[uid]
+        self.tags.pop(uid, None)
         for child in self._children.get(uid, ()):
             self._climb(child)
         self.revision += 1
@@ -176,7 +190,7 @@ class World:
             return
         for parent in old.parents:
             self._drop(self._children, parent, uid)
-        for value in (*self.attributes[uid].values(), *self.tags[uid].values()):
+        for value in (*self.attributes[uid].values(), *self.tags.pop(uid, {}).values()):
             for name in _names_in(value):
                 self._drop(self._referred, name, uid)
 
@@ -271,6 +285,24 @@ class World:
             known = self._digests[uid] = hashlib.sha256(encode(read)).hexdigest()
         return known
 
+    def slice(self, uids: Iterable[Uid]) -> list[Uid]:
+        """The entities that any policy could read on its way from these: themselves, what contains them, what they name, and so on."""
+        found: set[Uid] = set()
+        pending = list(uids)
+        while pending:
+            uid = pending.pop()
+            if uid in found or uid not in self.entities:
+                continue
+            found.add(uid)
+            pending += self.up[uid]
+            for value in (*self.attributes[uid].values(), *self.tags.get(uid, {}).values()):
+                pending += _names_in(value)
+        return sorted(found)
+
+    def cedar_slice(self, uids: Iterable[Uid], schema: Any = None) -> Any:
+        """cedarpy's handle over `slice`: what one question needs, however many entities there are."""
+        return cedarpy.Entities.from_json_str(json.dumps([self._entity_json(uid) for uid in self.slice(uids)]), schema)
+
     def cedar_entities(self, schema: Any = None) -> Any:
         """cedarpy's handle over the same entities, made once a revision; with a schema it knows the groups of actions too."""
         made = self._handle
@@ -288,7 +320,7 @@ class World:
             "attrs": {name: to_cedar_json(value) for name, value in self.attributes[uid].items()},
             "parents": [parent._asdict() for parent in sorted(self.entities[uid].parents)],
         }
-        if self.tags[uid]:
+        if uid in self.tags:
             entity["tags"] = {name: to_cedar_json(value) for name, value in self.tags[uid].items()}
         return entity
 
