@@ -1,7 +1,7 @@
 """The signer process: alone holds private keys, and answers on `DIR/signer.sock`.
 
     python -m vouchgate.edges.processes.signer --dir DIR --control-uid N --trust-domain TD [--allow PURPOSE=UID ...] [--solo]
-                                               [--renew-ca] [--replace-key NAME ...] [--init-only]
+                                               [--renew-ca] [--replace-key NAME ...] [--init-only] [where keys lie: signer_options.py]
 
 Methods (params -> answer; all values plain MessagePack; the shapes are flows/sign.py's)
     public_keys  {}                                             -> {trust_domain, keys: [PublicKey plain], x509_ca: der, x509_ca_not_after,
@@ -49,7 +49,8 @@ from vouchgate import wiring
 from vouchgate.edges.processes.logs import set_up
 from vouchgate.edges.processes.rpc_server import Handler, Peer, serve
 from vouchgate.edges.processes.signer_keys import Files
-from vouchgate.edges.processes.signer_plain import PlainKeys
+from vouchgate.edges.processes.signer_options import access_of, act, add_key_options, places_of
+from vouchgate.edges.processes.signer_secret import lock_memory
 from vouchgate.flows.sign import ROLES, Access, Signer
 from vouchgate.flows.x509_authority import ISSUER_SECONDS
 from vouchgate.vocabulary.errors import InvalidInput, NotPermitted, VouchgateError
@@ -82,9 +83,16 @@ async def run(options: argparse.Namespace) -> None:
     """Load the keys and serve until SIGTERM or SIGINT."""
     os.umask(0o077)
     files = Files(options.dir)
-    store = PlainKeys(files.keys)
-    now = wiring.clock().now()
-    keys, before = files.open(options.trust_domain, now, renew_ca=options.renew_ca, replace=options.replace_key, store=store)
+    if act(options, files):
+        return
+    places = places_of(files, options.trust_domain)
+    store = places.open(access_of(options), first=files.first)
+    now, remake = wiring.clock().now(), places.remaking()
+    keys, before = files.open(
+        options.trust_domain, now, renew_ca=options.renew_ca or remake, replace=options.replace_key, store=store, remake=remake
+    )
+    places.made(store)
+    memory = lock_memory()
     access = Access(control=options.control_uid, own=_allowed(options.allow))
     signer = Signer(
         keys, before, access, wiring.clock(before.at), files, solo=options.solo, ca_keys=store, issuer_seconds=options.issuer_seconds
@@ -97,7 +105,7 @@ async def run(options: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    log.info("ready with %d keys", len(keys.ed25519) + 2)
+    log.info("ready with %d keys in place `%s`; %s", len(keys.ed25519) + 2, store.place, memory)
     await stop.wait()
     server.close()
     with contextlib.suppress(FileNotFoundError):
@@ -143,6 +151,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         "--replace-key", action="append", default=[], metavar="NAME", help="make a key anew that was stolen; see docs/threat-model.md"
     )
     parser.add_argument("--init-only", action="store_true", help="make or check the keys and end")
+    add_key_options(parser)
     return parser.parse_args(argv)
 
 

@@ -46,22 +46,28 @@ class Files:
         renew_ca: bool = False,
         replace: Collection[str] = (),
         store: KeyStore | None = None,
+        remake: bool = False,
     ) -> tuple[Keys, SignedBefore]:
-        """Load everything, making it at the first start; `replace` names keys to make anew. Raises `NotPermitted`, `StoreDamaged`,
+        """Load everything, making it at the first start; `replace` names keys to make anew, with `remake` whatever the store lacks. Raises `NotPermitted`, `StoreDamaged`,
         `Conflict`, and `InvalidInput` for a name that is no key's."""
         unknown = sorted(set(replace) - {*EC_NAMES, *ED25519_NAMES})
         if unknown:
             raise InvalidInput(f"`{unknown[0][:40]}` is not a key", remedy=f"the keys are {', '.join((*EC_NAMES, *ED25519_NAMES))}")
         before = self.before(trust_domain)
-        first = not self.folder.has(STATE)
+        first = self.first
         store = store or PlainKeys(self.keys)
-        make = {name for name in (*EC_NAMES, *ED25519_NAMES) if first and not store.has(name)} | set(replace)
+        make = {name for name in (*EC_NAMES, *ED25519_NAMES) if (first or remake) and not store.has(name)} | set(replace)
         ecs = {name: store.ec(name, make=name in make) for name in EC_NAMES}
         signing = {name: store.ed25519(name, make=name in make) for name in ED25519_NAMES}
         certificate = _ca(store, ecs["x509-ca"], trust_domain, now, first=first, renew=renew_ca or "x509-ca" in replace)
         if first:
             self.folder.write(STATE, encode(before))
         return Keys(ca=ecs["x509-ca"], ca_certificate=certificate, jwt=ecs["jwt"], ed25519=signing), before
+
+    @property
+    def first(self) -> bool:
+        """Whether the first start is not over."""
+        return not self.folder.has(STATE)
 
     def before(self, trust_domain: str) -> SignedBefore:
         """What was signed last, or nothing before the end of the first start; the folders are held to their rules."""

@@ -5,7 +5,7 @@ Left to others: the folder's rules (signer_folder.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -38,7 +38,7 @@ class PlainKeys(Certificates):
     """A `KeyStore` (flows/keystore.py)."""
 
     slow = False
-    place = "file"
+    place: Literal["file", "encrypted", "token"] = "file"
     suffix = ".key"
 
     def has(self, name: str) -> bool:
@@ -47,14 +47,18 @@ class PlainKeys(Certificates):
 
     def ec(self, name: str, *, make: bool = False) -> EllipticCurvePrivateKey:
         """A P-256 key."""
-        key = self._private(name, make, lambda: generate_private_key(SECP256R1()))
+        if make:
+            self.take(name, generate_private_key(SECP256R1()))
+        key = self.open(name)
         if not isinstance(key, EllipticCurvePrivateKey) or not isinstance(key.curve, SECP256R1):
             raise StoreDamaged(f"the key file `{name}.key` does not hold a P-256 key", remedy=RESTORE)
         return key
 
     def ed25519(self, name: str, *, make: bool = False) -> Ed25519PrivateKey:
         """An Ed25519 key."""
-        key = self._private(name, make, Ed25519PrivateKey.generate)
+        if make:
+            self.take(name, Ed25519PrivateKey.generate())
+        key = self.open(name)
         if not isinstance(key, Ed25519PrivateKey):
             raise StoreDamaged(f"the key file `{name}.key` does not hold an Ed25519 key", remedy=RESTORE)
         return key
@@ -68,11 +72,13 @@ class PlainKeys(Certificates):
         self.folder.erase(f"{checked_name(name)}.key")
         self.folder.erase(f"{name}.crt")
 
-    def _private(self, name: str, make: bool, generate: Callable[[], EllipticCurvePrivateKey | Ed25519PrivateKey]) -> object:
-        if make:
-            self.take(name, generate())
+    def open(self, name: str) -> EllipticCurvePrivateKey | Ed25519PrivateKey:
+        """A key of either kind. Raises `StoreDamaged`."""
         try:
-            return load_der_private_key(self.folder.read(f"{checked_name(name)}.key"), password=None)
+            key = load_der_private_key(self.folder.read(f"{checked_name(name)}.key"), password=None)
         except (ValueError, TypeError):
             # the parser's own text may quote the file
             raise StoreDamaged(f"the key file `{name}.key` cannot be read", remedy=RESTORE) from None
+        if not isinstance(key, EllipticCurvePrivateKey | Ed25519PrivateKey):
+            raise StoreDamaged(f"the key file `{name}.key` holds a key of another kind", remedy=RESTORE)
+        return key
