@@ -16,6 +16,7 @@ import socket
 import ssl
 import tempfile
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ from vouchgate.ports.clock import Clock
 from vouchgate.ports.rpc import AsyncRpcClient, RpcClient
 from vouchgate.vocabulary.answers import BackupOutcome
 from vouchgate.vocabulary.digests import Digest
-from vouchgate.vocabulary.errors import Conflict, InvalidSettings, Unavailable, Unsupported
+from vouchgate.vocabulary.errors import Conflict, InvalidSettings, NotFound, Unavailable, Unsupported, VouchgateError
 from vouchgate.vocabulary.layout import Layout, Users
 from vouchgate.vocabulary.processes import Folder
 from vouchgate.vocabulary.settings import MAX_SETTINGS_BYTES, Settings, host_port
@@ -201,11 +202,26 @@ def kernel() -> Any:
     return attest
 
 
-def look(pids: Iterable[int]) -> list[dict[str, Any] | None]:
-    """The facts of each process by attestor, or None where there is none of that number any more; blocks."""
-    from vouchgate.ports import attest
+class Looker:
+    """Reads who processes are, one after the other in a thread of its own."""
 
-    return [attest.look(pid) for pid in pids]
+    def __init__(self) -> None:
+        from vouchgate.ports.attest import Collector
+
+        self._collector = Collector()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="look")
+
+    async def look(self, pids: list[int]) -> list[dict[str, Any] | None]:
+        """The facts of each process, `{refused: reason}`, or None where there is none of that number any more."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: [self._one(pid) for pid in pids])
+
+    def _one(self, pid: int) -> dict[str, Any] | None:
+        try:
+            return self._collector.look(pid)
+        except NotFound:
+            return None
+        except VouchgateError as error:
+            return {"refused": error.reason}
 
 
 def lock_data_dir(layout: Layout) -> int:

@@ -13,12 +13,14 @@ from vouchgate.vocabulary.layout import Layout, Users
 from vouchgate.vocabulary.processes import Spec
 from vouchgate.vocabulary.settings import FIRST_SERVER_OFFSET, EndpointSettings, Settings
 
-RANKS = {"signer": 0, "witness": 1, "control": 2, "pdp": 3, "tailer": 4, "server": 5, "gateway": 6, "sts": 5}
+RANKS = {"signer": 0, "witness": 1, "control": 2, "pdp": 3, "tailer": 4, "server": 5, "gateway": 6, "agent": 5, "sts": 5}
 """Ending order, highest first."""
 SERVES_SECONDS = 900
 """Life of a `serves` vouch; renewed at a third of it."""
 GATEWAY_FILES = 65_536
 """Descriptors of the gateway: two for each connection."""
+AGENT_FILES = 16_384
+"""Descriptors of the agent: a connection and a pidfd for each caller."""
 
 PythonCommand = Callable[..., tuple[str, ...]]
 """`ports.processes.python`."""
@@ -44,6 +46,7 @@ def core_specs(
         spec("pdp", module("pdp", "--data-dir", str(layout.data_dir))),
         spec("gateway", gateway, files=GATEWAY_FILES, umask=0o027),
         spec("tailer", module("tailer", "--data-dir", str(layout.data_dir))),
+        spec("agent", module("agent", "--data-dir", str(layout.data_dir)), files=AGENT_FILES),
     ]
     return [*made, spec("sts", module("sts", "--data-dir", str(layout.data_dir)))] if needs_sts(settings) else made
 

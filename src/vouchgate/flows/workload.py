@@ -26,7 +26,7 @@ from vouchgate.flows.context import Context
 from vouchgate.flows.workload_binding import Bound, bound_of
 from vouchgate.flows.workload_matching import Candidates
 from vouchgate.flows.workload_refusals import Refusal, Refusals
-from vouchgate.identity.catalog import attest
+from vouchgate.identity.catalog import attest, attestors
 from vouchgate.identity.jwtsvid import MAX_AUDIENCE
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.errors import InvalidInput, Unavailable, VouchgateError
@@ -44,11 +44,13 @@ MAX_BATCH = 256
 """Requests of one batch: what one commit of the sequencer takes."""
 MIN_LIFE_SECONDS = 10
 """A registration that ends within this earns nothing more: the signer issues no shorter life."""
+USER_ATTESTOR = "unix-process"
+"""Says who runs the process; where it refuses, nothing else counts."""
 SERVICE = "workload-api"
 """Name of the service in the log."""
 
 Look = Callable[[Sequence[int]], Any]
-"""Processes' facts by the supervisor: for each pid a mapping from attestor to facts, or None where it is gone."""
+"""Processes' facts by the supervisor (ports/attest.py): for each pid what was read, `{refused: reason}`, or None where it is gone."""
 
 
 class Wanted(Noun, frozen=True, kw_only=True):
@@ -133,13 +135,15 @@ class Workloads:
         stale = {wanted.connection: wanted for wanted in requests if self._is_stale(wanted, now)}
         if not stale:
             return
-        found = await self._look([wanted.pid for wanted in stale.values()])
-        for (connection, wanted), facts in zip(stale.items(), found, strict=True):
+        pids = sorted({wanted.pid for wanted in stale.values()})
+        found = dict(zip(pids, await self._look(pids), strict=True))
+        for connection, wanted in stale.items():
+            facts = found[wanted.pid]
             if facts is None:
                 self.attached.pop(connection, None)
                 continue
             before = self.attached.get(connection)
-            established = selectors_of(facts)
+            established = _refused(facts) if "refused" in facts else selectors_of(facts)
             refused = established if isinstance(established, Denied) else None
             held = frozenset[Selector]() if isinstance(established, Denied) else established
             seen = Attached(wanted.pid, wanted.uid, held, refused, now)
@@ -321,18 +325,26 @@ class Workloads:
             self._context.spawn(self.record_refusals())
 
 
-def selectors_of(facts: Mapping[str, Mapping[str, Any]]) -> frozenset[Selector] | Denied:
-    """What the collected facts establish. One attestor's refusal refuses the whole: the others would speak for half a process."""
+def selectors_of(facts: Mapping[str, Any]) -> frozenset[Selector] | Denied:
+    """What the collected facts of a process establish. A process whose user is not clear is nobody; one that is in no container, unit or job
+    is just in none."""
     found: set[Selector] = set()
-    for name, said in facts.items():
+    for one in attestors().values():
+        if one.kind != "collected" or not set(one.fields.required) <= set(facts):
+            continue
         try:
-            made = attest(name, said)
+            made = attest(one.name, facts)
         except InvalidInput as error:
-            return Denied(code="facts-malformed", reason=error.reason, remedy=error.remedy)
-        if isinstance(made, Denied):
+            made = Denied(code="facts-malformed", reason=error.reason, remedy=error.remedy)
+        if not isinstance(made, Denied):
+            found.update(made.selectors)
+        elif one.name == USER_ATTESTOR:
             return made
-        found.update(made.selectors)
     return frozenset(found)
+
+
+def _refused(facts: Mapping[str, Any]) -> Denied:
+    return Denied(code="not-visible", reason=str(facts["refused"])[:500], remedy="start it as an ordinary process of this machine")
 
 
 def _known(one: _Earned) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from vouchgate.vocabulary.processes import Folder
 from vouchgate.vocabulary.settings import FIRST_SERVER_OFFSET
 from vouchgate.vocabulary.wire import Noun
 
-OFFSETS = {"signer": 1, "control": 2, "pdp": 3, "gateway": 4, "tailer": 5, "scanner": 6, "witness": 7, "sts": 9}
+OFFSETS = {"signer": 1, "control": 2, "pdp": 3, "gateway": 4, "tailer": 5, "scanner": 6, "witness": 7, "agent": 8, "sts": 9}
 """Uid of each process, counted from `uid_base`."""
 
 
@@ -68,6 +68,9 @@ class Layout:
         self.access_log = self.gateway_logs / "access.log"
         self.witness = data_dir / "witness"
         self.witness_socket = self.witness / "witness.sock"
+        self.agent = data_dir / "agent"
+        self.agent_socket = self.agent / "agent.sock"
+        self.workload_socket = self.agent / "workload.sock"
         self.sts = data_dir / "sts"
         self.sts_socket = self.sts / "sts.sock"
         self.supervisor = data_dir / "supervisor"
@@ -97,6 +100,7 @@ class Layout:
             own(self.gateway, "gateway"),
             Folder(path=str(self.gateway_logs), mode=0o2750, uid=users.of("gateway"), gid=users.of("tailer")),
             own(self.witness, "witness"),
+            own(self.agent, "agent"),
             own(self.sts, "sts"),
             Folder(path=str(self.supervisor), mode=0o711, uid=users.own),
             Folder(path=str(self.upstreams), mode=0o711, uid=users.own),

@@ -38,6 +38,13 @@ class GatewaySettings(Noun, frozen=True, kw_only=True):
     plain_listen: Annotated[
         str, Meta(description="Address of the listener without TLS, for wrapped servers in observe and for JWT on loopback; empty: none.")
     ] = ""
+    federated_listen: Annotated[
+        str, Meta(description="Address of the listener for partners' workloads ([[federation]]), with its port; empty: none.")
+    ] = ""
+    egress_listen: Annotated[
+        str,
+        Meta(description="Address of the mTLS listener through which workloads call providers ([[egress]]), with its port; empty: none."),
+    ] = ""
     hosts: Annotated[tuple[str, ...], Meta(min_length=1, max_length=64, description="Host names that callers may ask for.")] = (
         "localhost",
         "127.0.0.1",
@@ -114,10 +121,70 @@ class EndpointSettings(Noun, frozen=True, kw_only=True):
     bearer: Annotated[bool, Meta(description="A JWT-SVID alone identifies a caller here.")] = False
     model_in_body: Annotated[bool, Meta(description="The body's member `model` names what is asked for (OpenAI-compatible).")] = False
     models: Annotated[dict[str, str], Meta(description="With model_in_body: the API's model name = the endpoint it stands for.")] = {}
+    mcp: Annotated[bool, Meta(description="An MCP server (streamable HTTP): the message in the body names the action and the tool.")] = (
+        False
+    )
+    mcp_path: Annotated[str, Meta(pattern=r"^/[A-Za-z0-9._/-]*$", max_length=128, description="With mcp: the server's one path.")] = "/mcp"
+    tools: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")], ...],
+        Meta(max_length=256, description="With mcp: the tools that may be called, as the server names them; another one is refused."),
+    ] = ()
+    methods: Annotated[
+        dict[str, Name], Meta(description="With mcp: further methods, or another action for a known one; what is not listed is refused.")
+    ] = {}
+    resource_uri: Annotated[
+        str,
+        Meta(
+            pattern=r"^(https://[a-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?)?$",
+            max_length=256,
+            description="With mcp: the URI under which clients know it; empty: https, the gateway's first host, and the path.",
+        ),
+    ] = ""
+    labels: Annotated[tuple[Name, ...], Meta(max_length=16, description="Labels of the data that it may be sent, for policies.")] = ()
     wrapped: Annotated[bool, Meta(description="A legacy server: any method and path; only in a zone in observe.")] = False
     max_stream_seconds: Annotated[
         int, Meta(ge=1, le=3600, description="A request that was admitted before a revocation ends within this.")
     ] = DEFAULT_MAX_STREAM_SECONDS
+
+
+class BudgetSettings(Noun, frozen=True, kw_only=True):
+    """[egress.budget]"""
+
+    requests: Annotated[int, Meta(ge=0, description="Requests of one caller on one day (UTC); 0: no bound.")] = 0
+    megabytes: Annotated[int, Meta(ge=0, description="Megabytes of bodies both ways, of one caller on one day; 0: no bound.")] = 0
+
+
+class EgressSettings(Noun, frozen=True, kw_only=True):
+    """[[egress]]"""
+
+    name: Annotated[Name, Meta(description="Its id becomes vg://<trust domain>/endpoint/<name>; no [[endpoints]] has the same name.")]
+    zone: Annotated[Name, Meta(description="One of [zones]; it must enforce.")]
+    upstream: Annotated[
+        str,
+        Meta(
+            pattern=r"^https://[a-z0-9.-]+(:[0-9]{1,5})?$",
+            max_length=256,
+            description="The provider; its certificate must hold for exactly this host.",
+        ),
+    ]
+    host: Annotated[str, Meta(max_length=255, description="Host name under which workloads call it; *: every host of [gateway].")] = "*"
+    prefix: Annotated[
+        str, Meta(pattern=r"^(/[A-Za-z0-9._-]+)*$", max_length=128, description="Path prefix, removed before the provider sees it.")
+    ] = ""
+    routes: Annotated[tuple[RouteSettings, ...], Meta(min_length=1, max_length=256, description="What may be called; all else is 404.")]
+    secret: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9._-]{0,63})?$", description="One of [[secrets]]; empty: none is put in.")] = ""
+    header: Annotated[
+        str, Meta(pattern=r"^[a-z0-9-]{1,64}$", description="Header that carries the secret; what the caller sends there is removed.")
+    ] = "authorization"
+    scheme: Annotated[
+        str, Meta(pattern=r"^[A-Za-z0-9]{0,32}$", description="Word before the secret in that header; empty: the secret alone.")
+    ] = "Bearer"
+    ca_file: Annotated[
+        str, Meta(max_length=4096, description="PEM file of the authorities that may vouch for the provider; empty: the system's.")
+    ] = ""
+    labels: Annotated[tuple[Name, ...], Meta(max_length=16, description="Labels of the data that it may be sent, for policies.")] = ()
+    budget: BudgetSettings = BudgetSettings()
+    max_stream_seconds: Annotated[int, Meta(ge=1, le=3600, description="A call ends within this.")] = DEFAULT_MAX_STREAM_SECONDS
 
 
 class IdentitySettings(Noun, frozen=True, kw_only=True):
@@ -187,6 +254,14 @@ class LimitSettings(Noun, frozen=True, kw_only=True):
     )
 
 
+class AgentSettings(Noun, frozen=True, kw_only=True):
+    """[agent]"""
+
+    requests_per_second: Annotated[
+        int, Meta(ge=1, le=100_000, description="Requests at the Workload API of one uid, on average; twice as many at once.")
+    ] = 500
+
+
 class StsClientSettings(Noun, frozen=True, kw_only=True):
     """[[sts.clients]]"""
 
@@ -237,6 +312,7 @@ class Settings(Noun, frozen=True, kw_only=True):
     console: ConsoleSettings = ConsoleSettings()
     processes: ProcessSettings = ProcessSettings()
     store: StoreSettings = StoreSettings()
+    agent: AgentSettings = AgentSettings()
     sts: StsSettings = StsSettings()
     audit: AuditSettings = AuditSettings()
     limits: LimitSettings = LimitSettings()
@@ -246,6 +322,7 @@ class Settings(Noun, frozen=True, kw_only=True):
     administrators: tuple[AdministratorSettings, ...] = ()
     policies: tuple[PolicySettings, ...] = ()
     secrets: tuple[SecretSettings, ...] = ()
+    egress: tuple[EgressSettings, ...] = ()
     oidc: tuple[OidcSettings, ...] = ()
     ssf: SsfSettings = SsfSettings()
 

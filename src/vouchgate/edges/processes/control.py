@@ -87,7 +87,9 @@ class Control:
         )
         self.ads = AdsServer(allowed_uids={self.users.of("gateway")})
         installation = self.installation
-        gateway = gateway_settings(self.settings, self.layout, gateway=installation.gateway, plain=installation.plain)
+        gateway = gateway_settings(
+            self.settings, self.layout, gateway=installation.gateway, plain=installation.plain, sts=installation.sts
+        )
         self.view = GatewayView(gateway, self.ads, clock=self.clock.now, issuer=f"spiffe://{self.settings.trust_domain}")
         self.sequencer = Sequencer(self.store, check=self._check, apply=self._apply, tell=self._tell)
         self.publisher = Publisher(

@@ -87,6 +87,7 @@ class Tree:
         self.serving: list[Serving] = []
         self.servers = 0
         self.stop = asyncio.Event()
+        self.looker = wiring.Looker()
         self.installation: wiring.Installation | None = None
         self.ready_after = 0.0
         self.gateway_ends: list[tuple[int, str]] = []
@@ -246,7 +247,7 @@ class Tree:
         wiring.save_installation(self.layout, self.installation, self.users)
         document = json.dumps(bootstrap(point)).encode()
         wiring.write_atomic(self.layout.bootstrap, document, mode=0o600, owner=self.users.of("gateway") if self.users.isolated else None)
-        for name in ("control", "pdp", "gateway", "tailer", *(("sts",) if "sts" in by_name else ())):
+        for name in ("control", "pdp", "gateway", "tailer", "agent", *(("sts",) if "sts" in by_name else ())):
             self.add(by_name[name], name)
 
     async def _witness(self) -> Any:
@@ -270,7 +271,7 @@ class Tree:
 
         async def ask() -> bool:
             nonlocal last
-            for name in ("control", "pdp", "gateway", "tailer", *(("sts",) if "sts" in self.supervisor.units else ())):
+            for name in ("control", "pdp", "gateway", "tailer", "agent", *(("sts",) if "sts" in self.supervisor.units else ())):
                 self._check_alive(name)
             try:
                 said = wire.decode(Readiness, await client.call("ready"), what="readiness")
@@ -426,7 +427,10 @@ class Tree:
         async def processes(_: Peer, __: dict[str, Any]) -> Any:
             return [wire.to_plain(one) for one in self.processes()]
 
-        return {"scan": scan, "processes": processes}
+        async def look(_: Peer, params: dict[str, Any]) -> Any:
+            return await self.looker.look([int(pid) for pid in params["pids"]])
+
+        return {"scan": scan, "processes": processes, "look": look}
 
     def _scan(self, staged: str, name: str) -> Any:
         if "/" in staged or not staged.startswith(".staging-"):
