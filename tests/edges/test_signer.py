@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401 - a child under another uid could not load it
 import json
 import os
 import shutil
