@@ -3,7 +3,7 @@
 Rules
 1. On the unix socket the peer's uid is read from the kernel before the first byte and put into the ASGI scope, where no client can.
 2. A request's head is bounded in size and time, a connection's idle time too, and each listener has its own bound on connections, so a
-   browser gone wild does not shut out the command line.
+   browser gone wild does not shut out the command line. Of the unix socket's, one uid has at most half.
 3. TCP binds loopback only.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ MAX_HEAD_BYTES = 16 * 1024
 """Bytes of a request's line and headers; ours have under 2 KiB."""
 MAX_CONNECTIONS = 128
 """Connections of one listener: 64 live streams and as many requests."""
+MAX_CONNECTIONS_PER_UID = MAX_CONNECTIONS // 2
 HEAD_SECONDS = 10
 """A request's head must be whole within this of its first byte, and the first one within this of the connection."""
 KEEP_ALIVE_SECONDS = 30
@@ -38,11 +40,19 @@ BACKLOG = 128
 class _Protocol(H11Protocol):
     """uvicorn's HTTP/1.1, with the peer in the scope and a deadline for the first head."""
 
+    open_by_uid: Counter[int]
+    """Shared by the connections of one listener."""
+    _uid = -1
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         sock = transport.get_extra_info("socket")
         if sock.family == socket.AF_UNIX:
-            self.app = _with_peer(self.app, UnixPeer(*struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))))
+            peer = UnixPeer(*struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)))
+            self.app, self._uid = _with_peer(self.app, peer), peer.uid
+            self.open_by_uid[peer.uid] += 1
+            if self.open_by_uid[peer.uid] > MAX_CONNECTIONS_PER_UID:
+                transport.close()
         self._head_due = self.loop.call_later(HEAD_SECONDS, transport.close)
 
     def data_received(self, data: bytes) -> None:
@@ -54,6 +64,10 @@ class _Protocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_due.cancel()
+        if self._uid >= 0:
+            self.open_by_uid[self._uid] -= 1
+            if not self.open_by_uid[self._uid]:
+                del self.open_by_uid[self._uid]
         super().connection_lost(exc)
 
 
@@ -127,5 +141,11 @@ def _protocol(app: ASGIApp) -> tuple[Any, ServerState]:
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
     )
     config.load()
-    state = ServerState()
-    return (lambda: _Protocol(config=config, server_state=state, app_state={})), state
+    state, open_by_uid = ServerState(), Counter[int]()
+
+    def connection() -> _Protocol:
+        made = _Protocol(config=config, server_state=state, app_state={})
+        made.open_by_uid = open_by_uid
+        return made
+
+    return connection, state
