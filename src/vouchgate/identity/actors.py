@@ -33,7 +33,8 @@ MAX_PARENTS = 2 * MAX_ACTORS
 CLAIMS = frozenset({"act", "scope", "cnf", "vg"})
 NEVER_ACT = frozenset({"declared", "system"})
 """Kinds of principal that act for nobody: one has no proof, the other is vouchgate itself."""
-_CREDENTIAL = re.compile(r"[A-Za-z0-9._-]{8,64}\Z")
+CREDENTIAL = re.compile(r"[A-Za-z0-9._-]{8,64}\Z")
+"""An id by which a credential is revoked: a token's `jti`, a certificate's serial number."""
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]\Z")
 """Base64url of 32 bytes in its one spelling (RFC 4648, section 3.5)."""
 _NAMES = {"model": "model_digest", "lineage": "lineage_root", "run": "run", "zone": "zone", "stage": "stage", "inputs": "inputs"}
@@ -130,7 +131,7 @@ def _parents(mark: Mapping[str, Any]) -> tuple[str, ...] | None:
     listed = mark.get("parents", ())
     if "parents" in mark and (not isinstance(listed, list) or not 1 <= len(listed) <= MAX_PARENTS):
         return None
-    if not all(isinstance(one, str) and _CREDENTIAL.match(one) for one in listed) or len(set(listed)) != len(listed):
+    if not all(isinstance(one, str) and CREDENTIAL.match(one) for one in listed) or len(set(listed)) != len(listed):
         return None
     return tuple(listed)
 

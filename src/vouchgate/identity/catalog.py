@@ -7,8 +7,8 @@ Rules
 3. Where several are earned, the one with the most selectors wins; two equally specific ones are refused, because a tie would let the order
    of registrations choose an identity.
 4. A selector in `NARROWING` only narrows another: any user of the machine can run the same program and steer it from outside
-   (LD_PRELOAD, ptrace), and a process may even name another file as its executable (prctl(2), PR_SET_MM_EXE_FILE). A registration that has
-   nothing else is never earned.
+   (LD_PRELOAD, ptrace), and a process may even name another file as its executable (prctl(2), PR_SET_MM_EXE_FILE); the users inside of a
+   container are its image's choice. A registration that has nothing else is never earned.
 `match` goes over all registrations; `RegistrationIndex` answers the same from an index.
 """
 
@@ -28,7 +28,9 @@ from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.principals import Registration, Selector
 from vouchgate.vocabulary.vouches import UnixMillis
 
-NARROWING = frozenset({"unix:path", "unix:sha256"})
+NARROWING = frozenset({
+    "unix:path", "unix:sha256", "container:uid", "container:gid", "container:supplementary_gid", "container:sha256", "container:runtime",
+})  # fmt: skip
 """Types of selectors that earn nothing by themselves (rule 4)."""
 REFILE_AT = 32
 """Sets of selectors under one selector from which on it is looked whether a rarer one has come up; each doubling looks again."""

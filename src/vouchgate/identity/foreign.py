@@ -19,6 +19,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
 from vouchgate.identity.strictjson import parse_object
 from vouchgate.vocabulary.errors import InvalidInput, Unsupported
 from vouchgate.vocabulary.outcomes import Denied
@@ -138,6 +142,13 @@ def named_key(token: str) -> str:
     except InvalidInput:
         return ""
     return kid if isinstance(kid, str) and len(kid) <= MAX_KID else ""
+
+
+def write_token(header: Mapping[str, Any], claims: Mapping[str, Any], key: ec.EllipticCurvePrivateKey) -> str:
+    """A compact JWS for others to read: ES256 (RFC 7518, section 3.4)."""
+    signed = f"{b64(encode(dict(header)))}.{b64(encode(dict(claims)))}"
+    r, s = decode_dss_signature(key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
+    return f"{signed}.{b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
 
 
 def b64(raw: bytes) -> str:

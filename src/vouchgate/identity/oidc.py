@@ -22,11 +22,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vouchgate.identity.foreign import ForeignKey, b64, verify_token
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from vouchgate.identity.foreign import ForeignKey, b64, verify_token, write_token
 from vouchgate.identity.strictjson import parse_object
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.names import PrincipalId, principal
 from vouchgate.vocabulary.outcomes import Denied
+from vouchgate.vocabulary.trust import key_id
 from vouchgate.vocabulary.vouches import UnixMillis
 
 SKEW_SECONDS = 60
@@ -35,6 +39,8 @@ MAX_AGE_SECONDS = 600
 """Seconds since an ID token was issued: it comes straight from the token endpoint, so it is new."""
 MAX_LIFE_SECONDS = 7 * 86_400
 """Seconds between `iat` and `exp`; a longer one is a mistake."""
+ASSERTION_SECONDS = 60
+"""Life of a client's proof: it is used at once."""
 MAX_DOCUMENT_BYTES = 128 * 1024
 """Bytes of a provider's description and of a token endpoint's answer."""
 MAX_SUB = 255
@@ -199,6 +205,24 @@ def read_id_token(
         return _no("oidc-at-hash", "the access token does not belong to the ID token")
     auth_time = claims.get("auth_time", 0)
     return Told(expected.issuer, sub, UnixMillis(claims["iat"] * 1000), UnixMillis(auth_time * 1000), claims, verified.kid)
+
+
+def client_assertion(key_pem: bytes, client_id: str, audience: str, *, jti: str, now: UnixMillis) -> str:
+    """How a client with a key of its own proves itself (RFC 7523, section 3; OIDC Core, section 9). Raises `InvalidInput`."""
+    try:
+        key = load_pem_private_key(key_pem, password=None)
+    except (ValueError, TypeError):
+        # the parser's own text may quote the file
+        key = None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise InvalidInput(
+            "the client's key is not a P-256 key in PEM", remedy="make one: `openssl ecparam -genkey -name prime256v1 -noout`"
+        )
+    spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    claims = {
+        "iss": client_id, "sub": client_id, "aud": audience, "jti": jti, "iat": now // 1000, "exp": now // 1000 + ASSERTION_SECONDS,
+    }  # fmt: skip
+    return write_token({"alg": "ES256", "kid": key_id(spki), "typ": "JWT"}, claims, key)
 
 
 def read_userinfo(data: bytes, told: Told) -> Mapping[str, Any] | Denied:

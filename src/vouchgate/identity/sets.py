@@ -18,15 +18,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from vouchgate.identity.foreign import ForeignKey, b64, verify_token
+from vouchgate.identity.foreign import ForeignKey, verify_token, write_token
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.vouches import UnixMillis
-from vouchgate.vocabulary.wire import encode
 
 SKEW_SECONDS = 60
 """Seconds by which a transmitter's clock may be ahead."""
@@ -137,9 +134,7 @@ def our_claims(
 
 def sign_set(claims: Mapping[str, Any], key: ec.EllipticCurvePrivateKey, kid: str) -> str:
     """An event token of ours: ES256, `typ` secevent+jwt, so that nobody takes it for a JWT-SVID (RFC 8725, section 3.11)."""
-    signed = f"{b64(encode({'alg': 'ES256', 'kid': kid, 'typ': 'secevent+jwt'}))}.{b64(encode(dict(claims)))}"
-    r, s = decode_dss_signature(key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
-    return f"{signed}.{b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+    return write_token({"alg": "ES256", "kid": kid, "typ": "secevent+jwt"}, claims, key)
 
 
 def _event(name: str, body: Mapping[str, Any], claims: Mapping[str, Any]) -> Told:

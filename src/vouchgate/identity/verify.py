@@ -6,6 +6,8 @@ Each function is one way to know a principal
 - `who_is_calling` certificate, token, or both, by the gateway's rules                      `x509`, `jwt`, `both`
 - `forwarded`     the gateway verified; the kernel says that the gateway speaks             `x509`, `jwt`, `both`
 - `presented`     a token with claims beyond the plain ones, with the certificate or key that it is bound to   `jwt`, `both`
+- `delegated`     what an exchange makes of the one who is acted for and the one who acts      the actor's
+- `attested`      evidence from outside earned a registration                               `jwt`
 - `acting`        each one that acts for the subject of such a token, to be decided by itself                  as the token's
 - `registered`    the control plane pre-decides for a registration (its standing cells)     `registered`
 - `peer_uid`      the kernel names the uid at the other end of a unix socket (SO_PEERCRED)  `uid`
@@ -22,6 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
+from vouchgate.identity.actors import CREDENTIAL, MAX_ACTORS, NEVER_ACT
 from vouchgate.identity.bundle import TrustBundle
 from vouchgate.identity.jwtsvid import JwtFacts, read_jwt
 from vouchgate.identity.x509svid import X509Facts, read_x509
@@ -174,6 +177,49 @@ def presented(
         parents=(*beyond.parents, *((serial,) if serial and serial not in beyond.parents else ())),
         verified_at=now,
         not_after=said.not_after,
+    )
+
+
+def delegated(
+    subject: VerifiedPrincipal, actor: VerifiedPrincipal, *, scopes: tuple[str, ...], not_after: UnixMillis
+) -> VerifiedPrincipal | Denied:
+    """`actor` acts for `subject`, or narrows what it holds itself. The chain grows by one hand at most, and nobody is in it twice."""
+    who, now_acts = subject.principal.id, actor.principal.id
+    if actor.actors:
+        return Denied(code="actor-delegated", reason="who acts must do so by a credential of its own", remedy="send the actor's own SVID")
+    chain = subject.actors if now_acts == who else (now_acts, *subject.actors)
+    if (now_acts == who and subject.actors) or now_acts in subject.actors:
+        return Denied(code="cycle", reason=f"`{now_acts}` is in the chain already", remedy="use the token that it got before")
+    if principal_parts(now_acts).kind in NEVER_ACT or len(chain) > MAX_ACTORS:
+        return Denied(
+            code="chain", reason=f"the chain would name more than {MAX_ACTORS}, or one who acts for nobody", remedy="go back a hand"
+        )
+    if subject.binding and actor.binding and subject.binding != actor.binding:
+        return Denied(code="two-runs", reason="the two credentials are bound to different things", remedy="act within one run")
+    made = (*subject.parents, subject.credential_id, *actor.parents, actor.credential_id)
+    return VerifiedPrincipal(
+        principal=subject.principal,
+        credential_kind=actor.credential_kind,
+        credential_id=actor.credential_id,
+        authenticated=subject.authenticated and actor.authenticated,
+        actors=chain,
+        scopes=scopes,
+        binding=subject.binding or actor.binding,
+        parents=tuple(dict.fromkeys(one for one in made if CREDENTIAL.match(one))),
+        verified_at=actor.verified_at,
+        not_after=UnixMillis(min(subject.not_after, actor.not_after, not_after)),
+    )
+
+
+def attested(registration: Registration, evidence_id: str, not_after: UnixMillis, now: UnixMillis) -> VerifiedPrincipal:
+    """Whoever presented evidence that earned the registration (`catalog.attest`, `catalog.match`); `evidence_id` names it."""
+    return VerifiedPrincipal(
+        principal=Principal(id=registration.principal, groups=registration.groups),
+        credential_kind="jwt",
+        credential_id=evidence_id,
+        authenticated=True,
+        verified_at=now,
+        not_after=not_after,
     )
 
 

@@ -19,6 +19,7 @@ Left to others: whether it is revoked (the caller's revocations), and making the
 from __future__ import annotations
 
 import datetime
+import hashlib
 import itertools
 import re
 from collections.abc import Sequence
@@ -92,6 +93,11 @@ class X509Facts:
 def serial_text(number: int) -> str:
     """A serial number as Envoy writes it: whole bytes without leading zero bytes, lower-case hexadecimal."""
     return number.to_bytes((number.bit_length() + 7) // 8, "big").hex()
+
+
+def thumbprint_of(der: bytes) -> str:
+    """Lower-case hexadecimal SHA-256 of a certificate's DER (RFC 8705, section 3.1)."""
+    return hashlib.sha256(der).hexdigest()
 
 
 def serial_of(der: bytes) -> str:

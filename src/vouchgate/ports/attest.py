@@ -12,6 +12,8 @@ Rules
 5. A file is opened only on a local filesystem that is mounted in one of those two views: a filesystem that a user made (FUSE) could hold the
    reader for ever. Size and bytes hashed for one user in a minute are bounded. Without a hash there is no `unix:sha256`, and no more.
 6. Nothing is read that the process writes: no command line, no environment, no name.
+7. A process that cannot be looked at (it changes all the time, it is one of the kernel's) is told as such, so that its caller refuses it; it
+   never keeps others from being looked at.
 The caller checks that the user is the one that the socket named.
 """
 
@@ -26,11 +28,12 @@ import stat
 import struct
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound, Unsupported, Unverified
+from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound, Unavailable, Unsupported, Unverified
 
 SO_PEERPIDFD = 77
 """Option of a unix socket (asm-generic/socket.h, Linux 6.5)."""
@@ -55,6 +58,10 @@ _LOCAL = frozenset({
     "bcachefs", "btrfs", "erofs", "ext2", "ext3", "ext4", "f2fs", "iso9660", "overlay", "ramfs", "rootfs", "squashfs", "tmpfs", "virtiofs",
     "xfs", "zfs",
 })  # fmt: skip
+
+
+SlurmFacts = Callable[[Sequence[str]], dict[str, Any]]
+"""What Slurm says of a process in these cgroups, nothing for one in no step (ports/slurm.py). Raises `Unavailable`."""
 
 
 class Peer(NamedTuple):
@@ -97,22 +104,55 @@ def alive(pidfd: int) -> bool:
     return not polled.poll(0)
 
 
+def look(pid: int) -> dict[str, dict[str, Any]] | None:
+    """`Collector.look` of this process's one collector, which asks no Slurm."""
+    return _collector().look(pid)
+
+
+@cache
+def _collector() -> Collector:
+    return Collector()
+
+
 class Collector:
     """Looks at processes; keeps the hashes of executables. Not shared between threads."""
 
-    def __init__(self, *, steady: Callable[[], float] = time.monotonic, proc: Path = Path("/proc")) -> None:
-        self._steady, self._proc = steady, proc
+    def __init__(
+        self, *, slurm: SlurmFacts | None = None, steady: Callable[[], float] = time.monotonic, proc: Path = Path("/proc")
+    ) -> None:
+        self._slurm, self._steady, self._proc = slurm, steady, proc
         self._hashes: OrderedDict[tuple[int, ...], str] = OrderedDict()
         self._spent: dict[int, tuple[float, int]] = {}
         """User -> begin of its minute, bytes hashed in it."""
         self._booted_at = _booted_at(proc)
 
-    def look(self, pid: int) -> dict[str, Any]:
-        """Facts of a process, as the attestors take them.
+    def look(self, pid: int) -> dict[str, dict[str, Any]] | None:
+        """The facts for each attestor that maps them, or None where there is no such process any more (rule 7). Raises `InvalidInput`."""
+        try:
+            facts = self.facts(pid)
+        except NotFound:
+            return None
+        except (Conflict, Unverified) as error:
+            return {"unix-process": {"unread": error.reason}}
+        found = dict.fromkeys(("unix-process", "container", "systemd-unit"), facts)
+        return found | self._of_slurm(facts)
 
-        `pid uid gid real_uid real_gid started_at` (milliseconds since the epoch), `cgroups` (lines), and where they are known `groups`,
-        `cgroup` (version 2), `exe_path`, `exe_sha256`, or `exe_unread` with the reason. `real_uid` differs from `uid` where any of the
-        process's users does. Raises `NotFound` where it is gone, `Unverified` for a kernel thread or a thread, `Conflict` where it changes.
+    def _of_slurm(self, facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        if self._slurm is None:
+            return {}
+        try:
+            job = self._slurm(facts["cgroups"])
+        except Unavailable as error:
+            job = {"slurm_unread": error.reason}
+        return {"slurm": facts | job} if job else {}
+
+    def facts(self, pid: int) -> dict[str, Any]:
+        """Facts of a process.
+
+        `pid uid gid real_uid real_gid contained started_at` (milliseconds since the epoch), `cgroups` (lines), and where they are known
+        `groups`, `cgroup` (version 2), `exe_path`, `exe_sha256`, or `exe_unread` with the reason. `real_uid` differs from `uid` where any of
+        the process's users does; `contained` says that it is in a process namespace below the collector's. Raises `NotFound` where it is
+        gone, `Unverified` for a kernel thread or a thread, `Conflict` where it changes.
         """
         if isinstance(pid, bool) or not isinstance(pid, int) or not 0 < pid <= MAX_PID:
             raise InvalidInput("that is no process number", remedy="give the number that the socket's peer has")
@@ -154,6 +194,7 @@ class Collector:
         lines = _read(folder, "cgroup").decode("utf-8").splitlines()
         facts: dict[str, Any] = {
             "pid": pid, "uid": uids[1], "gid": gids[1], "real_uid": _other(uids), "real_gid": _other(gids), "cgroups": lines,
+            "contained": len(status["NSpid"].split()) > 1,
             "started_at": self._booted_at + int(numbers[19]) * 1000 // os.sysconf("SC_CLK_TCK"),
         }  # fmt: skip
         groups = status["Groups"].split()

@@ -3,7 +3,7 @@
 Rules
 1. The whole path must be one that the runtime itself makes as root (cgroup_paths.py, rule 1). A path that goes on below the container's
    group is a nested container or a group that the container made for itself; one below `/user.slice` is a rootless container, whose path
-   its user chooses. Both are refused: what they say is the workload's own word.
+   its user chooses. Neither establishes anything: what they say is the workload's own word.
 2. Nothing is taken from the process: no environment variable, no file inside the container, no label.
 3. A pod's identity stands in two places of a systemd path, and both must agree on its quality of service.
 What it does not know: the image. Its digest is the runtime's to say, and `unix:sha256` tells the program.
@@ -26,7 +26,7 @@ _FIELDS = Fields(
     # The rest of what the collector reads is for other attestors.
     ignored=(
         "pid", "uid", "gid", "real_uid", "real_gid", "groups", "exe_path", "exe_sha256", "exe_unread", "cgroup", "started_at",
-        "kernel_thread", "argv",
+        "contained", "argv",
     ),
 )  # fmt: skip
 _ID = r"(?P<id>[0-9a-f]{64})"
@@ -55,12 +55,14 @@ def _establish(facts: Mapping[str, Any], trust: Trust, now: UnixMillis, nonce: s
     if isinstance(paths, Denied):
         return paths
     found = {_container(path) for path in paths}
-    if not found or found == {None}:
-        return _no("not-a-container", "the process is not in a container that a runtime of this machine made")
+    said = next((one for one in found if one is not None), None)
+    if said is None:
+        return Attested(selectors=())
     if len(found) > 1:
-        return _no("container-mixed", "the groups of the process do not name one container")
-    said = found.pop()
-    assert said is not None
+        return Denied(
+            code="container-mixed", reason="the groups of the process do not name one container",
+            remedy="start the workload by the machine's own runtime, not inside another container",
+        )  # fmt: skip
     container_id, pod, runtime = said
     return Attested(selectors=selectors("container", {"id": container_id, "pod": pod or None, "runtime": runtime or None}))
 
@@ -75,12 +77,6 @@ def _container(path: str) -> tuple[str, str, str] | None:
             runtime = groups.get("runtime") or ("docker" if "docker" in groups else "")
             return groups["id"], (groups.get("pod") or "").replace("_", "-"), _RUNTIMES.get(runtime, runtime)
     return None
-
-
-def _no(code: str, reason: str) -> Denied:
-    return Denied(
-        code=code, reason=reason, remedy="start the workload by the machine's own runtime, not inside another container or rootless"
-    )
 
 
 ATTESTOR = Attestor(name="container", version=1, kind="collected", fields=_FIELDS, establish=_establish)

@@ -23,15 +23,15 @@ from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.vouches import UnixMillis
 
 _FIELDS = Fields(
-    required={"uid": "integer", "cgroups": "texts", "started_at": "integer", "node": "text"},
+    required={"uid": "integer", "cgroups": "texts", "started_at": "integer"},
     optional={
-        "real_uid": "integer", "job_id": "integer", "job_state": "texts", "job_uid": "integer", "job_user": "text", "job_account": "text",
+        "node": "text", "slurm_unread": "text", "real_uid": "integer", "job_id": "integer", "job_state": "texts", "job_uid": "integer", "job_user": "text", "job_account": "text",
         "job_partition": "text", "job_qos": "text", "job_cluster": "text", "job_nodes": "document", "job_restarts": "integer",
         "job_started_at": "integer", "job_array": "integer", "job_array_task": "integer", "job_het": "integer", "job_het_offset": "integer",
     },
-    ignored=("pid", "gid", "real_gid", "groups", "exe_path", "exe_sha256", "exe_unread", "cgroup", "kernel_thread", "argv"),
+    ignored=("pid", "gid", "real_gid", "groups", "exe_path", "exe_sha256", "exe_unread", "cgroup", "contained", "argv"),
 )  # fmt: skip
-_NEEDED = ("job_id", "job_state", "job_uid", "job_nodes", "job_restarts", "job_started_at", "job_account", "job_partition")
+_NEEDED = ("node", "job_id", "job_state", "job_uid", "job_nodes", "job_restarts", "job_started_at", "job_account", "job_partition")
 MAX_NODES = 65_536
 """Nodes of one job that are looked through; the largest machines have about 40,000."""
 MAX_DIMENSIONS = 4
@@ -47,7 +47,9 @@ def _establish(facts: Mapping[str, Any], trust: Trust, now: UnixMillis, nonce: s
     if isinstance(step, Denied):
         return step
     if step is None:
-        return _no("not-a-slurm-step", "the process is not in a Slurm step")
+        return Attested(selectors=())
+    if "slurm_unread" in facts:
+        return _no("slurm-unavailable", facts["slurm_unread"])
     if any(name not in facts for name in _NEEDED) or facts["job_id"] != step.job:
         return _no("slurm-unknown-job", f"slurmrestd does not know job {step.job}")
     if list(facts["job_state"]) != ["RUNNING"]:  # 2

@@ -7,7 +7,8 @@ Rules
    `systemd:user_unit` = `<uid>/<unit>`, never `systemd:unit`.
 3. A unit's name is taken as systemd spells it, escapes included: `a\\x2db@c.service` is another unit than `a-b@c.service`. Only
    `systemd:instance` is unescaped, and only where it has one spelling.
-4. With version 1 hierarchies, systemd's own (`name=systemd`) counts, and version 2 where that is mounted alone.
+4. A process that is in no unit, or in groups that systemd did not make, establishes nothing.
+5. With version 1 hierarchies, systemd's own (`name=systemd`) counts, and version 2 where that is mounted alone.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _FIELDS = Fields(
     required={"cgroups": "texts"},
     ignored=(
         "pid", "uid", "gid", "real_uid", "real_gid", "groups", "exe_path", "exe_sha256", "exe_unread", "cgroup", "started_at",
-        "kernel_thread", "argv",
+        "contained", "argv",
     ),
 )  # fmt: skip
 _UNIT = re.compile(
@@ -41,10 +42,10 @@ _PLAIN = re.compile(r"[A-Za-z0-9:_.]\Z")
 def _establish(facts: Mapping[str, Any], trust: Trust, now: UnixMillis, nonce: str) -> Attested | Denied:
     path = _path(facts["cgroups"])
     if path is None or not is_path(path):
-        return _no("the process is not in a group of systemd that this machine can see")
+        return Attested(selectors=())
     slices, rest = _slices([_plain(part) for part in path.split("/")[1:]])
     if slices is None or not rest:
-        return _no("the process is in no unit, or in slices that systemd did not nest")
+        return Attested(selectors=())
     manager = _MANAGER.match(rest[0])
     if manager and slices == ["user.slice", f"user-{manager['uid']}.slice"]:
         return _of_user(manager["uid"], rest)
@@ -79,7 +80,7 @@ def _slices(parts: list[str]) -> tuple[list[str] | None, list[str]]:
     return found, []
 
 
-def _of_user(uid: str, rest: list[str]) -> Attested | Denied:
+def _of_user(uid: str, rest: list[str]) -> Attested:
     _, below = _slices(rest[1:])
     facts: dict[str, Any] = {"user": uid}
     if below and _UNIT.match(below[0]):
@@ -87,10 +88,10 @@ def _of_user(uid: str, rest: list[str]) -> Attested | Denied:
     return Attested(selectors=selectors("systemd", facts))
 
 
-def _of_system(slices: list[str], part: str) -> Attested | Denied:
+def _of_system(slices: list[str], part: str) -> Attested:
     unit = _UNIT.match(part)
     if not unit:
-        return _no("the process is in a group that is not named like a unit")
+        return Attested(selectors=())
     facts: dict[str, Any] = {"unit": part, "slice": slices[-1] if slices else "-.slice"}
     if unit["at"]:
         facts["template"] = f"{unit['stem']}@.{unit['kind']}"
@@ -108,10 +109,6 @@ def _unescaped(text: str) -> str | None:
         for place, one in enumerate(raw)
     )
     return raw if back == text else None
-
-
-def _no(reason: str) -> Denied:
-    return Denied(code="not-a-unit", reason=reason, remedy="start the workload as a unit of systemd")
 
 
 ATTESTOR = Attestor(name="systemd-unit", version=1, kind="collected", fields=_FIELDS, establish=_establish)
