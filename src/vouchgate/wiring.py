@@ -8,9 +8,11 @@ neither, and would hold them for nothing.
 from __future__ import annotations
 
 import asyncio
+import base64
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -29,7 +31,7 @@ from vouchgate.ports.clock import Clock
 from vouchgate.ports.rpc import AsyncRpcClient, RpcClient
 from vouchgate.vocabulary.answers import BackupOutcome
 from vouchgate.vocabulary.digests import Digest
-from vouchgate.vocabulary.errors import Conflict, InvalidSettings, NotFound, Unavailable, Unsupported, VouchgateError
+from vouchgate.vocabulary.errors import Conflict, InvalidInput, InvalidSettings, NotFound, Unavailable, Unsupported, VouchgateError
 from vouchgate.vocabulary.layout import Layout, Users
 from vouchgate.vocabulary.processes import Folder
 from vouchgate.vocabulary.settings import MAX_SETTINGS_BYTES, Settings, host_port
@@ -190,6 +192,13 @@ def rpc(path: Path, who: str, *, timeout: float = 5.0) -> RpcClient:
     return RpcClient(path, who, timeout=timeout)
 
 
+def read_secret(path: Path) -> bytes:
+    """A secret in a 0600 file of this process's uid. Raises `NotPermitted`, `Unavailable`."""
+    from vouchgate.ports import secret_file
+
+    return secret_file.read_secret(path)
+
+
 def async_rpc(path: Path, who: str, *, timeout: float = 5.0) -> AsyncRpcClient:
     """An event-loop client of one of our processes."""
     return AsyncRpcClient(path, who, timeout=timeout)
@@ -299,6 +308,14 @@ def pem_chain(chain: Iterable[bytes]) -> str:
     return "".join(ssl.DER_cert_to_PEM_cert(der) for der in chain)
 
 
+def secrets_key(layout: Layout) -> bytes:
+    """The key under which others' secrets lie in the store: 32 random bytes of the control plane's own folder, made once, in no backup."""
+    path = layout.control / "secrets.key"
+    if not path.exists():
+        files.write_atomic(path, os.urandom(32), mode=0o600)
+    return files.read_small(path, "key of the secrets", bound=32)
+
+
 def http_client(destinations: Iterable[tuple[str, str, bool]]) -> HttpClient:
     """A bounded way out to exactly these (origin, file of its authorities, whether it may be private)."""
     from vouchgate.ports import http
@@ -322,6 +339,15 @@ async def ask_sql(one: SqlAsk) -> SqlAnswer:
     from vouchgate.ports import sql
 
     return await sql.ask(one)
+
+
+def pem_certificates(text: bytes) -> list[bytes]:
+    """The bytes of each certificate of a PEM file as they are, unparsed (RFC 7468, section 5). Raises `InvalidInput`."""
+    blocks = re.findall(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]{1,200000})-----END CERTIFICATE-----", text)
+    try:
+        return [base64.b64decode(b"".join(block.split()), validate=True) for block in blocks]
+    except ValueError:
+        raise InvalidInput("the PEM file is not base64", remedy="name a file with `BEGIN CERTIFICATE`") from None
 
 
 async def until(check: Any, *, seconds: float, what: str) -> Any:

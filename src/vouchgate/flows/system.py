@@ -16,11 +16,13 @@ from vouchgate.flows.administer import act_entry, authorise
 from vouchgate.flows.admit_artifact import admit_artifact, desk_of
 from vouchgate.flows.checkpoint import Checkpoints
 from vouchgate.flows.context import Context
+from vouchgate.flows.rotate_secret import Secrets
 from vouchgate.vocabulary import answers
 from vouchgate.vocabulary.answers import AdministerVerb, Caller
 from vouchgate.vocabulary.ca import CaInstallRequest, CaRequested, CaStatus, CaStepRequest
 from vouchgate.vocabulary.errors import Conflict, Unavailable
 from vouchgate.vocabulary.principals import Registration
+from vouchgate.vocabulary.secrets import SecretLine
 
 
 class System:
@@ -30,13 +32,14 @@ class System:
         self,
         context: Context,
         *,
+        secrets: Secrets,
         checkpoints: Checkpoints,
         trail: audit_trail.Trail,
         artifacts: Any,
         scan: Any,
         back_up: Callable[[Path], answers.BackupOutcome],
     ) -> None:
-        self.context, self.checkpoints, self.trail = context, checkpoints, trail
+        self.context, self.checkpoints, self.trail, self.secrets = context, checkpoints, trail, secrets
         self._artifacts, self._scan, self._back_up = artifacts, scan, back_up
         self._codes = login.Codes()
 
@@ -138,6 +141,21 @@ class System:
 
     async def join_token(self, caller: Caller, request: answers.JoinTokenRequest) -> answers.JoinToken:
         return await register.join_token(self.context, caller, request)
+
+    async def secret_lines(self, caller: Caller) -> tuple[SecretLine, ...]:
+        return await self.secrets.lines(caller)
+
+    async def put_secret(self, caller: Caller, name: str, parts: dict[str, str], admin: bool) -> SecretLine:
+        return await self.secrets.put(caller, name, parts, admin=admin)
+
+    async def rotate_secret(self, caller: Caller, name: str) -> SecretLine:
+        return await self.secrets.rotate(caller, name)
+
+    async def roll_back_secret(self, caller: Caller, name: str) -> SecretLine:
+        return await self.secrets.roll_back(caller, name)
+
+    async def release_secret(self, caller: Caller, name: str) -> dict[str, str]:
+        return await self.secrets.release(caller, name)
 
     async def login_code(self, caller: Caller) -> answers.CodeIssued:
         return await login.login_code(self.context, self._codes, caller)

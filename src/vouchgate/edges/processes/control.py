@@ -30,6 +30,7 @@ from vouchgate.edges.envoy.ads import AdsServer
 from vouchgate.edges.envoy.checking import check_endpoint
 from vouchgate.edges.envoy.publisher import GatewayView
 from vouchgate.edges.processes import logs
+from vouchgate.edges.processes.asks import Outside
 from vouchgate.edges.processes.control_rpc import handlers
 from vouchgate.edges.processes.gateway_settings import gateway_settings
 from vouchgate.edges.processes.rpc_server import serve
@@ -46,6 +47,7 @@ from vouchgate.flows.observe_traffic import Observer
 from vouchgate.flows.pdp_link import PdpLink
 from vouchgate.flows.publish import Publisher
 from vouchgate.flows.push_log import PushLog
+from vouchgate.flows.rotate_secret import Secrets, Vault
 from vouchgate.flows.sequence import Sequenced, Sequencer
 from vouchgate.flows.system import System
 from vouchgate.flows.traffic import Traffic
@@ -64,6 +66,8 @@ from vouchgate.vocabulary.records import Append
 
 GATEWAY_SVID_SECONDS = 3600
 """Life of the gateway's certificate; renewed at half of it."""
+OUTSIDE_SECONDS = 15.0
+"""How long an owner of a secret may take, the way there included."""
 TREE_SECONDS = 10.0
 """How long the start waits for the signer."""
 
@@ -87,9 +91,7 @@ class Control:
         )
         self.ads = AdsServer(allowed_uids={self.users.of("gateway")})
         installation = self.installation
-        gateway = gateway_settings(
-            self.settings, self.layout, gateway=installation.gateway, plain=installation.plain, sts=installation.sts
-        )
+        gateway = gateway_settings(self.settings, self.layout, gateway=installation.gateway, plain=installation.plain, sts=installation.sts)
         self.view = GatewayView(gateway, self.ads, clock=self.clock.now, issuer=f"spiffe://{self.settings.trust_domain}")
         self.sequencer = Sequencer(self.store, check=self._check, apply=self._apply, tell=self._tell)
         self.publisher = Publisher(
@@ -120,8 +122,12 @@ class Control:
             witness_name=self.installation.witness_name,
             witness_key=witness_key,
         )
+        outside = Outside(wiring.async_rpc(self.layout.sts_socket, "token service", timeout=OUTSIDE_SECONDS))
+        vault = Vault(self.settings.trust_domain, wiring.secrets_key(self.layout))
+        self.secrets = Secrets(self.context, vault, outside, self._inject)
         self.system = System(
             self.context,
+            secrets=self.secrets,
             checkpoints=self.checkpoints,
             trail=trail,
             artifacts=wiring.artifact_store(self.settings, self.layout),
@@ -141,6 +147,7 @@ class Control:
             console=installation.console,
             isolated=installation.isolated,
             own_uid=self.users.own,
+            sts=installation.sts,
         )
         return Context(
             settings=self.settings,
@@ -226,6 +233,10 @@ class Control:
         said = asyncio.run_coroutine_threadsafe(asked, self._loop).result()
         return wire.decode(ScanReport, said, what="scan report")
 
+    def _inject(self, name: str, value: bytes) -> None:
+        """A secret that the gateway puts into requests."""
+        self.view.set_secret(name, value)
+
     # -- identity of the gateway
 
     async def renew_svid(self) -> None:
@@ -287,6 +298,7 @@ class Control:
             asyncio.create_task(self.renew_svid()),
             asyncio.create_task(self.health.run()),
             asyncio.create_task(self.pushes.run()),
+            asyncio.create_task(self.secrets.run()),
             asyncio.create_task(self.workload_push.run()),
         ]
         self.log.info("ready")

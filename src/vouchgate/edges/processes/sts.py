@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from vouchgate import wiring
-from vouchgate.edges.processes import logs
+from vouchgate.edges.processes import asks, logs
 from vouchgate.edges.processes.rpc_server import Handler, serve
 from vouchgate.edges.sts.app import build_app
 from vouchgate.edges.sts.desk import Desk, Remote
@@ -34,7 +34,7 @@ RETRY_SECONDS = 0.2
 
 def outbound(installation: wiring.Installation) -> dict[str, Handler]:
     """What the control plane may have fetched outside."""
-    return {}
+    return asks.handlers(installation.settings)
 
 
 async def renew(server: TlsServer, control: Remote, log: logging.Logger, told: asyncio.Event) -> None:
