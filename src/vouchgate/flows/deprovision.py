@@ -31,7 +31,7 @@ from vouchgate.vocabulary.names import PrincipalId, TrustDomain, resource
 from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.records import Append, DeleteRecord, PutRecord
 from vouchgate.vocabulary.settings_people import TransmitterSettings
-from vouchgate.vocabulary.vouches import Revocation, UnixMillis
+from vouchgate.vocabulary.vouches import Revocation
 from vouchgate.vocabulary.wire import Noun, encode
 
 SEEN = "event-seen"
@@ -176,11 +176,12 @@ class Deprovisioning:
         )
 
 
-def ended_by(changes: Iterable[Change]) -> dict[str, UnixMillis]:
-    """Whose sessions a batch of changes ends, and as of when."""
-    found: dict[str, UnixMillis] = {}
-    for change in changes:
-        if isinstance(change, Revoked) and change.revocation.target_kind in {"principal", "registration"}:
-            # one that is withdrawn ends what began before it was: it may have been withdrawn between two requests
-            found[change.revocation.target] = max(found.get(change.revocation.target, UnixMillis(0)), change.revocation.made_at)
-    return found
+def ended_by(changes: Iterable[Change]) -> frozenset[str]:
+    """Whose sessions a batch of changes ends. One that withdraws a revocation ends none: those of before ended with the revocation."""
+    return frozenset(
+        change.revocation.target
+        for change in changes
+        if isinstance(change, Revoked)
+        and change.revocation.target_kind in {"principal", "registration"}
+        and not change.revocation.withdrawn_by
+    )

@@ -16,6 +16,8 @@ from vouchgate.flows.administer import act_entry, authorise
 from vouchgate.flows.admit_artifact import admit_artifact, desk_of
 from vouchgate.flows.checkpoint import Checkpoints
 from vouchgate.flows.context import Context
+from vouchgate.flows.login_oidc import CallBack
+from vouchgate.flows.people import People
 from vouchgate.flows.rotate_secret import Secrets
 from vouchgate.vocabulary import answers
 from vouchgate.vocabulary.answers import AdministerVerb, Caller
@@ -38,10 +40,12 @@ class System:
         artifacts: Any,
         scan: Any,
         back_up: Callable[[Path], answers.BackupOutcome],
+        people: People,
     ) -> None:
         self.context, self.checkpoints, self.trail, self.secrets = context, checkpoints, trail, secrets
         self._artifacts, self._scan, self._back_up = artifacts, scan, back_up
         self._codes = login.Codes()
+        self._people = people
 
     async def _read(self, caller: Caller, verb: AdministerVerb = "read") -> None:
         await authorise(self.context, caller, verb)
@@ -57,6 +61,18 @@ class System:
 
     async def identify_code(self, code: str, peer: str) -> Caller:
         return login.caller_of_code(self.context, self._codes, code, peer)
+
+    def check(self, caller: Caller) -> None:
+        self._people.check(caller)
+
+    def login_providers(self) -> tuple[answers.LoginProvider, ...]:
+        return self._people.providers()
+
+    async def begin_login(self, provider: str, *, redirect_uri: str, owner: str) -> answers.LoginBegun:
+        return await self._people.begin(provider, redirect_uri=redirect_uri, owner=owner)
+
+    async def finish_login(self, binding: str, owner: str, back: CallBack, *, peer: str) -> tuple[Caller, str]:
+        return await self._people.finish(binding, owner, back, peer=peer)
 
     async def may(self, caller: Caller, verb: AdministerVerb) -> None:
         await authorise(self.context, caller, verb)

@@ -53,7 +53,7 @@ def core_specs(
 
 def needs_sts(settings: Settings) -> bool:
     """Whether there is anybody to serve, or anything to fetch, outside."""
-    return bool(settings.sts.listen or settings.secrets)
+    return bool(settings.oidc or settings.ssf.receivers or settings.sts.listen or settings.secrets)
 
 
 def signer_command(settings: Settings, layout: Layout, users: Users, python: PythonCommand, *more: str) -> tuple[str, ...]:

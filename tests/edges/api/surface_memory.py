@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from vouchgate.flows.login_oidc import CallBack
 from vouchgate.vocabulary.answers import (
     AdministerVerb,
     AdoptOutcome,
@@ -42,6 +43,8 @@ from vouchgate.vocabulary.answers import (
     IssuedIdentity,
     JoinToken,
     JoinTokenRequest,
+    LoginBegun,
+    LoginProvider,
     Metric,
     Need,
     PathStep,
@@ -71,6 +74,7 @@ from vouchgate.vocabulary.decisions import Decision, Missing
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound, NotPermitted, Unverified
 from vouchgate.vocabulary.places import Endpoint, Route, Zone
 from vouchgate.vocabulary.principals import Principal, Registration, VerifiedPrincipal
+from vouchgate.vocabulary.secrets import SecretLine
 from vouchgate.vocabulary.vouches import Revocation
 
 TD = "test.local"
@@ -106,6 +110,8 @@ class MemorySurface:
     """One world; `now` is set by the test."""
 
     def __init__(self, now: int = START) -> None:
+        self.out: set[str] = set()
+        self.begun: dict[str, tuple[str, str, str]] = {}
         self.now = now
         self.asked: list[tuple[str, Any]] = []
         self.codes: dict[str, int] = {}
@@ -179,6 +185,35 @@ class MemorySurface:
         if caller.principal.principal.id == person("nobody"):
             raise NotPermitted(f"you may not `{verb}`", remedy="ask a registrar for a role")
         self.asked.append((verb, asked))
+
+    def check(self, caller: Caller) -> None:
+        if caller.principal.principal.id in self.out:
+            raise Unverified("the session has ended", remedy="log in again")
+
+    def login_providers(self) -> tuple[LoginProvider, ...]:
+        return (LoginProvider(name="staff", title="Staff <b>login</b>"),)
+
+    async def begin_login(self, provider: str, *, redirect_uri: str, owner: str) -> LoginBegun:
+        if provider != "staff":
+            raise NotFound(f"there is no provider `{provider}`", remedy="name one")
+        state, binding = secrets.token_urlsafe(8), secrets.token_urlsafe(8)
+        self.begun[state] = (binding, owner, redirect_uri)
+        return LoginBegun(url=f"https://idp.example/authorize?state={state}", state=state, binding=binding, expires_at=self.now + HOUR)
+
+    async def finish_login(self, binding: str, owner: str, back: CallBack, *, peer: str) -> tuple[Caller, str]:
+        if self.begun.get(back.state, ("", "", ""))[:2] != (binding, owner) or back.code != "good":
+            raise Unverified("this login was not begun here, or was finished before", remedy="begin again")
+        del self.begun[back.state]
+        kind = "cookie" if owner == "browser" else "session"
+        made = VerifiedPrincipal(
+            principal=Principal(id=f"spiffe://{TD}/person/staff/ada", groups=("callers",)),
+            credential_kind=kind,
+            credential_id=f"session-{back.state}",
+            authenticated=True,
+            verified_at=self.now,
+            not_after=self.now + HOUR,
+        )
+        return Caller(principal=made, how=kind, peer=peer), "Ada"
 
     async def may(self, caller: Caller, verb: AdministerVerb) -> None:
         self._decide(caller, f"may {verb}")
@@ -622,6 +657,32 @@ class MemorySurface:
     async def join_token(self, caller: Caller, request: JoinTokenRequest) -> JoinToken:
         self._decide(caller, "join-token", request)
         return JoinToken(token="t" * 43, principal=request.principal, expires_at=self.now + request.ttl_seconds * 1000)
+
+    def _secret(self, name: str) -> SecretLine:
+        return SecretLine(
+            name=name, rotator="postgres", state="steady", version=3, age_ms=HOUR, rotates_at=self.now + 30 * 24 * HOUR, overlap_until=0,
+            problem="",
+        )  # fmt: skip
+
+    async def secret_lines(self, caller: Caller) -> tuple[SecretLine, ...]:
+        self._decide(caller, "read")
+        return (self._secret("pricing-db"),)
+
+    async def put_secret(self, caller: Caller, name: str, parts: dict[str, str], admin: bool) -> SecretLine:
+        self._decide(caller, "secret", (name, parts, admin))
+        return self._secret(name)
+
+    async def rotate_secret(self, caller: Caller, name: str) -> SecretLine:
+        self._decide(caller, "secret", ("rotate", name))
+        return self._secret(name)
+
+    async def roll_back_secret(self, caller: Caller, name: str) -> SecretLine:
+        self._decide(caller, "secret", ("roll-back", name))
+        return self._secret(name)
+
+    async def release_secret(self, caller: Caller, name: str) -> dict[str, str]:
+        self._decide(caller, "secret", ("release", name))
+        return {"user": "app_a", "password": "s3cret"}
 
     async def login_code(self, caller: Caller) -> CodeIssued:
         self._decide(caller, "login")

@@ -28,10 +28,11 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp
 
 from vouchgate.edges.api import bodies, metrics, stream
-from vouchgate.edges.api.guard import PEER, SESSION, Guard, NotLoggedIn
+from vouchgate.edges.api.guard import PEER, Guard
+from vouchgate.edges.api.people import PeopleRoutes, caller_of, session_of, told
 from vouchgate.edges.api.problems import problem
 from vouchgate.edges.api.rates import Rates
-from vouchgate.edges.api.sessions import COOKIE, Session, Sessions
+from vouchgate.edges.api.sessions import COOKIE, Sessions
 from vouchgate.edges.api.surface import Surface
 from vouchgate.edges.console.assets import console_routes
 from vouchgate.vocabulary.answers import (
@@ -101,6 +102,7 @@ READS: tuple[tuple[str, type, Ask], ...] = (
     ("/api/v1/audit/checkpoint", bodies.NoQuery, lambda surface, caller, q: surface.audit_checkpoint(caller)),
     ("/api/v1/audit/proof", bodies.ProofQuery, lambda surface, caller, q: surface.audit_proof(caller, q.of)),
     ("/api/v1/ca", bodies.NoQuery, lambda surface, caller, q: surface.ca(caller)),
+    ("/api/v1/secrets", bodies.NoQuery, lambda surface, caller, q: surface.secret_lines(caller)),
     ("/api/v1/policy", bodies.NoQuery, lambda surface, caller, q: surface.policy_current(caller)),
 )
 ACTS: tuple[tuple[str, type, Ask], ...] = (
@@ -116,6 +118,14 @@ ACTS: tuple[tuple[str, type, Ask], ...] = (
         lambda surface, caller, body: surface.unregister(caller, body.principal, body.reason),
     ),
     ("/api/v1/join-tokens", JoinTokenRequest, lambda surface, caller, body: surface.join_token(caller, body)),
+    (
+        "/api/v1/secrets",
+        bodies.SecretPartsBody,
+        lambda surface, caller, body: surface.put_secret(caller, body.name, body.parts, body.admin),
+    ),
+    ("/api/v1/secrets/rotate", bodies.SecretBody, lambda surface, caller, body: surface.rotate_secret(caller, body.name)),
+    ("/api/v1/secrets/roll-back", bodies.SecretBody, lambda surface, caller, body: surface.roll_back_secret(caller, body.name)),
+    ("/api/v1/secrets/release", bodies.SecretBody, lambda surface, caller, body: surface.release_secret(caller, body.name)),
     ("/api/v1/login-code", bodies.EmptyBody, lambda surface, caller, body: surface.login_code(caller)),
     ("/api/v1/bootstrap", bodies.TokenBody, _bootstrap),
     ("/api/v1/break-glass", bodies.EnvelopeBody, lambda surface, caller, body: surface.break_glass(caller, body.envelope)),
@@ -146,6 +156,7 @@ class Api:
         self._uploads = 0
         self._streams = stream.Streams()
         self._logins = Rates(LOGINS_PER_SECOND, monotonic, burst=LOGIN_BURST)
+        self._people = PeopleRoutes(surface, sessions, monotonic, body=_body, query=_query)
 
     def routes(self) -> list[BaseRoute]:
         """Everything that exists."""
@@ -157,6 +168,7 @@ class Api:
             Route("/api/v1/decisions/live", self._live, methods=["GET"]),
             Route("/api/v1/artifacts", self._import, methods=["PUT"]),
             Route("/api/v1/backup", self._backup, methods=["POST"]),
+            *self._people.routes(),
             Route("/api/v1/session", self._log_in, methods=["POST"]),
             Route("/api/v1/session", self._who, methods=["GET"]),
             Route("/api/v1/session", self._log_out, methods=["DELETE"]),
@@ -167,10 +179,7 @@ class Api:
         ]
 
     async def _caller(self, request: Request) -> Caller:
-        peer = request.scope.get(PEER)
-        if peer is not None:
-            return await self._surface.identify_peer(peer.uid, peer.pid)
-        return _session(request).caller
+        return await caller_of(self._surface, request)
 
     def _read(self, kind: type, ask: Ask) -> Callable[[Request], Awaitable[Response]]:
         async def handler(request: Request) -> Response:
@@ -195,7 +204,7 @@ class Api:
 
         async def body() -> AsyncIterator[bytes]:
             try:
-                async for part in stream.events(self._surface.subscribe_decisions(caller)):
+                async for part in stream.events(self._surface.subscribe_decisions(caller), still=lambda: self._surface.check(caller)):
                     yield part
             finally:
                 self._streams.leave(who)
@@ -241,15 +250,20 @@ class Api:
         body = await _body(bodies.CodeBody, request)
         peer = request.client.host if request.client else ""
         token, session = self._sessions.open(await self._surface.identify_code(body.code.strip(), peer))
-        answer = _json(_told(session))
+        answer = _json(told(session))
         answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", path="/")
         return answer
 
     async def _who(self, request: Request) -> Response:
-        return _json(_told(_session(request)))
+        session = session_of(request)
+        self._surface.check(session.caller)
+        return _json(told(session))
 
     async def _log_out(self, request: Request) -> Response:
-        self._sessions.close(request.cookies.get(COOKIE, ""))
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        self._sessions.close(
+            token if request.scope.get(PEER) is not None and scheme.lower() == "bearer" else request.cookies.get(COOKIE, "")
+        )
         answer = _json({})
         answer.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
         return answer
@@ -301,18 +315,6 @@ async def _not_routed(request: Request, error: Exception) -> Response:
     answer = problem(missing, request.scope["path"][:200])
     answer.status_code = error.status_code
     return answer
-
-
-def _session(request: Request) -> Session:
-    session: Session | None = request.scope.get(SESSION)
-    if session is None:
-        raise NotLoggedIn("this needs a console session", remedy="run `vouchgate admin login` and open the printed address")
-    return session
-
-
-def _told(session: Session) -> dict[str, object]:
-    principal = session.caller.principal.principal
-    return {"principal": principal.id, "groups": list(principal.groups), "csrf": session.csrf, "ends_at": session.ends_at}
 
 
 def _json(answer: Any, status: int = 200) -> Response:

@@ -72,6 +72,20 @@ class UnregisterBody(Noun, frozen=True, kw_only=True):
     reason: Short
 
 
+class SecretBody(Noun, frozen=True, kw_only=True):
+    """POST /api/v1/secrets/rotate, /roll-back and /release"""
+
+    name: Short
+
+
+class SecretPartsBody(Noun, frozen=True, kw_only=True):
+    """POST /api/v1/secrets"""
+
+    name: Short
+    parts: dict[str, Annotated[str, Meta(min_length=1, max_length=8192)]]
+    admin: bool = False
+
+
 class ReasonBody(Noun, frozen=True, kw_only=True):
     """POST /api/v1/clock/accept"""
 
@@ -94,6 +108,25 @@ class CodeBody(Noun, frozen=True, kw_only=True):
     """POST /api/v1/session"""
 
     code: Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class BeginBody(Noun, frozen=True, kw_only=True):
+    """POST /api/v1/login/begin"""
+
+    provider: Annotated[str, Meta(min_length=1, max_length=64)]
+    redirect_uri: Short = ""
+    """Where the command line listens; a browser has none to give."""
+
+
+class FinishBody(Noun, frozen=True, kw_only=True):
+    """POST /api/v1/login/finish: what the provider's redirect carried."""
+
+    state: Annotated[str, Meta(min_length=1, max_length=4096)]
+    code: Annotated[str, Meta(max_length=4096)] = ""
+    iss: Short = ""
+    error: Short = ""
+    binding: Annotated[str, Meta(max_length=256)] = ""
+    """What the command line was given when it began; a browser has a cookie."""
 
 
 class VerifyBody(Noun, frozen=True, kw_only=True):

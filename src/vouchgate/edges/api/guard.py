@@ -1,18 +1,21 @@
 """The first thing a request meets: where it came from, whether it may ask at all, and what every answer carries.
 
 Rules, in this order
-1. A connection's peer is the kernel's word (`scope[PEER]`, set by edges/api/server.py for unix sockets, absent on TCP).
+1. A connection's peer is the kernel's word (`scope[PEER]`, set by edges/api/server.py for unix sockets, absent on TCP). A token that it shows is
+   the session of a login, for this very uid; one that does not hold is refused, never passed over for the uid's own identity.
 2. On TCP the Host header must be one of the console's own names: a page that rebinds a name to 127.0.0.1 is refused.
 3. On TCP a request that may change something must come from the console's own origin (Origin, Sec-Fetch-Site), carry the session's CSRF
    token, and be of a type that no form can send.
 4. On TCP without a session only `OPEN` paths answer.
-5. Each caller has a rate.
+5. Each caller has a rate. Whoever is over it, or over any other bound, waits for the answer that says so: a caller that does not slow down
+   is slowed down, and a flood costs no more of our time than its connections (server.py bounds them) ask in `HOLD_SECONDS`.
 6. Every answer says that it may not be framed, sniffed, cached or given anything from elsewhere.
 Left to others: what a caller may do (`decide`, behind the surface).
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection
 from http.cookies import CookieError, SimpleCookie
 
@@ -30,7 +33,7 @@ PEER = "vouchgate.peer"
 SESSION = "vouchgate.session"
 HEALTH = "/healthz"
 """Has no rate: a busy browser must not make a supervisor restart the process."""
-OPEN = ("/login", HEALTH, "/api/v1/session")
+OPEN = ("/login", "/login/callback", HEALTH, "/api/v1/session", "/api/v1/login", "/api/v1/login/begin", "/api/v1/login/finish")
 OPEN_PREFIX = "/assets/"
 NOW_HEADER = "vouchgate-now"
 """The control plane's clock in milliseconds: ages and countdowns are told by it, not by the reader's clock."""
@@ -38,6 +41,9 @@ SAFE_METHODS = ("GET", "HEAD")
 """RFC 9110, section 9.2.1; nothing else is routed without a token."""
 ANONYMOUS_PER_SECOND = 20.0
 """All browsers without a session together: a login page needs five requests."""
+HOLD_SECONDS = 0.25
+"""How long a 429 is held back (RFC 6585, section 4): 64 connections of one caller then bring at most 256 refusals a second."""
+TOO_MANY = 429
 MAX_COOKIE_BYTES = 4096
 """Other servers on this host share our cookie jar (cookies know no port); more than this is not parsed."""
 
@@ -94,6 +100,8 @@ class Guard:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                if message["status"] == TOO_MANY:
+                    await asyncio.sleep(HOLD_SECONDS)
                 _harden(message, scope["path"], self._now())
             await send(message)
 
@@ -112,10 +120,11 @@ class Guard:
 
     def _refused(self, scope: Scope) -> Response | None:
         peer: UnixPeer | None = scope.get(PEER)
+        headers = Headers(scope=scope)
         if peer is not None:
             self._rates.take(f"uid:{peer.uid}")
+            scope[SESSION] = self._shown(headers, peer)
             return None
-        headers = Headers(scope=scope)
         self._check_host(headers)
         session = self._session(headers)
         scope[SESSION] = session
@@ -148,6 +157,19 @@ class Guard:
         site = headers.get("sec-fetch-site", "same-origin")
         if origin.lower() not in {f"http://{host}" for host in self._hosts()} or site != "same-origin":
             raise NotPermitted(f"a request from `{origin[:100]}` may change nothing here", remedy="use the console page itself")
+
+    def _shown(self, headers: Headers, peer: UnixPeer) -> Session | None:
+        """Rule 1 (RFC 6750, section 2.1)."""
+        given = headers.getlist("authorization")
+        if not given:
+            return None
+        scheme, _, token = given[0].partition(" ")
+        session = self._sessions.find(token, uid=peer.uid) if len(given) == 1 and scheme.lower() == "bearer" and token else None
+        if session is None:
+            raise NotLoggedIn(
+                "the login has ended, or is not this user's", remedy="run `vouchgate login`, or `vouchgate logout` to act as the unix user"
+            )
+        return session
 
     def _session(self, headers: Headers) -> Session | None:
         """More than one cookie of our name means that somebody else set one: none counts."""

@@ -5,6 +5,9 @@ Rules
 2. A session ends after its time, at logout, and with the process. It carries who the caller is, never what the caller may do: every act
    is decided again, so revoking the person takes effect at once.
 3. At most `MAX_SESSIONS`; a further one ends the oldest.
+4. A session of the command line is a bearer token, good on the unix socket alone, for the uid that logged in alone; a cookie is never good
+   there, nor the token in a browser.
+5. It never outlives what the caller's own proof says (`not_after`), and a login always makes a new one: none is taken over.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ CSRF_HEADER = "x-csrf-token"
 MAX_SESSIONS = 256
 """Sessions at once; a team's administrators have about ten."""
 TOKEN_BYTES = 32
+BROWSER = -1
+"""In the place of a uid: a browser's session."""
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -33,6 +38,10 @@ class Session(msgspec.Struct, frozen=True):
     csrf: str
     ends_at: int
     """Milliseconds since 1970."""
+    uid: int = BROWSER
+    """The uid that alone may show it, on the unix socket; `BROWSER` for a cookie."""
+    shown: str = ""
+    """The caller's name, for people to read."""
 
 
 class Sessions:
@@ -42,19 +51,22 @@ class Sessions:
         self._now, self._life = now, minutes * 60_000
         self._sessions: OrderedDict[str, Session] = OrderedDict()
 
-    def open(self, caller: Caller) -> tuple[str, Session]:
-        """A new session and the value of its cookie."""
+    def open(self, caller: Caller, *, uid: int = BROWSER, shown: str = "") -> tuple[str, Session]:
+        """A new session and the value of its cookie, or its token."""
         token = secrets.token_urlsafe(TOKEN_BYTES)
-        session = Session(caller, secrets.token_urlsafe(TOKEN_BYTES), self._now() + self._life)
+        ends_at = min(self._now() + self._life, caller.principal.not_after) if uid == BROWSER else caller.principal.not_after
+        session = Session(caller, secrets.token_urlsafe(TOKEN_BYTES), ends_at, uid, shown)
         self._sessions[_digest(token)] = session
         while len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)
         return token, session
 
-    def find(self, token: str) -> Session | None:
-        """The session of a cookie's value, or None."""
+    def find(self, token: str, *, uid: int = BROWSER) -> Session | None:
+        """The session of a cookie's value, or of the token that `uid` shows, or None."""
         key = _digest(token)
         session = self._sessions.get(key)
+        if session is not None and session.uid != uid:
+            return None
         if session is not None and session.ends_at <= self._now():
             del self._sessions[key]
             return None

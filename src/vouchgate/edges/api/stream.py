@@ -4,6 +4,7 @@ Rules
 1. `id` is the log index, so a reader sees a gap and asks for the page instead.
 2. A comment every `HEARTBEAT_SECONDS` keeps the connection and finds readers that are gone.
 3. Streams are bounded, in all and for each caller.
+4. Whether the reader still stands is asked every `STANDING_SECONDS` and before each line: whoever is revoked reads nothing more.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from vouchgate.vocabulary.answers import DecisionLine
 from vouchgate.vocabulary.errors import LimitExceeded, VouchgateError
@@ -19,6 +20,8 @@ from vouchgate.vocabulary.wire import encode
 
 HEARTBEAT_SECONDS = 15.0
 """Below the 30 s after which usual proxies cut an idle answer."""
+STANDING_SECONDS = 0.25
+"""Within the second in which a revocation holds everywhere."""
 RETRY_MILLISECONDS = 1000
 """How long a browser waits before it connects again."""
 MAX_STREAMS = 64
@@ -45,16 +48,24 @@ class Streams:
         self._open += Counter()
 
 
-async def events(decisions: AsyncIterator[DecisionLine], *, heartbeat: float = HEARTBEAT_SECONDS) -> AsyncIterator[bytes]:
-    """The body of the stream. Ends with an `end` event when the source fails, so that the page can say so."""
+async def events(
+    decisions: AsyncIterator[DecisionLine], *, heartbeat: float = HEARTBEAT_SECONDS, still: Callable[[], None] = lambda: None
+) -> AsyncIterator[bytes]:
+    """The body of the stream. Ends with an `end` event when the source fails or `still` raises, so that the page can say so."""
+    silent = 0.0
     yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
     upcoming: asyncio.Task[DecisionLine] | None = None
     try:
         while True:
             upcoming = upcoming or asyncio.ensure_future(_next(decisions))
-            done, _ = await asyncio.wait({upcoming}, timeout=heartbeat)
+            pause = min(heartbeat, STANDING_SECONDS)
+            done, _ = await asyncio.wait({upcoming}, timeout=pause)
+            still()
+            silent = 0.0 if done else silent + pause
             if not done:
-                yield b": heartbeat\n\n"
+                if silent >= heartbeat:
+                    silent = 0.0
+                    yield b": heartbeat\n\n"
                 continue
             line, upcoming = upcoming.result(), None
             yield b"id: %d\nevent: decision\ndata: %s\n\n" % (line.seq, encode(line))

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
+from vouchgate.flows.login_oidc import CallBack
 from vouchgate.vocabulary.answers import (
     AdministerVerb,
     AdoptOutcome,
@@ -40,6 +41,8 @@ from vouchgate.vocabulary.answers import (
     IssuedIdentity,
     JoinToken,
     JoinTokenRequest,
+    LoginBegun,
+    LoginProvider,
     Metric,
     PolicyReport,
     PolicyVersion,
@@ -54,6 +57,7 @@ from vouchgate.vocabulary.answers import (
 )
 from vouchgate.vocabulary.ca import CaInstallRequest, CaRequested, CaStatus, CaStepRequest
 from vouchgate.vocabulary.principals import Registration
+from vouchgate.vocabulary.secrets import SecretLine
 
 
 class Surface(Protocol):
@@ -65,6 +69,18 @@ class Surface(Protocol):
 
     async def identify_code(self, code: str, peer: str) -> Caller:
         """Use a one-time code up. Raises `Unverified` for one that is unknown, used or expired."""
+
+    def check(self, caller: Caller) -> None:
+        """Whether a session's caller still stands; asked for each request and while a stream is open. Raises `Unverified`."""
+
+    def login_providers(self) -> tuple[LoginProvider, ...]:
+        """Identity providers that people log in with."""
+
+    async def begin_login(self, provider: str, *, redirect_uri: str, owner: str) -> LoginBegun:
+        """Send somebody to their provider; `owner` is who may finish it."""
+
+    async def finish_login(self, binding: str, owner: str, back: CallBack, *, peer: str) -> tuple[Caller, str]:
+        """Who came back, and their name for people to read. Raises `Unverified`."""
 
     async def may(self, caller: Caller, verb: AdministerVerb) -> None:
         """Raises `NotPermitted` where `decide` refuses; asked before a body is taken in or a stream is opened."""
@@ -106,6 +122,15 @@ class Surface(Protocol):
 
     async def join_token(self, caller: Caller, request: JoinTokenRequest) -> JoinToken:
         """A token that earns one registration once."""
+
+    async def secret_lines(self, caller: Caller) -> tuple[SecretLine, ...]: ...
+    async def put_secret(self, caller: Caller, name: str, parts: dict[str, str], admin: bool) -> SecretLine:
+        """Bring a credential of somebody else's system, or what its owner asks for."""
+
+    async def rotate_secret(self, caller: Caller, name: str) -> SecretLine: ...
+    async def roll_back_secret(self, caller: Caller, name: str) -> SecretLine: ...
+    async def release_secret(self, caller: Caller, name: str) -> dict[str, str]:
+        """The credential in use, where policy lets the caller have it."""
 
     async def login_code(self, caller: Caller) -> CodeIssued: ...
     async def claim_bootstrap(self, caller: Caller, token: str) -> Registration:

@@ -45,6 +45,7 @@ from vouchgate.flows.in_process import InProcess
 from vouchgate.flows.issue_identity import bundle_pem
 from vouchgate.flows.observe_traffic import Observer
 from vouchgate.flows.pdp_link import PdpLink
+from vouchgate.flows.people import People
 from vouchgate.flows.publish import Publisher
 from vouchgate.flows.push_log import PushLog
 from vouchgate.flows.rotate_secret import Secrets, Vault
@@ -68,6 +69,8 @@ GATEWAY_SVID_SECONDS = 3600
 """Life of the gateway's certificate; renewed at half of it."""
 OUTSIDE_SECONDS = 15.0
 """How long an owner of a secret may take, the way there included."""
+OUTBOUND_SECONDS = 12.0
+"""How long the token service may take to fetch something: its own deadline (ports/http.py) ends before."""
 TREE_SECONDS = 10.0
 """How long the start waits for the signer."""
 
@@ -107,6 +110,7 @@ class Control:
         self.observer = Observer(self.facts, self.sequencer, self.traffic, self.clock.now)
         self.context = self._context()
         self.pushes = PushLog(self.context)
+        self.people = People(self.context, wiring.async_rpc(self.layout.sts_socket, "token service", timeout=OUTBOUND_SECONDS))
         self.workloads = Workloads(self.context, self._look)
         self.workload_state = State(self.context)
         agent = wiring.async_rpc(self.layout.agent_socket, "agent", timeout=2.0)
@@ -133,6 +137,7 @@ class Control:
             artifacts=wiring.artifact_store(self.settings, self.layout),
             scan=self._scan,
             back_up=lambda target: wiring.back_up(self.layout, self.settings.trust_domain, target),
+            people=self.people,
         )
         self.health = Health(self.context, self.observer, free=lambda: wiring.free_bytes(self.layout.control))
         self._svid: tuple[str, str] | None = None
@@ -190,6 +195,7 @@ class Control:
     def _tell(self, batch: Sequence[Sequenced]) -> None:
         self.pdp.tell(batch)
         self.publisher.tell(batch)
+        self.people.tell(batch)
         if any(isinstance(one.change, KeysPublished) for one in batch):
             self._rotated.set()
         self.workload_push.tell(batch)
@@ -298,6 +304,7 @@ class Control:
             asyncio.create_task(self.renew_svid()),
             asyncio.create_task(self.health.run()),
             asyncio.create_task(self.pushes.run()),
+            asyncio.create_task(self.people.run()),
             asyncio.create_task(self.secrets.run()),
             asyncio.create_task(self.workload_push.run()),
         ]

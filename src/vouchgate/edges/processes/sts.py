@@ -17,16 +17,19 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from starlette.routing import BaseRoute
 
 from vouchgate import wiring
 from vouchgate.edges.processes import asks, logs
+from vouchgate.edges.processes.outbound import Outbound
 from vouchgate.edges.processes.rpc_server import Handler, serve
+from vouchgate.edges.sts import ssf
 from vouchgate.edges.sts.app import build_app
 from vouchgate.edges.sts.desk import Desk, Remote
 from vouchgate.edges.sts.server import TlsServer
 from vouchgate.vocabulary.errors import VouchgateError
 from vouchgate.vocabulary.layout import Layout
-from vouchgate.vocabulary.settings import host_port
+from vouchgate.vocabulary.settings import Settings, host_port
 
 RETRY_SECONDS = 0.2
 """Between tries to get a certificate."""
@@ -34,7 +37,21 @@ RETRY_SECONDS = 0.2
 
 def outbound(installation: wiring.Installation) -> dict[str, Handler]:
     """What the control plane may have fetched outside."""
-    return asks.handlers(installation.settings)
+    return asks.handlers(installation.settings) | Outbound(lambda: installation.settings, wiring.clock().now).handlers()
+
+
+def event_routes(desk: Desk, settings: Settings, url: str) -> tuple[BaseRoute, ...]:
+    """Where security events come in, if anybody may send some."""
+    if not (settings.ssf.transmitters or settings.ssf.receivers):
+        return ()
+
+    def expected(name: str) -> str:
+        for one in settings.ssf.transmitters:
+            if one.name == name and one.token_file:
+                return wiring.read_secret(Path(one.token_file)).decode("ascii", "replace")
+        return ""
+
+    return ssf.routes(desk, expected_token=expected, url=url, issuer=settings.ssf.issuer or url)
 
 
 async def renew(server: TlsServer, control: Remote, log: logging.Logger, told: asyncio.Event) -> None:
@@ -62,7 +79,9 @@ async def run(data_dir: Path) -> None:
     control = wiring.async_rpc(layout.control_socket, "control plane")
     frames = await serve(layout.sts_socket, outbound(installation), allowed_uids={users.of("control"), users.own})
     desk = Desk(control)
-    server = TlsServer(build_app(desk, requests_per_second=installation.settings.sts.requests_per_second, monotonic=time.monotonic))
+    settings = installation.settings
+    more = event_routes(desk, settings, settings.sts.url or f"https://{installation.sts}")
+    server = TlsServer(build_app(desk, requests_per_second=settings.sts.requests_per_second, monotonic=time.monotonic, more=more))
     told = asyncio.Event()
     renewing: asyncio.Task[None] | None = None
     stop = asyncio.Event()

@@ -43,7 +43,11 @@ def handlers(control: Control) -> dict[str, Handler]:
             raise Unavailable("there are no keys yet", remedy="try again shortly")
         return write_jwks(context.facts.bundle, uses=("jwt-svid",))
 
-    return {"sts.certificate": certificate, "sts.jwks": jwks}
+    async def event(peer: Peer, params: dict[str, Any]) -> Any:
+        only(peer)
+        return to_plain(await control.people.events.take(params["transmitter"], params["token"], peer=params["peer"]))
+
+    return {"sts.event": event, "sts.certificate": certificate, "sts.jwks": jwks}
 
 
 def plain(value: Any) -> Any:

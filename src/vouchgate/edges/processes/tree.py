@@ -50,7 +50,7 @@ START_SECONDS = 15.0
 """A process that has not answered by then will not."""
 BOOTSTRAP_MINUTES = 10
 """Life of the first administrator's token."""
-FIXED = ("trust_domain", "data_dir", "root_dir", "uid_base", "solo", "gateway", "console", "processes", "store", "sts")
+FIXED = ("trust_domain", "data_dir", "root_dir", "uid_base", "solo", "gateway", "console", "processes", "store", "oidc", "ssf", "sts")
 """Settings that a reload cannot change."""
 MAX_ACCESS_LOG_BYTES = 256 * 1024 * 1024
 """Bytes after which a new access log begins; everything in it is in the audit log by then."""
