@@ -64,7 +64,7 @@ from vouchgate.vocabulary.decisions import Decision, Mode, Risk
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound, Unavailable, Unverified
 from vouchgate.vocabulary.names import resource
 from vouchgate.vocabulary.outcomes import Refused
-from vouchgate.vocabulary.places import Endpoint, Zone
+from vouchgate.vocabulary.places import Endpoint, Zone, asks
 from vouchgate.vocabulary.principals import Principal, Registration, VerifiedPrincipal
 from vouchgate.vocabulary.runs import Run
 from vouchgate.vocabulary.secrets import Secret
@@ -353,6 +353,8 @@ class Facts(Cells, Standing, Registered):
             if world_facts.resource_uid(artifact) not in self.world:
                 world_facts.put_artifact(self.world, artifact, self.evidence(artifact, now))
         world_facts.put_endpoint(self.world, endpoint, evidence)
+        for tool in endpoint.tools.values():
+            world_facts.put_tool(self.world, tool, endpoint, self.evidence(tool, now))
 
     def has_refused_evidence(self, endpoint_id: str, now: UnixMillis) -> bool:
         """Whether evidence on the endpoint, or on a model that it offers, was revoked or failed: observe never lets such pass."""
@@ -437,11 +439,8 @@ class Facts(Cells, Standing, Registered):
         caller, mode = registered(registration, now), self.mode_of(endpoint.zone, now)
         if registration.expires_at:
             caller = msgspec.structs.replace(caller, not_after=min(caller.not_after, registration.expires_at))
-        named = sorted(set(endpoint.models.values())) if endpoint.model_in_body else [str(endpoint.id)]
         return [
-            self.decide(caller, action, name, now, unknown=world_facts.REQUEST_FACTS, mode=mode)
-            for action in sorted({route.action for route in endpoint.routes})
-            for name in named
+            self.decide(caller, action, name, now, unknown=world_facts.REQUEST_FACTS, mode=mode) for action, name in asks(endpoint)
         ]
 
 

@@ -37,11 +37,12 @@ from vouchgate.identity.bundle import make_bundle, write_jwks
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.errors import Unverified
 from vouchgate.vocabulary.layout import Layout
+from vouchgate.vocabulary.mcp import MCP, METHODS, tool_id
 from vouchgate.vocabulary.names import TrustDomain, principal, resource
-from vouchgate.vocabulary.places import Endpoint, Route, Zone
+from vouchgate.vocabulary.places import Budget, Egress, Endpoint, Route, Zone
 from vouchgate.vocabulary.principals import Registration, Selector, svid_seconds
 from vouchgate.vocabulary.records import Append
-from vouchgate.vocabulary.settings import ROLES, EndpointSettings, Settings
+from vouchgate.vocabulary.settings import ROLES, EgressSettings, EndpointSettings, RouteSettings, Settings
 from vouchgate.vocabulary.trust import PublicKey, SignedTrustRoot
 from vouchgate.vocabulary.vouches import UnixMillis
 
@@ -189,8 +190,8 @@ def wanted(settings: Settings, facts: Facts, now: UnixMillis, *, own_uid: int) -
         if made != known:
             found.append(ZonePut(zone=made))
     layout = Layout(Path(settings.data_dir))
-    for one in settings.endpoints:
-        endpoint = endpoint_of(settings, one, layout)
+    served = [endpoint_of(settings, one, layout) for one in settings.endpoints]
+    for endpoint in (*served, *(egress_of(settings, one) for one in settings.egress)):
         known_endpoint = facts.endpoints.get(endpoint.id)
         if known_endpoint is None or msgspec.structs.replace(known_endpoint, model_digest="", digest_tier="") != endpoint:
             found.append(EndpointPut(endpoint=endpoint))
@@ -215,11 +216,53 @@ def endpoint_of(settings: Settings, one: EndpointSettings, layout: Layout) -> En
         upstream=upstream,
         host=one.host,
         prefix=one.prefix,
-        routes=tuple(Route(method=route.method, path=route.path, action=route.action, streams=route.streams) for route in one.routes),
+        routes=_mcp_routes(one.mcp_path) if one.mcp else _routes(one.routes),
+        mcp=one.mcp,
+        tools={tool: tool_id(resource(settings.trust_domain, "endpoint", one.name), tool) for tool in one.tools},
+        methods=one.methods,
+        resource_uri=one.resource_uri,
+        labels=one.labels,
         bearer=one.bearer,
         model_in_body=one.model_in_body,
         models={name: resource(settings.trust_domain, "endpoint", target) for name, target in one.models.items()},
         wrapped=one.wrapped,
+        max_stream_seconds=one.max_stream_seconds,
+    )
+
+
+def _routes(listed: Sequence[RouteSettings]) -> tuple[Route, ...]:
+    return tuple(Route(method=route.method, path=route.path, action=route.action, streams=route.streams) for route in listed)
+
+
+def _mcp_routes(path: str) -> tuple[Route, ...]:
+    """The streamable HTTP transport's: messages, the server's own stream, the end of a session."""
+    return (
+        Route(method="POST", path=path, action=MCP, streams=True),
+        Route(method="GET", path=path, action=METHODS["initialize"], streams=True),
+        Route(method="DELETE", path=path, action=METHODS["initialize"]),
+    )
+
+
+def egress_of(settings: Settings, one: EgressSettings) -> Endpoint:
+    """A provider outside as the settings describe it."""
+    host, _, port = one.upstream.removeprefix("https://").partition(":")
+    budget = Budget(requests=one.requests_per_day, bytes=one.megabytes_per_day * 1_000_000)
+    return Endpoint(
+        id=resource(settings.trust_domain, "endpoint", one.name),
+        trust_domain=TrustDomain(settings.trust_domain),
+        zone=one.zone,
+        upstream=f"https:{host}:{port or 443}",
+        host=one.host,
+        prefix=one.prefix,
+        routes=_routes(one.routes),
+        labels=one.labels,
+        egress=Egress(
+            secret=one.secret,
+            header=one.header,
+            prefix=f"{one.scheme} " if one.scheme else "",
+            ca_file=one.ca_file,
+            budget=budget,
+        ),
         max_stream_seconds=one.max_stream_seconds,
     )
 

@@ -1,10 +1,11 @@
-"""Zone, Placement, Endpoint: where things are."""
+"""Zone, Placement, Endpoint: where things are, and what can be asked of them."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from vouchgate.vocabulary.decisions import Mode
+from vouchgate.vocabulary.mcp import CALL_TOOL, MCP, METHODS
 from vouchgate.vocabulary.names import ResourceId, TrustDomain
 from vouchgate.vocabulary.vouches import UnixMillis
 from vouchgate.vocabulary.wire import Noun
@@ -47,6 +48,30 @@ class Route(Noun, frozen=True, kw_only=True):
     """Responses may be server-sent events; logged at start and end."""
 
 
+class Budget(Noun, frozen=True, kw_only=True):
+    """What one caller may use of a destination on one day (UTC); 0 is no bound."""
+
+    requests: int = 0
+    bytes: int = 0
+    """Bytes of bodies, both ways."""
+    tokens: int = 0
+    """Tokens as the provider's answers count them (`usage.total_tokens`)."""
+
+
+class Egress(Noun, frozen=True, kw_only=True):
+    """A provider outside, reached through the egress listener alone; its key is put in on the way, and no caller ever holds it."""
+
+    secret: str = ""
+    """Name of the entry of [[secrets]]; empty for a destination that takes none."""
+    header: str = "authorization"
+    """Header that carries it; whatever the caller sends there is removed."""
+    prefix: str = "Bearer "
+    """Before the secret in that header."""
+    ca_file: str = ""
+    """PEM file of the authorities that may vouch for the provider; empty for the system's."""
+    budget: Budget = Budget()
+
+
 class Endpoint(Noun, frozen=True, kw_only=True):
     """Something that answers, behind the gateway."""
 
@@ -54,7 +79,7 @@ class Endpoint(Noun, frozen=True, kw_only=True):
     trust_domain: TrustDomain
     zone: str
     upstream: str
-    """`unix:/path/to.sock` or `tcp:127.0.0.1:9000`."""
+    """`unix:/path/to.sock` or `tcp:127.0.0.1:9000`; of a provider `https:api.example.com:443`."""
     host: str = "*"
     """Host name under which it is reached, or `*` for every host the gateway lists."""
     prefix: str = ""
@@ -66,9 +91,46 @@ class Endpoint(Noun, frozen=True, kw_only=True):
     """Whether the JSON member `model` of the body names the resource (OpenAI-compatible APIs)."""
     models: dict[str, str] = {}
     """Model name as the API says it -> endpoint resource id it stands for; only with `model_in_body`."""
+    mcp: bool = False
+    """Whether it is an MCP server: the JSON-RPC message in the body names the action, and the tool (vocabulary/mcp.py)."""
+    tools: dict[str, str] = {}
+    """Tool as the server calls it -> its resource id; another one is refused."""
+    methods: dict[str, str] = {}
+    """MCP method -> action, beside `METHODS`."""
+    resource_uri: str = ""
+    """Its canonical URI (RFC 8707, section 2); empty for https, the gateway's authority and the path."""
+    egress: Egress | None = None
+    """Set for a provider outside; its `upstream` is then `https:host:port`."""
+    labels: tuple[str, ...] = ()
+    """Labels of the data that it may be sent, for policies."""
     wrapped: bool = False
     """An unmodified legacy server: any method and path, plain listener in observe."""
     max_stream_seconds: int = DEFAULT_MAX_STREAM_SECONDS
     model_digest: str = ""
     """Digest text that the newest `serves` vouch names; empty while none holds."""
     digest_tier: Literal["verified", "rederived", "cooperative", "declared", "inferred", ""] = ""
+
+
+def resource_of(endpoint: Endpoint, *, model: str = "", tool: str = "") -> str:
+    """What a request that names this model or tool asks for; empty where the endpoint offers no such thing."""
+    if tool:
+        return endpoint.tools.get(tool, "")
+    return endpoint.models.get(model, "") if endpoint.model_in_body else str(endpoint.id)
+
+
+def asks(endpoint: Endpoint) -> list[tuple[str, str]]:
+    """Every (action, resource) that one of its requests can ask for."""
+    listed = {route.action for route in endpoint.routes} - {MCP}
+    if endpoint.mcp:
+        listed |= set((METHODS | endpoint.methods).values()) - {CALL_TOOL}
+        tools = {(CALL_TOOL, name) for name in endpoint.tools.values()}
+        return sorted(tools | {(action, str(endpoint.id)) for action in listed})
+    named = sorted(set(endpoint.models.values())) if endpoint.model_in_body else [str(endpoint.id)]
+    return [(action, name) for action in sorted(listed) for name in named]
+
+
+def canonical_uri(endpoint: Endpoint, authority: str) -> str:
+    """Under which clients know it (RFC 8707, section 2); `authority` is the gateway's, as `host` or `host:port`."""
+    host = authority if endpoint.host == "*" else endpoint.host + authority[len(authority.partition(":")[0]) :]
+    paths = [route.path for route in endpoint.routes if route.action == MCP]
+    return endpoint.resource_uri or f"https://{host}{endpoint.prefix}{paths[0] if paths else ''}"

@@ -20,8 +20,12 @@ class Request(Noun, frozen=True, kw_only=True):
     zone: str
     model: str = ""
     """Model name that the body names."""
+    tool: str = ""
+    """Tool that an MCP message calls, one of the endpoint's `tools`."""
     san: str = ""
     """The certificate's URI names, comma-joined; more than one is refused before it comes here."""
+    federated: str = ""
+    """The certificate's URI name where it is a partner's, checked against that partner's bundle alone; then `san` and `subject` are empty."""
     serial: str = ""
     """The certificate's serial number, by which it is revoked: whole bytes, lower-case hexadecimal."""
     fingerprint: str = ""

@@ -17,6 +17,7 @@ from vouchgate.vocabulary.decisions import Mode
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.names import PRINCIPAL_KINDS
 from vouchgate.vocabulary.places import DEFAULT_LEASE_SECONDS, DEFAULT_MAX_STREAM_SECONDS, MAX_LEASE_SECONDS
+from vouchgate.vocabulary.settings_keys import KeySettings
 from vouchgate.vocabulary.settings_people import OidcSettings, SsfSettings
 from vouchgate.vocabulary.wire import Noun
 
@@ -42,9 +43,8 @@ class GatewaySettings(Noun, frozen=True, kw_only=True):
         str, Meta(description="Address of the listener for partners' workloads ([[federation]]), with its port; empty: none.")
     ] = ""
     egress_listen: Annotated[
-        str,
-        Meta(description="Address of the mTLS listener through which workloads call providers ([[egress]]), with its port; empty: none."),
-    ] = ""
+        str, Meta(description="Address of the mTLS listener through which workloads call providers; it is there where [[egress]] is.")
+    ] = "127.0.0.1:8445"
     hosts: Annotated[tuple[str, ...], Meta(min_length=1, max_length=64, description="Host names that callers may ask for.")] = (
         "localhost",
         "127.0.0.1",
@@ -147,13 +147,6 @@ class EndpointSettings(Noun, frozen=True, kw_only=True):
     ] = DEFAULT_MAX_STREAM_SECONDS
 
 
-class BudgetSettings(Noun, frozen=True, kw_only=True):
-    """[egress.budget]"""
-
-    requests: Annotated[int, Meta(ge=0, description="Requests of one caller on one day (UTC); 0: no bound.")] = 0
-    megabytes: Annotated[int, Meta(ge=0, description="Megabytes of bodies both ways, of one caller on one day; 0: no bound.")] = 0
-
-
 class EgressSettings(Noun, frozen=True, kw_only=True):
     """[[egress]]"""
 
@@ -183,7 +176,8 @@ class EgressSettings(Noun, frozen=True, kw_only=True):
         str, Meta(max_length=4096, description="PEM file of the authorities that may vouch for the provider; empty: the system's.")
     ] = ""
     labels: Annotated[tuple[Name, ...], Meta(max_length=16, description="Labels of the data that it may be sent, for policies.")] = ()
-    budget: BudgetSettings = BudgetSettings()
+    requests_per_day: Annotated[int, Meta(ge=0, description="Requests of one caller on one day (UTC); 0: no bound.")] = 0
+    megabytes_per_day: Annotated[int, Meta(ge=0, description="Megabytes of bodies both ways, of one caller on one day; 0: no bound.")] = 0
     max_stream_seconds: Annotated[int, Meta(ge=1, le=3600, description="A call ends within this.")] = DEFAULT_MAX_STREAM_SECONDS
 
 
@@ -271,6 +265,21 @@ class StsClientSettings(Noun, frozen=True, kw_only=True):
     ]
 
 
+class StsSourceSettings(Noun, frozen=True, kw_only=True):
+    """[[sts.sources]]"""
+
+    name: Annotated[Name, Meta(description="Its name; part of its selectors where it is not the attestor's own.")]
+    attestor: Annotated[Name, Meta(description="What reads its evidence: github-actions, kubernetes-token, spiffe-jwt, x509-pop, ...")]
+    issuer: Annotated[str, Meta(max_length=512, description="The one accepted issuer, or foreign trust domain.")] = ""
+    audience: Annotated[str, Meta(max_length=512, description="Audience of its tokens; empty: the token service's own address.")] = ""
+    keys_file: Annotated[
+        str, Meta(description="Its JWK Set, SPIFFE bundle, or CA certificates as PEM; empty: the recorded keys of its name.")
+    ] = ""
+    required: Annotated[tuple[str, ...], Meta(max_length=32, description="Claims that a generic token must have.")] = ()
+    optional: Annotated[tuple[str, ...], Meta(max_length=32, description="Claims that it may have.")] = ()
+    ignored: Annotated[tuple[str, ...], Meta(max_length=64, description="Claims that say nothing here.")] = ()
+
+
 class StsSettings(Noun, frozen=True, kw_only=True):
     """[sts]"""
 
@@ -288,6 +297,7 @@ class StsSettings(Noun, frozen=True, kw_only=True):
     token_seconds: Annotated[int, Meta(ge=10, le=300, description="Longest life of an exchanged token.")] = 300
     requests_per_second: Annotated[int, Meta(ge=1, le=10_000, description="Requests of one client.")] = 20
     clients: Annotated[tuple[StsClientSettings, ...], Meta(max_length=64, description="Who may ask a person to authorise it.")] = ()
+    sources: Annotated[tuple[StsSourceSettings, ...], Meta(max_length=64, description="Whose evidence earns identities.")] = ()
 
 
 class StoreSettings(Noun, frozen=True, kw_only=True):
@@ -312,6 +322,7 @@ class Settings(Noun, frozen=True, kw_only=True):
     console: ConsoleSettings = ConsoleSettings()
     processes: ProcessSettings = ProcessSettings()
     store: StoreSettings = StoreSettings()
+    keys: KeySettings = KeySettings()
     agent: AgentSettings = AgentSettings()
     sts: StsSettings = StsSettings()
     audit: AuditSettings = AuditSettings()

@@ -30,6 +30,8 @@ from vouchgate.vocabulary.settings import (
     host_port,
     is_loopback,
 )
+from vouchgate.vocabulary.settings_gateway import check_gateway
+from vouchgate.vocabulary.settings_keys import absolute_keys, check_keys
 from vouchgate.vocabulary.settings_people import absolute_people, check_people
 from vouchgate.vocabulary.wire import Noun
 
@@ -224,6 +226,8 @@ def _checked(settings: Settings, path: Path, lines: _Lines) -> Settings:
         named(("identities", number, "kind"), principal, settings.trust_domain, identity.kind, identity.zone, identity.name)
     _check_twice(settings, no)
     _check_endpoints(settings, no, named)
+    check_gateway(settings, no)
+    check_keys(settings.keys, no)
     person_zones = [one.zone for one in settings.identities if one.kind == "person"]
     check_people(settings.oidc, settings.ssf, person_zones, ROLES, no)
     return _absolute(settings, path)
@@ -232,6 +236,8 @@ def _checked(settings: Settings, path: Path, lines: _Lines) -> Settings:
 def _addresses(settings: Settings) -> list[tuple[Keys, str]]:
     optional: list[tuple[Keys, str]] = [
         (("gateway", "plain_listen"), settings.gateway.plain_listen),
+        (("gateway", "federated_listen"), settings.gateway.federated_listen),
+        (("gateway", "egress_listen"), settings.gateway.egress_listen),
         (("console", "listen"), settings.console.listen),
         (("sts", "listen"), settings.sts.listen),
     ]
@@ -257,7 +263,7 @@ def _check_endpoints(settings: Settings, no: Any, named: Any) -> None:
             _check_upstream(endpoint.upstream, (*here, "upstream"), names, no)
         if endpoint.wrapped and endpoint.routes:
             raise no((*here, "wrapped"), "a wrapped endpoint has no `routes`", "remove one of both")
-        if not endpoint.wrapped and not endpoint.routes and endpoint.name not in standing_for:
+        if not endpoint.wrapped and not endpoint.mcp and not endpoint.routes and endpoint.name not in standing_for:
             raise no(here, "`routes` is missing", "list the routes; what is not listed does not exist")
         if endpoint.wrapped and settings.zones[endpoint.zone].mode == "enforce":
             raise no((*here, "wrapped"), f"zone `{endpoint.zone}` enforces", "wrap in a zone in observe, then list routes and adopt it")
@@ -349,4 +355,5 @@ def _absolute(settings: Settings, path: Path) -> Settings:
             for endpoint in settings.endpoints
         ),
         **absolute_people(settings.oidc, settings.ssf, at),
+        **absolute_keys(settings.keys, at),
     )

@@ -25,6 +25,14 @@ _EXAMPLES: dict[str, dict[str, str]] = {
     "identities": {"name": '"shop"', "kind": '"service"', "zone": '"serve"', "groups": '["callers"]'},
     "administrators": {"name": '"operator"', "uid": "1000", "roles": '["registrar", "responder"]'},
     "policies": {"path": '"policies/digits.cedar"'},
+    "secrets": {"name": '"warehouse"', "rotator": '"postgres"'},
+    "egress": {
+        "name": '"provider"',
+        "zone": '"serve"',
+        "upstream": '"https://api.example.com"',
+        "prefix": '"/provider"',
+        "routes": '[{ method = "POST", path = "/v1/chat/completions", action = "call", streams = true }]',
+    },
     "oidc": {
         "name": '"staff"',
         "issuer": '"https://login.example.com"',

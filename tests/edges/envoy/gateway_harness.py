@@ -31,7 +31,7 @@ from vouchgate.edges.envoy import ext_authz
 from vouchgate.edges.envoy.ads import AdsServer
 from vouchgate.edges.envoy.bootstrap import bootstrap, envoy_binary, flags
 from vouchgate.edges.envoy.log_fields import read_fields
-from vouchgate.edges.envoy.messages import EXTENSION_TYPE, ROUTE_TYPE
+from vouchgate.edges.envoy.messages import EXTENSION_TYPE, ROUTE_TYPE, SECRET_TYPE
 from vouchgate.edges.envoy.publisher import GatewayView
 from vouchgate.edges.envoy.settings import GatewaySettings
 from vouchgate.vocabulary.decisions import Grant
@@ -110,6 +110,7 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(x509.KeyUsage(False, False, False, False, False, True, True, False, False), critical=True)
             .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"spiffe://{td}")]), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), critical=False)
             .sign(self.key, hashes.SHA256())
         )
 
@@ -132,6 +133,7 @@ class Authority:
             .not_valid_before(now - datetime.timedelta(minutes=1))
             .not_valid_after(now + datetime.timedelta(seconds=seconds))
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.KeyUsage(True, False, False, False, False, False, False, False, False), critical=True)
             .sign(self.key, hashes.SHA256())
@@ -248,7 +250,7 @@ class Harness:
     ) -> None:
         self.dir = Path(tempfile.mkdtemp(prefix="vg"))
         self.ca, self.partner = Authority(), Authority("partner.local")
-        self.port, self.plain_port = free_port(), free_port()
+        self.port, self.plain_port, self.federated_port = free_port(), free_port(), free_port()
         self.settings = GatewaySettings(
             node_id="gateway-1",
             trust_domain=TD,
@@ -258,6 +260,7 @@ class Harness:
             access_log=str(self.dir / log_folder / "access.log"),
             tls_address=f"tcp:127.0.0.1:{self.port}",
             plain_address=f"tcp:127.0.0.1:{self.plain_port}",
+            federated_address=f"tcp:127.0.0.1:{self.federated_port}",
             hosts=("localhost", "127.0.0.1"),
             concurrency=concurrency,
             **more,  # type: ignore[arg-type]
@@ -426,6 +429,18 @@ class Harness:
 
         self.do(work())
 
+    def trust_partners(self, bundles: dict[str, str]) -> None:
+        """Set the partners' bundles, and wait until they hold and their listener listens."""
+        self.do(lambda: self.view.set_federated_bundles(bundles))
+        self.do(self.ads.wait_acked(SECRET_TYPE, ["partner-bundles"], timeout=3))
+        self.settled()
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", self.federated_port), timeout=1).close()
+                return
+            time.sleep(0.01)
+
     def start_envoy(self) -> None:
         config = self.dir / "envoy.json"
         config.write_text(json.dumps(bootstrap(self.settings)))
@@ -476,11 +491,13 @@ class Harness:
         """The certificate's serial number as Envoy writes it: whole bytes, lower-case hexadecimal."""
         return serial_of(self.identity(name)[0])
 
-    def connect(self, who: str | tuple[str, str] | None = None, *, plain: bool = False, timeout: float = 5) -> http.client.HTTPConnection:
+    def connect(
+        self, who: str | tuple[str, str] | None = None, *, plain: bool = False, port: int = 0, timeout: float = 5
+    ) -> http.client.HTTPConnection:
         if plain:
             return http.client.HTTPConnection("127.0.0.1", self.plain_port, timeout=timeout)
         pem = self.identity(who) if isinstance(who, str) else who
-        return http.client.HTTPSConnection("127.0.0.1", self.port, context=self.context(pem), timeout=timeout)
+        return http.client.HTTPSConnection("127.0.0.1", port or self.port, context=self.context(pem), timeout=timeout)
 
     def call(
         self,
@@ -493,8 +510,9 @@ class Harness:
         body: bytes | None = None,
         on=None,
         plain: bool = False,
+        port: int = 0,
     ) -> Reply:
-        connection = on or self.connect(who, plain=plain)
+        connection = on or self.connect(who, plain=plain, port=port)
         headers = dict(headers or {})
         if token:
             headers["Authorization"] = f"Bearer {token}"

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import re
 
-from vouchgate.edges.envoy.log_fields import read_fields
+from vouchgate.edges.envoy.log_fields import read_asked, read_fields
 from vouchgate.vocabulary.errors import InvalidInput, Unavailable
 from vouchgate.vocabulary.events import Event
 from vouchgate.vocabulary.vouches import UnixMillis
@@ -40,6 +40,7 @@ def parse_line(line: bytes, *, source: str, inode: int, offset: int, observed_at
 
 def _event(row: dict[str, str], *, source: str, inode: int, offset: int, observed_at: UnixMillis) -> Event:
     details, policy, sub, san = row["details"], row["map"], row["sub"], row["san"]
+    action, model, tool = read_asked(row["action"], row["model"])
     answered = details == "ext_authz_denied" or bool(row["asked_decision"])
     return Event(
         source=source,
@@ -50,7 +51,7 @@ def _event(row: dict[str, str], *, source: str, inode: int, offset: int, observe
         principal=san or sub,
         authenticated=bool(san or sub) and "bad-name" not in details,
         credential_id=row["serial"] if san or not sub else row["jti"],
-        action=row["action"],
+        action=action,
         resource=row["endpoint"],
         decision_id=row["asked_decision"] or (row["denied_decision"] if details == "ext_authz_denied" else ""),
         grant_id=policy.removeprefix("grant:") if policy.startswith("grant:") else "",
@@ -63,12 +64,14 @@ def _event(row: dict[str, str], *, source: str, inode: int, offset: int, observe
         bytes_out=int(row["bytes_out"] or 0),
         duration_ms=float(row["duration_us"] or 0) / 1000,
         peer=row["peer"],
-        detail={"path": row["asked_path"] or row["path"]} | {name: row[name] for name in _DETAIL if row[name]},
+        detail={"path": row["asked_path"] or row["path"]}
+        | {name: row[name] for name in _DETAIL if row[name]}
+        | {name: value for name, value in (("model", model), ("tool", tool)) if value},
     )
 
 
 _DETAIL = (
-    *("kind", "method", "host", "protocol", "status", "details", "flags", "zone", "model", "map", "revoked", "upstream"),
+    *("kind", "method", "host", "protocol", "status", "details", "flags", "zone", "map", "revoked", "upstream"),
     *("serial", "fingerprint", "sub", "jti"),
 )
 

@@ -21,6 +21,8 @@ from typing import Any
 
 import httptools
 
+from vouchgate.edges.envoy.log_fields import read_asked
+from vouchgate.edges.envoy.settings import FEDERATED
 from vouchgate.edges.processes.rpc_server import Peer, peer_of
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.outcomes import PROBLEM_MEDIA, PROBLEM_TYPE
@@ -100,16 +102,20 @@ def read_check(method: str, target: str, headers: list[tuple[str, str]]) -> Requ
         return None
     given = {name: facts.get(f"x-vg-{name}", "") for name in _REQUIRED + _OPTIONAL}
     known = {name: "" if value == "-" else value for name, value in given.items()}
+    foreign = known["san"].startswith(FEDERATED)
+    action, model, tool = read_asked(known["action"], known["model"])
     return Request(
         request_id=known["request-id"],
         method=method,
         path=target,
         host=facts.get("host", ""),
         endpoint=known["endpoint"],
-        action=known["action"],
+        action=action,
         zone=known["zone"],
-        model=known["model"],
-        san=known["san"],
+        model=model,
+        tool=tool,
+        san="" if foreign else known["san"],
+        federated=known["san"].removeprefix(FEDERATED) if foreign else "",
         serial=known["serial"],
         fingerprint=known["fingerprint"],
         subject=known["sub"],

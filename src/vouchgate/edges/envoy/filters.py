@@ -23,9 +23,17 @@ from envoy.type.matcher.v3 import string_pb2
 from vouchgate.edges.envoy.log_format import start_log
 from vouchgate.edges.envoy.maps import LEASE, OLDER, REVOCATIONS, deny_all, map_name
 from vouchgate.edges.envoy.messages import Message, fetched_filter, fixed_filter, seconds
-from vouchgate.edges.envoy.routes import ASK, MODEL_NAME, STRIP_AUTHORIZATION
-from vouchgate.edges.envoy.settings import ASK_CLUSTER, GatewaySettings
+from vouchgate.edges.envoy.settings import (
+    ASK,
+    ASK_CLUSTER,
+    FEDERATED,
+    MODEL_NAME,
+    PARTNER_STATE,
+    STRIP_AUTHORIZATION,
+    GatewaySettings,
+)
 from vouchgate.edges.envoy.tokens import JWT, deny_tokens
+from vouchgate.vocabulary.mcp import MCP
 
 _CLAIM = "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:payload:{})%"
 _ROUTE = "%METADATA(ROUTE:vg:{})%"
@@ -73,27 +81,41 @@ CHECK_HEADERS = {
 """What the PDP is told of a request, by header; `-` for what is absent."""
 
 
-def chain(settings: GatewaySettings, slots: int) -> list[Message]:
-    """All filters of a listener with so many map slots."""
+def chain(settings: GatewaySettings, slots: int, *, federated: bool = False) -> list[Message]:
+    """All filters of a listener with so many map slots; `federated`: its callers' ids are a partner's."""
+    caller, headers = CALLER_STATE, CHECK_HEADERS
+    if federated:
+        caller, headers = _foreign(caller) | {PARTNER_STATE: FEDERATED}, _foreign(headers)
     return [
         fixed_filter("connection", _state(CONNECTION_STATE)),
         fetched_filter(LEASE, deny_all("lease_")),
         fetched_filter(JWT, deny_tokens()),
         fixed_filter(MODEL_NAME, _tokenizer(), disabled=True),
-        fixed_filter("caller", _state(CALLER_STATE)),
+        fixed_filter("caller", _state(caller)),
         fetched_filter(REVOCATIONS, deny_all("revoked_")),
         fetched_filter(OLDER, deny_all("revoked_")),
         *(fetched_filter(map_name(slot), deny_all("map_"), disabled=True) for slot in range(slots)),
-        fixed_filter(ASK, _ask(settings)),
+        fixed_filter(ASK, _ask(settings, headers)),
         fixed_filter("strip", _strip("x-forwarded-client-cert", prefixes=("x-vg-", "x-envoy-"))),
         fixed_filter(STRIP_AUTHORIZATION, _strip("authorization", "dpop", *OVERRIDES)),
         fixed_filter("envoy.filters.http.router", _router(settings)),
     ]
 
 
+def _foreign(facts: dict[str, str]) -> dict[str, str]:
+    """The same facts of a partner's caller: what its certificate names can be taken for no id of ours."""
+    return {name: text.replace(_SAN, FEDERATED + _SAN) for name, text in facts.items()}
+
+
 def _tokenizer() -> Message:
-    source = Path(__file__).with_name("model_name.lua").read_text(encoding="utf-8")
-    return lua_pb2.Lua(default_source_code={"inline_string": source})
+    made = lua_pb2.Lua(default_source_code={"inline_string": _script("model_name.lua")})
+    made.source_codes[MCP].inline_string = _script("mcp.lua")
+    return made
+
+
+def _script(name: str) -> str:
+    here = Path(__file__)
+    return here.with_name("json.lua").read_text(encoding="utf-8") + here.with_name(name).read_text(encoding="utf-8")
 
 
 def _state(formats: dict[str, str]) -> Message:
@@ -105,7 +127,7 @@ def _state(formats: dict[str, str]) -> Message:
     return config
 
 
-def _ask(settings: GatewaySettings) -> Message:
+def _ask(settings: GatewaySettings, headers: dict[str, str]) -> Message:
     config = ext_authz_pb2.ExtAuthz(failure_mode_allow=False, stat_prefix="ask", transport_api_version=2)
     config.status_on_error.code = 503
     only = config.filter_enabled_metadata
@@ -121,7 +143,7 @@ def _ask(settings: GatewaySettings) -> Message:
     service.server_uri.uri = "http://pdp"
     service.server_uri.cluster = ASK_CLUSTER
     service.server_uri.timeout.CopyFrom(seconds(settings.ext_authz_timeout_seconds))
-    for name, text in CHECK_HEADERS.items():
+    for name, text in headers.items():
         service.authorization_request.headers_to_add.add(key=name, value=text)
     service.authorization_response.dynamic_metadata_from_headers.patterns.add(prefix="x-vg-")
     # nothing of an allowing answer reaches the upstream or the client

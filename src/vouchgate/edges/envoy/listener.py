@@ -1,8 +1,8 @@
-"""The two listeners: mutual TLS for everyone, and a plain one for wrapped legacy servers in observe.
+"""The listeners: mutual TLS for everyone, one for partners, and a plain one for wrapped legacy servers in observe.
 
 Rules
 1. TLS 1.3; a client certificate is optional (a JWT-SVID alone can be enough), but one that is shown must verify. Sessions are not resumed,
-   since a resumed session would skip the check against today's bundle.
+   since a resumed session would skip the check against today's bundle. For partners the certificate is a must.
 2. What a client sends under our names (`x-request-id`, `x-vg-*`, `x-envoy-*`, forwarded addresses and certificates) is removed first of all.
 3. Paths are normalised, escaped slashes, header names with an underscore and upgrades refused, host ports and trailing dots dropped.
 4. HTTP/1.1, and HTTP/2 where TLS negotiated it; the plain listener speaks HTTP/1.1 alone.
@@ -24,6 +24,9 @@ from vouchgate.edges.envoy.messages import Message, address, extension, over_ads
 from vouchgate.edges.envoy.problems import local_replies
 from vouchgate.edges.envoy.settings import (
     BUNDLE_SECRET,
+    FEDERATED_LISTENER,
+    FEDERATED_ROUTES,
+    PARTNER_SECRET,
     PLAIN_LISTENER,
     PLAIN_ROUTES,
     SVID_SECRET,
@@ -44,16 +47,23 @@ _REMOVED = ("x-request-id", "x-forwarded-client-cert", "x-forwarded-host", "x-fo
 _REMOVED_PREFIXES = ("x-vg-", "x-envoy-")
 
 
-def listeners(settings: GatewaySettings, slots: int) -> dict[str, Message]:
-    """The listeners by name."""
+def listeners(settings: GatewaySettings, slots: int, *, federated: bool = False) -> dict[str, Message]:
+    """The listeners by name; the partners' one only once there are bundles, since Envoy waits for what a listener needs."""
     made = {TLS_LISTENER: _listener(TLS_LISTENER, settings.tls_address, settings, slots, TLS_ROUTES)}
-    socket = made[TLS_LISTENER].filter_chains[0].transport_socket
-    socket.name = "envoy.transport_sockets.tls"
-    socket.typed_config.CopyFrom(packed(_tls()))
-    made[TLS_LISTENER].filter_chains[0].transport_socket_connect_timeout.CopyFrom(seconds(HANDSHAKE_SECONDS))
+    _secure(made[TLS_LISTENER], BUNDLE_SECRET)
     if settings.plain_address:
         made[PLAIN_LISTENER] = _listener(PLAIN_LISTENER, settings.plain_address, settings, slots, PLAIN_ROUTES)
+    if settings.federated_address and federated:
+        made[FEDERATED_LISTENER] = _listener(FEDERATED_LISTENER, settings.federated_address, settings, slots, FEDERATED_ROUTES)
+        _secure(made[FEDERATED_LISTENER], PARTNER_SECRET, certificate=True)
     return made
+
+
+def _secure(listener: Message, trust: str, *, certificate: bool = False) -> None:
+    socket = listener.filter_chains[0].transport_socket
+    socket.name = "envoy.transport_sockets.tls"
+    socket.typed_config.CopyFrom(packed(_tls(trust, certificate=certificate)))
+    listener.filter_chains[0].transport_socket_connect_timeout.CopyFrom(seconds(HANDSHAKE_SECONDS))
 
 
 def _listener(name: str, where: str, settings: GatewaySettings, slots: int, routes: str) -> Message:
@@ -64,25 +74,25 @@ def _listener(name: str, where: str, settings: GatewaySettings, slots: int, rout
     return made
 
 
-def _tls() -> Message:
+def _tls(trust: str, *, certificate: bool) -> Message:
     context = tls_pb2.DownstreamTlsContext(disable_stateless_session_resumption=True, disable_stateful_session_resumption=True)
-    context.require_client_certificate.value = False
+    context.require_client_certificate.value = certificate
     common = context.common_tls_context
     common.tls_params.tls_minimum_protocol_version = common_pb2.TlsParameters.TLSv1_3
     common.tls_params.tls_maximum_protocol_version = common_pb2.TlsParameters.TLSv1_3
     common.alpn_protocols.extend(["h2", "http/1.1"])
     common.tls_certificate_sds_secret_configs.add(name=SVID_SECRET, sds_config=over_ads())
-    common.validation_context_sds_secret_config.name = BUNDLE_SECRET
+    common.validation_context_sds_secret_config.name = trust
     common.validation_context_sds_secret_config.sds_config.CopyFrom(over_ads())
     return context
 
 
 def _manager(name: str, settings: GatewaySettings, slots: int, routes: str) -> Message:
     made = hcm_pb2.HttpConnectionManager(stat_prefix=name)
-    made.codec_type = hcm_pb2.HttpConnectionManager.AUTO if name == TLS_LISTENER else hcm_pb2.HttpConnectionManager.HTTP1
+    made.codec_type = hcm_pb2.HttpConnectionManager.HTTP1 if name == PLAIN_LISTENER else hcm_pb2.HttpConnectionManager.AUTO
     made.rds.route_config_name = routes
     made.rds.config_source.CopyFrom(over_ads())
-    made.http_filters.extend(chain(settings, slots))
+    made.http_filters.extend(chain(settings, slots, federated=name == FEDERATED_LISTENER))
     made.access_log.extend([end_log(settings.access_log), going_on_log(settings.access_log)])
     made.access_log_options.access_log_flush_interval.CopyFrom(seconds(GOING_ON_SECONDS))
     made.local_reply_config.CopyFrom(local_replies())

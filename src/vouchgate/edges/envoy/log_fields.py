@@ -14,6 +14,8 @@ number: a reader dedupes by the file's inode and the line's offset, and finds ga
 
 from __future__ import annotations
 
+from vouchgate.vocabulary.mcp import MCP
+
 SEPARATOR = "\x1f"
 MARK = "vg1"
 """First and last in a line, so that one that is cut off shows; changed together with the fields."""
@@ -65,3 +67,11 @@ def read_fields(line: bytes) -> dict[str, str]:
 def line_of(fields: dict[str, str]) -> bytes:
     """A line as Envoy writes it, without its line feed."""
     return SEPARATOR.join([MARK, *(fields.get(name) or "-" for name in FIELDS), MARK]).encode()
+
+
+def read_asked(action: str, model: str) -> tuple[str, str, str]:
+    """Action, model and tool, from a route's action and what the tokenizer found in the body. An MCP message that nobody read is `call`."""
+    if action != MCP:
+        return action, model, ""
+    said, _, tool = model.partition("/")
+    return said or "call", "", "" if tool == "-" else tool

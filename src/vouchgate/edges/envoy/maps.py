@@ -11,7 +11,8 @@ Rules
 4. Revocations are read before maps: SAN, subject, token id, serial number of the certificate (it is signed; a fingerprint covers the
    signature too, which its holder can respell), each in an exact map; a hit is DENY `revoked:<revocation id>`.
    A certificate that names anything but exactly one id of our trust domain is DENY `bad-name`, by the newer ones' filter alone: both
-   stand in every chain, and neither allows before its first push.
+   stand in every chain, and neither allows before its first push. On the partners' listener it is one id of a partner's trust domain,
+   which stands in a key behind `federated `; a partner's caller is known by our name for it (an alias), and struck by it.
 5. The lease allows a zone's routes until a wall-clock time. Each filter's default, without a control plane or after its TTL, denies all.
 
 Whether a grant holds is the control plane's word; nothing here decides.
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 
 from envoy.config.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as rbac_filter_pb2
@@ -31,7 +33,9 @@ from xds.type.matcher.v3 import matcher_pb2
 
 from vouchgate.edges.envoy.expressions import before, both, state_is_absent_or_later
 from vouchgate.edges.envoy.messages import TYPE_PREFIX, Message, packed
+from vouchgate.edges.envoy.settings import FEDERATED, PARTNER_STATE
 from vouchgate.vocabulary.decisions import Grant
+from vouchgate.vocabulary.mcp import CALL_TOOL, MCP
 from vouchgate.vocabulary.places import Endpoint
 from vouchgate.vocabulary.vouches import Revocation, UnixMillis
 
@@ -46,6 +50,7 @@ VISIBLE_KINDS = frozenset({"principal", "registration", "credential"})
 """What a gateway can see of a request by itself; the other kinds change grants instead."""
 LEASE, REVOCATIONS, OLDER = "lease", "revocations", "revocations/older"
 ABSENT = "-"
+NO_ALIASES: Mapping[str, Collection[str]] = MappingProxyType({})
 _PLAIN = "|-|-|-|-"
 """What a token without claims beyond the plain ones has at the end of its key; as many as filters.py's `BEYOND`."""
 _ACTION_TYPE = TYPE_PREFIX + rbac_pb2.Action.DESCRIPTOR.full_name
@@ -61,9 +66,11 @@ def deny_all(prefix: str) -> Message:
     return rbac_filter_pb2.RBAC(rules=rbac_pb2.RBAC(action=rbac_pb2.RBAC.ALLOW), rules_stat_prefix=prefix)
 
 
-def allow_map(endpoint: Endpoint, grants: Iterable[Grant], *, observe: bool) -> tuple[Message, int]:
-    """The map of one endpoint, and how many entries did not fit and are asked instead."""
-    keyed = _keyed(endpoint, grants)
+def allow_map(
+    endpoint: Endpoint, grants: Iterable[Grant], *, observe: bool, aliases: Mapping[str, Collection[str]] = NO_ALIASES
+) -> tuple[Message, int]:
+    """The map of one endpoint, and how many entries did not fit and are asked instead; `aliases`: our name -> foreign ids behind it."""
+    keyed = _keyed(endpoint, grants, aliases)
     kept = dict(list(keyed.items())[:MAX_ENTRIES_PER_MAP])
     miss = matcher_pb2.Matcher.OnMatch()
     if observe:
@@ -89,22 +96,28 @@ def allow_map(endpoint: Endpoint, grants: Iterable[Grant], *, observe: bool) -> 
     return made, len(keyed) - len(kept)
 
 
-def _keyed(endpoint: Endpoint, grants: Iterable[Grant]) -> dict[str, dict[str, str]]:
+def _keyed(endpoint: Endpoint, grants: Iterable[Grant], aliases: Mapping[str, Collection[str]]) -> dict[str, dict[str, str]]:
     """Key -> certificate thumbprint, or empty for any -> grant id."""
     keyed: dict[str, dict[str, str]] = {}
     for grant in grants:
         if grant.condition != "none" or grant.obligations or grant.credential_kind == "declared":
             continue
-        for model in _models(endpoint, grant):
-            for caller in _callers(endpoint, grant):
-                keyed.setdefault(f"{endpoint.id}|{grant.action}|{model}|{caller}", {})[grant.thumbprint] = grant.id
+        for asked in _asked(endpoint, grant):
+            for caller in _callers(endpoint, grant, aliases):
+                keyed.setdefault(f"{endpoint.id}|{asked}|{caller}", {})[grant.thumbprint] = grant.id
     return keyed
 
 
-def _models(endpoint: Endpoint, grant: Grant) -> list[str]:
+def _asked(endpoint: Endpoint, grant: Grant) -> list[str]:
+    """`ACTION|MODEL` of every request that the grant is good for. An MCP message's action and tool both stand in MODEL, as the tokenizer
+    puts them; its route's action is `mcp`."""
+    if endpoint.mcp:
+        if grant.action == CALL_TOOL:
+            return [f"{MCP}|{CALL_TOOL}/{tool}" for tool, resource in endpoint.tools.items() if resource == grant.resource]
+        return [f"{MCP}|{grant.action}/{ABSENT}", f"{grant.action}|{ABSENT}"] if grant.resource == endpoint.id else []
     if endpoint.model_in_body and grant.action not in bodiless_actions(endpoint):
-        return [name for name, resource in endpoint.models.items() if resource == grant.resource]
-    return [ABSENT] if grant.resource == endpoint.id else []
+        return [f"{grant.action}|{name}" for name, resource in endpoint.models.items() if resource == grant.resource]
+    return [f"{grant.action}|{ABSENT}"] if grant.resource == endpoint.id else []
 
 
 def bodiless_actions(endpoint: Endpoint) -> set[str]:
@@ -113,10 +126,10 @@ def bodiless_actions(endpoint: Endpoint) -> set[str]:
     return reading - {route.action for route in endpoint.routes if route.method not in BODILESS}
 
 
-def _callers(endpoint: Endpoint, grant: Grant) -> list[str]:
+def _callers(endpoint: Endpoint, grant: Grant, aliases: Mapping[str, Collection[str]]) -> list[str]:
     who = grant.principal
     if grant.credential_kind == "x509":
-        return [f"{who}|-|-{_PLAIN}"]
+        return [f"{name}|-|-{_PLAIN}" for name in (who, *(FEDERATED + foreign for foreign in aliases.get(who, ())))]
     if grant.credential_kind == "jwt":
         return [f"-|{who}|{endpoint.id}{_PLAIN}"] if endpoint.bearer and not grant.thumbprint else []
     return [f"{who}|{who}|{endpoint.id}{_PLAIN}"]
@@ -133,19 +146,29 @@ def _entry(on_match: Message, credentials: Mapping[str, str], miss: Message) -> 
     on_match.matcher.on_no_match.CopyFrom(miss)
 
 
-def revocation_map(revocations: Collection[Revocation], *, trust_domain: str, names: bool = True) -> Message:
-    """These revocations of principals, registrations and credentials, which a gateway can see by itself; `names`: refuse bad names too."""
-    principals, credentials = {}, {}
+def revocation_map(
+    revocations: Collection[Revocation],
+    *,
+    trust_domain: str,
+    names: bool = True,
+    partners: Collection[str] = (),
+    aliases: Mapping[str, Collection[str]] = NO_ALIASES,
+) -> Message:
+    """These revocations of principals, registrations and credentials, which a gateway can see by itself; `names`: refuse bad names too, which
+    are all but ours and, where partners call, those of `partners`' trust domains."""
+    principals: dict[str, str] = {}
+    credentials: dict[str, str] = {}
     for revocation in revocations:
         if revocation.withdrawn_by:
             continue
         if revocation.target_kind in {"principal", "registration"}:
-            principals[revocation.target] = revocation.id
+            known = (revocation.target, *(FEDERATED + foreign for foreign in aliases.get(revocation.target, ())))
+            principals |= dict.fromkeys(known, revocation.id)
         elif revocation.target_kind == "credential":
             credentials[revocation.target] = revocation.id
     made = rbac_filter_pb2.RBAC(rules_stat_prefix="revoked_")
     if names:
-        _refuse_bad_names(made, trust_domain)
+        _refuse_bad_names(made, trust_domain, partners)
     elif not principals and not credentials:
         made.rules.policies["standing"].permissions.add(any=True)
         made.rules.policies["standing"].principals.add(any=True)
@@ -161,13 +184,26 @@ def revocation_map(revocations: Collection[Revocation], *, trust_domain: str, na
     return made
 
 
-def _refuse_bad_names(made: Message, trust_domain: str) -> None:
+def _refuse_bad_names(made: Message, trust_domain: str, partners: Collection[str]) -> None:
     bad = made.matcher.matcher_list.matchers.add()
-    one = bad.predicate.not_matcher.single_predicate
-    one.input.CopyFrom(_state("vg.san"))
-    one.value_match.safe_regex.google_re2.SetInParent()
-    one.value_match.safe_regex.regex = f"-|spiffe://{re.escape(trust_domain)}(/[a-z0-9._-]+)+"
+    good = bad.predicate.not_matcher
+    ours = f"-|spiffe://{re.escape(trust_domain)}(/[a-z0-9._-]+)+"
+    if partners:
+        either = good.or_matcher.predicate
+        _matches(either.add(), "vg.san", ours)
+        foreign = either.add().and_matcher.predicate
+        _matches(foreign.add(), PARTNER_STATE, FEDERATED)
+        _matches(foreign.add(), "vg.san", f"{FEDERATED}spiffe://({'|'.join(map(re.escape, sorted(partners)))})(/[A-Za-z0-9._-]+)+")
+    else:
+        _matches(good, "vg.san", ours)
     _verdict(bad.on_match, "bad-name", allow=False)
+
+
+def _matches(predicate: Message, key: str, pattern: str) -> None:
+    one = predicate.single_predicate
+    one.input.CopyFrom(_state(key))
+    one.value_match.safe_regex.google_re2.SetInParent()
+    one.value_match.safe_regex.regex = pattern
 
 
 def lease(until: Mapping[str, UnixMillis]) -> Message:

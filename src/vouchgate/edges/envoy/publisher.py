@@ -15,6 +15,7 @@ Rules
     view.set_revocations([...], epoch=7)                 # pushes at once
     view.set_grants("vg://td/endpoint/digits", [...])    # pushes at once
     await view.wait_enforced(timeout=1.0)                # {"gateway-1": True}: newest revocations acknowledged
+    view.set_federated_bundles({"partner.example": pem}); view.set_federated_names({"spiffe://partner.example/x": "spiffe://td/service/..."})
     task = asyncio.create_task(view.run())               # the lease loop
     view.pause(); view.resume(); view.status()
 
@@ -26,7 +27,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from vouchgate.edges.envoy.ads import GATE, AdsServer, Resource
 from vouchgate.edges.envoy.clusters import cluster
@@ -44,11 +45,12 @@ from vouchgate.edges.envoy.messages import (
 )
 from vouchgate.edges.envoy.revocations import Split, outlived
 from vouchgate.edges.envoy.routes import route_tables
-from vouchgate.edges.envoy.secrets import bundle_secret, svid_secret
-from vouchgate.edges.envoy.settings import BUNDLE_SECRET, MAX_SLOTS, SVID_SECRET, GatewaySettings, slot_count
+from vouchgate.edges.envoy.secrets import bundle_secret, partner_secret, svid_secret
+from vouchgate.edges.envoy.settings import BUNDLE_SECRET, MAX_SLOTS, PARTNER_SECRET, SVID_SECRET, GatewaySettings, slot_count
 from vouchgate.edges.envoy.tokens import JWT, token_filter
 from vouchgate.vocabulary.decisions import Grant
-from vouchgate.vocabulary.errors import Conflict, LimitExceeded
+from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded
+from vouchgate.vocabulary.names import trust_domain
 from vouchgate.vocabulary.places import DEFAULT_LEASE_SECONDS, Endpoint, Zone
 from vouchgate.vocabulary.vouches import Revocation, UnixMillis
 from vouchgate.vocabulary.wire import Noun
@@ -58,6 +60,8 @@ LAPSE_MARGIN_SECONDS = 0.2
 MIN_TTL_SECONDS = 0.05
 """Shortest TTL sent."""
 IDLE_SECONDS = 60.0
+MAX_PARTNERS = 64
+"""Foreign trust domains of one gateway."""
 RENEWALS_PER_LEASE = 3
 """Two renewals may be lost before a lease runs out."""
 
@@ -102,6 +106,9 @@ class GatewayView:
         self._slots: dict[str, int] = {}
         self._freed: list[int] = []
         self._width = 0
+        self._partners: frozenset[str] = frozenset()
+        self._aliases: dict[str, tuple[str, ...]] = {}
+        self._federated = False
         self._jwks = ""
         self._epoch = -1
         self._split = Split()
@@ -178,14 +185,18 @@ class GatewayView:
     def _push_revocations(self) -> None:
         split = self._split
         if split.older_version == "" or split.older_changed:
-            value = packed(extension(OLDER, revocation_map(split.older.values(), trust_domain=self._settings.trust_domain, names=False)))
+            value = packed(extension(OLDER, self._struck(split.older.values(), names=False)))
             split.rendered(f"{self._epoch}-{_digest(value)}")
             self._server.set_resources(EXTENSION_TYPE, {OLDER: Resource(value, split.older_version)})
         self._settle()
-        value = packed(extension(REVOCATIONS, revocation_map(split.newer(), trust_domain=self._settings.trust_domain)))
+        value = packed(extension(REVOCATIONS, self._struck(split.newer())))
         after = frozenset(split.complete_with)
         resource = Resource(value, f"{self._epoch}-{_digest(value)}", self._longest_lease(), after=((EXTENSION_TYPE, OLDER), after))
         self._server.set_resources(EXTENSION_TYPE, {REVOCATIONS: resource})
+
+    def _struck(self, revocations: Collection[Revocation], *, names: bool = True) -> Message:
+        ours = self._settings.trust_domain
+        return revocation_map(revocations, trust_domain=ours, names=names, partners=self._partners, aliases=self._aliases)
 
     def _settle(self) -> bool:
         """Once every connected point holds the older ones as rendered last, the newer ones need no longer repeat them."""
@@ -197,6 +208,37 @@ class GatewayView:
         self._jwks = jwks
         self._set(SECRET_TYPE, {SVID_SECRET: svid_secret(*svid), BUNDLE_SECRET: bundle_secret(bundle)})
         self._push_tokens()
+
+    def set_federated_bundles(self, bundles: Mapping[str, str]) -> None:
+        """All partners: foreign trust domain -> its authorities (PEM). One that is no longer named is refused at once, on live connections
+        too. Raises `InvalidInput` where one is ours, or no trust domain; `LimitExceeded`."""
+        for name in bundles:
+            if trust_domain(name) == self._settings.trust_domain:
+                raise InvalidInput("our own trust domain is no partner", remedy="name the partner's trust domain")
+        if len(bundles) > MAX_PARTNERS:
+            raise LimitExceeded(f"{len(bundles)} partners are over the bound of {MAX_PARTNERS}", remedy="run a second gateway")
+        self._partners = frozenset(bundles)
+        if self._epoch >= 0:
+            self._push_revocations()
+        if bundles:
+            self._set(SECRET_TYPE, {PARTNER_SECRET: partner_secret(bundles)})
+        if bundles and self._settings.federated_address and not self._federated:
+            self._federated = True
+            self._push_listeners()
+
+    def set_federated_names(self, names: Mapping[str, str]) -> None:
+        """All foreign callers that are known: foreign SPIFFE id -> our principal for it, whose grants and revocations are its own."""
+        aliases: dict[str, tuple[str, ...]] = {}
+        for foreign, alias in sorted(names.items()):
+            aliases[alias] = (*aliases.get(alias, ()), foreign)
+        changed = {alias for alias in aliases.keys() | self._aliases.keys() if aliases.get(alias) != self._aliases.get(alias)}
+        self._aliases = aliases
+        if not changed:
+            return
+        self._split.older_changed = True
+        if self._epoch >= 0:
+            self._push_revocations()
+        self._push_maps([name for name in self._endpoints if any(one.principal in changed for one in self._grants.get(name, ()))])
 
     # -- leases
 
@@ -294,7 +336,10 @@ class GatewayView:
 
     def _tables(self, endpoints: Mapping[str, Endpoint], slots: Mapping[str, int]) -> dict[str, Message]:
         observed = {zone.name for zone in self._zones.values() if self._observed(zone.name)}
-        return route_tables(endpoints.values(), slots, hosts=self._settings.hosts, observed=observed)
+        told = self._settings
+        return route_tables(
+            endpoints.values(), slots, hosts=told.hosts, observed=observed, authority=told.authority, issuer=told.sts_issuer
+        )
 
     def _observed(self, name: str) -> bool:
         zone = self._zones.get(name)
@@ -303,7 +348,11 @@ class GatewayView:
     def _widen(self, width: int) -> None:
         if width > self._width:
             self._width = width
-            self._set(LISTENER_TYPE, listeners(self._settings, width))
+            self._push_listeners()
+
+    def _push_listeners(self) -> None:
+        if self._width:
+            self._set(LISTENER_TYPE, listeners(self._settings, self._width, federated=self._federated))
 
     def _lease_seconds(self, zone: str) -> int:
         known = self._zones.get(zone)
@@ -342,7 +391,7 @@ class GatewayView:
             grants = [grant for grant in self._grants.get(name, ()) if grant.not_after > now + 1000 * LAPSE_MARGIN_SECONDS]
             observe = self._observed(endpoint.zone) and name not in self._refused
             lapses = [grant.not_after for grant in grants] + ([self._zones[endpoint.zone].observe_until] if observe else [])
-            message, overflow = allow_map(endpoint, grants, observe=observe)
+            message, overflow = allow_map(endpoint, grants, observe=observe, aliases=self._aliases)
             value = packed(extension(map_name(slot), message))
             self._note(name, overflow, lapses)
             rendered[map_name(slot)] = Resource(value, _digest(value), self._ttl(name, now))

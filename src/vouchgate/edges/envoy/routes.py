@@ -17,15 +17,25 @@ from collections.abc import Collection, Iterable, Mapping
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
+from envoy.extensions.filters.http.lua.v3 import lua_pb2
 
 from vouchgate.edges.envoy.maps import BODILESS, map_name
 from vouchgate.edges.envoy.messages import Message, packed, seconds, struct
-from vouchgate.edges.envoy.settings import PLAIN_ROUTES, TLS_ROUTES
+from vouchgate.edges.envoy.protected_resource import metadata_routes, metadata_uri
+from vouchgate.edges.envoy.settings import (
+    ASK,
+    EGRESS_ROUTES,
+    FEDERATED_ROUTES,
+    MODEL_NAME,
+    PLAIN_ROUTES,
+    STRIP_AUTHORIZATION,
+    TLS_ROUTES,
+)
 from vouchgate.edges.envoy.tokens import JWT, requires_token_of
 from vouchgate.vocabulary.errors import InvalidInput
-from vouchgate.vocabulary.places import Endpoint, Route
+from vouchgate.vocabulary.mcp import MCP, METHODS
+from vouchgate.vocabulary.places import Endpoint, Route, canonical_uri
 
-ASK, MODEL_NAME, STRIP_AUTHORIZATION = "ask", "model-name", "strip-authorization"
 MAX_PATH_BYTES = 512
 """Bytes of a listed path."""
 _LITERAL = re.compile(r"[A-Za-z0-9._~!$&'()+,:@-]*\Z")
@@ -35,24 +45,45 @@ _SEGMENT = "[A-Za-z0-9._-]{1,64}"
 
 
 def route_tables(
-    endpoints: Iterable[Endpoint], slots: Mapping[str, int], *, hosts: Iterable[str], observed: Collection[str] = ()
+    endpoints: Iterable[Endpoint],
+    slots: Mapping[str, int],
+    *,
+    hosts: Iterable[str],
+    observed: Collection[str] = (),
+    authority: str = "localhost",
+    issuer: str = "",
 ) -> dict[str, Message]:
-    """The tables of both listeners; the plain one has wrapped endpoints alone. `observed` are zones whose bodies are not read."""
+    """The tables of all listeners; the plain one has wrapped endpoints alone, the egress one providers alone, which are nowhere else, and
+    the partners' one none that lets anybody in (wrapped, or in `observed`, the zones whose bodies are not read) and no token's provider:
+    there a certificate alone says who calls."""
     known = sorted(endpoints, key=lambda endpoint: (endpoint.wrapped, -len(endpoint.prefix), endpoint.id))
-    return {
-        TLS_ROUTES: _table(TLS_ROUTES, known, slots, hosts, observed),
-        PLAIN_ROUTES: _table(PLAIN_ROUTES, [endpoint for endpoint in known if endpoint.wrapped], slots, hosts, observed),
-    }
+    inside = [endpoint for endpoint in known if endpoint.egress is None]
+    strict = [endpoint for endpoint in inside if not (endpoint.wrapped or endpoint.zone in observed)]
+    tables = {TLS_ROUTES: inside, PLAIN_ROUTES: [one for one in inside if one.wrapped], FEDERATED_ROUTES: strict}
+    tables[EGRESS_ROUTES] = [endpoint for endpoint in known if endpoint.egress is not None]
+    made = {name: _table(name, served, slots, set(hosts), observed, authority) for name, served in tables.items()}
+    for name in (TLS_ROUTES, FEDERATED_ROUTES):
+        for virtual in made[name].virtual_hosts:
+            for route in metadata_routes(_under(tables[name], virtual.name, set(hosts)), authority=authority, issuer=issuer):
+                virtual.routes.insert(0, route)
+    return made
 
 
-def _table(name: str, endpoints: list[Endpoint], slots: Mapping[str, int], hosts: Iterable[str], observed: Collection[str]) -> Message:
+def _under(endpoints: Iterable[Endpoint], host: str, general: Collection[str]) -> list[Endpoint]:
+    return [one for one in endpoints if one.host == host or (one.host == "*" and host in general)]
+
+
+def _table(
+    name: str, endpoints: list[Endpoint], slots: Mapping[str, int], general: Collection[str], observed: Collection[str], authority: str
+) -> Message:
     table = route_pb2.RouteConfiguration(name=name, validate_clusters={"value": False})
-    general = set(hosts)
-    for host in sorted((general | {endpoint.host for endpoint in endpoints}) - {"*"}):
+    for host in sorted((set(general) | {endpoint.host for endpoint in endpoints}) - {"*"}):
         virtual = table.virtual_hosts.add(name=host, domains=[host])
-        for endpoint in endpoints:
-            if endpoint.host == host or (endpoint.host == "*" and host in general):
-                virtual.routes.extend(_routes(endpoint, slots[endpoint.id], observed=endpoint.zone in observed))
+        for endpoint in _under(endpoints, host, general):
+            virtual.routes.extend(_routes(endpoint, slots[endpoint.id], authority, observed=endpoint.zone in observed))
+        if name == FEDERATED_ROUTES:
+            for made in virtual.routes:
+                made.typed_per_filter_config.pop(JWT)
         virtual.routes.append(_nowhere())
     table.virtual_hosts.add(name="nowhere", domains=["*"]).routes.append(_nowhere())
     return table
@@ -66,15 +97,17 @@ def _nowhere() -> Message:
     return made
 
 
-def _routes(endpoint: Endpoint, slot: int, *, observed: bool) -> list[Message]:
+def _routes(endpoint: Endpoint, slot: int, authority: str, *, observed: bool) -> list[Message]:
     listed = [
-        _route(endpoint, slot, route, observed=observed) for route in endpoint.routes if not (endpoint.wrapped and route.path == "/*")
+        _route(endpoint, slot, authority, route, observed=observed)
+        for route in endpoint.routes
+        if not (endpoint.wrapped and route.path == "/*")
     ]
-    return [*listed, _wrapped_route(endpoint, slot, observed=observed)] if endpoint.wrapped else listed
+    return [*listed, _wrapped_route(endpoint, slot, authority, observed=observed)] if endpoint.wrapped else listed
 
 
-def _route(endpoint: Endpoint, slot: int, route: Route, *, observed: bool) -> Message:
-    made = _base(endpoint, slot, route, observed=observed)
+def _route(endpoint: Endpoint, slot: int, authority: str, route: Route, *, observed: bool) -> Message:
+    made = _base(endpoint, slot, authority, route, observed=observed)
     if not _METHOD.match(route.method):
         raise InvalidInput(f"`{route.method[:40]}` is not a method", remedy="write one upper-case method, for example POST")
     made.match.headers.add(name=":method").string_match.exact = route.method
@@ -92,8 +125,8 @@ def _route(endpoint: Endpoint, slot: int, route: Route, *, observed: bool) -> Me
     return made
 
 
-def _wrapped_route(endpoint: Endpoint, slot: int, *, observed: bool) -> Message:
-    made = _base(endpoint, slot, Route(method="*", path="/*", action="call", streams=True), observed=observed)
+def _wrapped_route(endpoint: Endpoint, slot: int, authority: str, *, observed: bool) -> Message:
+    made = _base(endpoint, slot, authority, Route(method="*", path="/*", action="call", streams=True), observed=observed)
     if endpoint.prefix:
         made.match.path_separated_prefix = endpoint.prefix
         made.route.regex_rewrite.pattern.regex = f"^{re.escape(endpoint.prefix)}/?"
@@ -103,7 +136,7 @@ def _wrapped_route(endpoint: Endpoint, slot: int, *, observed: bool) -> Message:
     return made
 
 
-def _base(endpoint: Endpoint, slot: int, route: Route, *, observed: bool) -> Message:
+def _base(endpoint: Endpoint, slot: int, authority: str, route: Route, *, observed: bool) -> Message:
     made = route_components_pb2.Route(name=f"{endpoint.id} {route.method} {route.path}")
     facts = struct(
         endpoint=endpoint.id,
@@ -111,7 +144,7 @@ def _base(endpoint: Endpoint, slot: int, route: Route, *, observed: bool) -> Mes
         zone=endpoint.zone,
         slot=str(slot),
         streams=route.streams,
-        challenge=f'realm="{endpoint.id}"',
+        challenge=_challenge(endpoint, authority),
     )
     made.metadata.filter_metadata["vg"].CopyFrom(facts)
     made.route.cluster = endpoint.id
@@ -125,8 +158,22 @@ def _base(endpoint: Endpoint, slot: int, route: Route, *, observed: bool) -> Mes
     made.typed_per_filter_config[JWT].CopyFrom(packed(requires_token_of(endpoint)))
     if endpoint.model_in_body and route.method not in BODILESS and not observed:
         made.typed_per_filter_config[MODEL_NAME].CopyFrom(_on())
+    if route.action == MCP and not observed:
+        made.typed_per_filter_config[MODEL_NAME].CopyFrom(packed(route_components_pb2.FilterConfig(config=packed(_offered(endpoint)))))
     if endpoint.wrapped:
         made.typed_per_filter_config[STRIP_AUTHORIZATION].CopyFrom(packed(route_components_pb2.FilterConfig(disabled=True)))
+    return made
+
+
+def _challenge(endpoint: Endpoint, authority: str) -> str:
+    where = f', resource_metadata="{metadata_uri(canonical_uri(endpoint, authority))}"' if endpoint.mcp else ""
+    return f'realm="{endpoint.id}"{where}'
+
+
+def _offered(endpoint: Endpoint) -> Message:
+    """What the tokenizer of MCP messages is to find: the methods with their actions, and the tools."""
+    made = lua_pb2.LuaPerRoute(name=MCP)
+    made.filter_context.update({"methods": METHODS | endpoint.methods, "tools": dict.fromkeys(endpoint.tools, True)})
     return made
 
 

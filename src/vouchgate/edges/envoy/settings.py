@@ -6,12 +6,20 @@ from vouchgate.vocabulary.wire import Noun
 
 ADS_CLUSTER = "vouchgate-ads"
 ASK_CLUSTER = "vouchgate-ext-authz"
+ASK, MODEL_NAME, STRIP_AUTHORIZATION = "ask", "model-name", "strip-authorization"
 TLS_LISTENER = "tls"
 PLAIN_LISTENER = "plain"
 TLS_ROUTES = "tls"
 PLAIN_ROUTES = "plain"
+FEDERATED_LISTENER = FEDERATED_ROUTES = "federated"
+EGRESS_LISTENER = EGRESS_ROUTES = "egress"
 SVID_SECRET = "gateway-svid"  # noqa: S105 (the name of a resource, not its content)
 BUNDLE_SECRET = "trust-bundle"  # noqa: S105 (the name of a resource, not its content)
+PARTNER_SECRET = "partner-bundles"  # noqa: S105 (the name of a resource, not its content)
+FEDERATED = "federated "
+"""Before a foreign id wherever it stands for a caller, so that it equals no id of ours."""
+PARTNER_STATE = "vg.partner"
+"""Filter state that the partners' listener alone sets: a certificate at another listener may spell `FEDERATED` itself."""
 MIN_SLOTS = 8
 """Map filters in a listener from the start, so that the first endpoints are added without touching it."""
 MAX_SLOTS = 1024
@@ -32,6 +40,14 @@ class GatewaySettings(Noun, frozen=True, kw_only=True):
     tls_address: str = "tcp:127.0.0.1:8443"
     plain_address: str = ""
     """For wrapped endpoints in observe; empty for no plain listener."""
+    federated_address: str = ""
+    """For workloads of partners, under their own bundles; empty for no federated listener."""
+    egress_address: str = ""
+    """For workloads that call providers outside; empty for no egress listener."""
+    authority: str = "localhost"
+    """Host, and port unless it is 443, under which callers know the gateway: what canonical URIs begin with."""
+    sts_issuer: str = ""
+    """Issuer of the token service, for the metadata of MCP servers; empty for none."""
     hosts: tuple[str, ...] = ("localhost", "127.0.0.1")
     """Host names under which endpoints with host `*` are reached; another name is answered 404."""
     concurrency: int = 1

@@ -7,7 +7,7 @@ from vouchgate.vocabulary.layout import Layout
 from vouchgate.vocabulary.settings import Settings
 
 
-def gateway_settings(settings: Settings, layout: Layout, *, gateway: str, plain: str) -> GatewaySettings:
+def gateway_settings(settings: Settings, layout: Layout, *, gateway: str, plain: str, sts: str = "") -> GatewaySettings:
     """From the settings and the addresses that were taken."""
     return GatewaySettings(
         node_id="gateway",
@@ -18,7 +18,29 @@ def gateway_settings(settings: Settings, layout: Layout, *, gateway: str, plain:
         access_log=str(layout.access_log),
         tls_address=f"tcp:{gateway}",
         plain_address=f"tcp:{plain}" if plain else "",
+        federated_address=_address(settings.gateway.federated_listen),
+        egress_address=_address(settings.gateway.egress_listen),
+        authority=_authority(settings, gateway),
+        sts_issuer=_sts_issuer(settings, sts),
         hosts=settings.gateway.hosts,
         concurrency=settings.gateway.concurrency,
         max_body_bytes=settings.limits.request_body_kib * 1024,
     )
+
+
+def _address(listen: str) -> str:
+    return f"tcp:{listen}" if listen else ""
+
+
+def _authority(settings: Settings, gateway: str) -> str:
+    """Host and port under which callers know the gateway: the first of its hosts, and the port that was taken unless it is https's own."""
+    port = gateway.rpartition(":")[2]
+    return settings.gateway.hosts[0] if port in {"", "443"} else f"{settings.gateway.hosts[0]}:{port}"
+
+
+def _sts_issuer(settings: Settings, sts: str) -> str:
+    """Under which others know the token service; empty where there is none."""
+    if settings.sts.url or not sts:
+        return settings.sts.url
+    host, port = settings.sts.hosts[0], sts.rpartition(":")[2]
+    return f"https://{host}" if port == "443" else f"https://{host}:{port}"
