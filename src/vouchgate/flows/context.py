@@ -60,6 +60,7 @@ class Place:
     console: str
     isolated: bool
     own_uid: int
+    sts: str = ""
 
 
 class Buckets:

@@ -1,0 +1,265 @@
+"""A workload elsewhere earns an identity by evidence of somebody whom the settings trust: CI, a cluster, a cloud, another trust domain.
+
+1. The source of trust is the one that vouchgate.toml names; its keys are those that were recorded, never any that come along.
+2. The attestor establishes selectors; they earn one registration. Persons log in, vouchgate's own processes and claims are never earned.
+3. Evidence is used once: that it was is part of the commit of what it earned, so a restart or a race changes nothing.
+4. Whoever asks proves that it holds the key: a DPoP proof by it, for this address, over a nonce that was made for this one attempt.
+5. A standing revocation of the principal refuses; so does a clock in trouble. A certificate, or a token that is bound to the key, is given out
+   after its id is durable.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from vouchgate.audit import ocsf
+from vouchgate.flows.changes import CredentialIssued
+from vouchgate.flows.context import Context
+from vouchgate.flows.register import JOIN
+from vouchgate.flows.workload_matching import NOT_EARNED_KINDS
+from vouchgate.identity.attested import JoinToken, Trust
+from vouchgate.identity.catalog import attest, attestors, match
+from vouchgate.identity.dpop import Seen, read_proof, thumbprint
+from vouchgate.identity.verify import attested
+from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded, Unavailable
+from vouchgate.vocabulary.names import principal_parts
+from vouchgate.vocabulary.outcomes import Denied
+from vouchgate.vocabulary.principals import Registration, VerifiedPrincipal
+from vouchgate.vocabulary.records import Append, PutRecord
+from vouchgate.vocabulary.settings import StsSourceSettings
+from vouchgate.vocabulary.vouches import UnixMillis
+from vouchgate.vocabulary.wire import Noun
+
+MAX_NONCES = 10_000
+"""Nonces that wait at once; each is 32 characters."""
+NONCE_MS = 300_000
+"""Life of a nonce: time to have a cloud sign something over it."""
+EVIDENCE_MS = 300_000
+"""Evidence without an end of its own counts so long as a credential."""
+KEEP_MS = 400 * 86_400_000
+"""How long evidence that never ends is remembered as used."""
+SERVICE = "attest"
+
+
+class AttestRequest(Noun, frozen=True, kw_only=True):
+    """POST /attest"""
+
+    attestor: str
+    source: str = ""
+    """Name of the source in vouchgate.toml, where the attestor has several."""
+    evidence: dict[str, str]
+    nonce: str
+    form: Literal["x509", "jwt"] = "x509"
+    audience: str = ""
+    """For `jwt`: an endpoint's id, or the token service's."""
+    spki: str
+    """Base64 of the DER SubjectPublicKeyInfo of a P-256 key."""
+
+
+class Nonces:
+    """Single-use numbers that were made for one attempt each. Belongs to one thread."""
+
+    def __init__(self) -> None:
+        self._until: OrderedDict[str, int] = OrderedDict()
+
+    def make(self, now: UnixMillis, *, digits: bool = False) -> str:
+        """A new one. Raises `LimitExceeded` where too many wait."""
+        while self._until and next(iter(self._until.values())) <= now:
+            self._until.popitem(last=False)
+        if len(self._until) >= MAX_NONCES:
+            raise LimitExceeded("too many attempts are going on", remedy="try again in a few minutes")
+        nonce = f"{secrets.randbelow(10**10):010d}" if digits else secrets.token_urlsafe(24)
+        self._until[nonce] = now + NONCE_MS
+        return nonce
+
+    def take(self, nonce: str, now: UnixMillis) -> bool:
+        """Use one up; whether it was there."""
+        return self._until.pop(nonce, 0) > now
+
+
+def trust_of(context: Context, name: str, source: str) -> Trust | Denied:
+    """Step 1."""
+    facts = context.facts
+    if name == "join-token":
+        return Trust(trust_domain=facts.trust_domain, join_tokens=_join_tokens(context))
+    found = [one for one in context.settings.sts.sources if one.attestor == name and source in ("", one.name)]
+    if len(found) != 1:
+        return Denied(
+            code="no-source",
+            reason=f"{len(found) or 'no'} sources of `{name[:64]}` evidence fit",
+            remedy="name one of [[sts.sources]] in vouchgate.toml",
+        )
+    return _trust(context, found[0])
+
+
+def _trust(context: Context, source: StsSourceSettings) -> Trust | Denied:
+    recorded = context.facts.sources.get(source.name)
+    if recorded is None or not recorded.keys:
+        return Denied(
+            code="no-source", reason=f"no keys of `{source.name}` are recorded", remedy="set its `keys_file`, or wait for its keys"
+        )
+    authorities = certificates(recorded.keys) if recorded.kind == "x509" else ()
+    return Trust(
+        name=source.name,
+        trust_domain=context.trust_domain,
+        issuer=source.issuer,
+        audience=source.audience or address(context),
+        keys=b"" if authorities else recorded.keys,
+        authorities=authorities,
+        required=source.required,
+        optional=source.optional,
+        ignored=source.ignored,
+    )
+
+
+def certificates(keys: bytes) -> tuple[bytes, ...]:
+    """DER values that stand one after the other, taken apart (X.690, section 8.1.3). Raises `InvalidInput`."""
+    found: list[bytes] = []
+    while keys:
+        octets = keys[1] - 0x80 if len(keys) > 1 and keys[1] >= 0x80 else 0
+        size = 2 + octets + (int.from_bytes(keys[2 : 2 + octets], "big") if octets else keys[1] if len(keys) > 1 else 0)
+        if keys[0] != 0x30 or octets > 3 or size > len(keys):
+            raise InvalidInput("the recorded certificates cannot be taken apart", remedy="record them again")
+        found.append(keys[:size])
+        keys = keys[size:]
+    return tuple(found)
+
+
+def address(context: Context) -> str:
+    """How others reach the token service."""
+    return context.settings.sts.url.rstrip("/") or f"https://{context.settings.sts.hosts[0]}:{context.place.sts.rpartition(':')[2]}"
+
+
+def _join_tokens(context: Context) -> tuple[JoinToken, ...]:
+    waiting = [(key.removeprefix(JOIN), value) for key, value in context.facts.settings.items() if key.startswith(JOIN) and value]
+    ends = [(sha256, value.split()[-1]) for sha256, value in waiting]
+    return tuple(JoinToken(sha256=sha256, expires_at=UnixMillis(int(until))) for sha256, until in ends if until.isdigit())
+
+
+def attested_by(
+    context: Context, name: str, source: str, evidence: Mapping[str, Any], now: UnixMillis, *, nonce: str = ""
+) -> tuple[VerifiedPrincipal, tuple[PutRecord, ...]] | Denied:
+    """Steps 1 to 3: who the evidence is for, and what uses it up when it is committed with what it earned."""
+    if name not in attestors() or attestors()[name].kind != "presented":
+        return Denied(code="no-source", reason=f"`{name[:64]}` takes no evidence", remedy="use an attestor of [[sts.sources]]")
+    trust = trust_of(context, name, source)
+    if isinstance(trust, Denied):
+        return trust
+    established = attest(name, evidence, trust, now, nonce)
+    if isinstance(established, Denied):
+        return established
+    candidates = [one for one in context.facts.registrations.values() if one.selectors and _earnable(one)]
+    earned = match(established.selectors, candidates, now)
+    if isinstance(earned, Denied):
+        return earned
+    key = established.replay_key or hashlib.sha256(repr(sorted(evidence.items())).encode()).hexdigest()
+    end = established.expires_at or now + KEEP_MS
+    until = min(x for x in (end, earned.expires_at or end, now + EVIDENCE_MS))
+    digest = hashlib.sha256(f"{name}\0{trust.name}\0{key}".encode()).hexdigest()
+    used = PutRecord(kind="used-evidence", key=digest, value=str(end).encode(), must_be_new=True)
+    return attested(earned, f"evidence-{digest[:32]}", UnixMillis(until), now), (used,)
+
+
+def _earnable(registration: Registration) -> bool:
+    """Step 2."""
+    return principal_parts(registration.principal).kind not in NOT_EARNED_KINDS
+
+
+async def attest_remote(
+    context: Context, request: AttestRequest, *, proof: str, urls: tuple[str, ...], nonces: Nonces, seen: Seen, peer: str
+) -> dict[str, Any] | Denied:
+    """Steps 1 to 5. Raises `Conflict` for evidence that was used, `Unavailable` while nothing is issued."""
+    if context.clock.trouble:
+        raise Unavailable(f"nothing is issued: {context.clock.trouble}", remedy="set the clock right, then `vouchgate admin accept-clock`")
+    now = context.clock.now()
+    spki = _held_key(request, proof, urls, nonces, seen, now)  # 4
+    if isinstance(spki, Denied):
+        return spki
+    found = attested_by(context, request.attestor, request.source, request.evidence, now, nonce=request.nonce)
+    if isinstance(found, Denied):
+        return found
+    caller, used = found
+    revocation = context.facts.revocation_of(caller.principal.id)  # 5
+    if revocation is not None:
+        return Denied(code="access-denied", reason=f"`{revocation.target}` was revoked: {revocation.reason}", remedy="ask a responder")
+    return await _issue(context, request, caller, used, spki, peer)
+
+
+def _held_key(request: AttestRequest, proof: str, urls: tuple[str, ...], nonces: Nonces, seen: Seen, now: UnixMillis) -> bytes | Denied:
+    """Step 4."""
+    if not nonces.take(request.nonce, now):
+        return Denied(code="invalid-nonce", reason="the nonce is unknown, used or too old", remedy="GET /nonce, then try again")
+    try:
+        spki = base64.b64decode(request.spki, validate=True)
+        key = serialization.load_der_public_key(spki)
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise ValueError("curve")
+    except Exception:  # the reader has error types of several unrelated families, and all of them mean this
+        return Denied(code="invalid-request", reason="`spki` is not a P-256 key", remedy="send base64 of its DER SubjectPublicKeyInfo")
+    held = read_proof(proof, method="POST", urls=urls, now=now, began=seen.began, nonce=request.nonce)
+    spent = held if isinstance(held, Denied) else seen.take(held, now)
+    if spent is not None:
+        return Denied(code="invalid-dpop-proof", reason=spent.reason, remedy="sign the nonce with the key that is to be certified")
+    assert not isinstance(held, Denied)
+    if held.jkt != _jkt(spki):
+        return Denied(code="invalid-dpop-proof", reason="the proof is by another key", remedy="sign the nonce with the key of `spki`")
+    return spki
+
+
+async def _issue(
+    context: Context, request: AttestRequest, caller: VerifiedPrincipal, used: tuple[PutRecord, ...], spki: bytes, peer: str
+) -> dict[str, Any] | Denied:
+    now = context.clock.now()
+    name, registration = caller.principal.id, context.facts.registrations[caller.principal.id]
+    left = (registration.expires_at - now) // 1000 if registration.expires_at else 86_400
+    if request.form == "x509":
+        said = await context.signer.call(
+            "x509_svid", spki=spki, principal=name, ttl_seconds=min(registration.svid_ttl_seconds, left), dns=list(registration.dns)
+        )
+        identity, until = said["serial"], said["not_after"]
+    else:
+        if request.audience != f"vg://{context.trust_domain}/system/sts" and request.audience not in context.facts.endpoints:
+            return Denied(
+                code="invalid-target", reason="the audience is no endpoint", remedy="name an endpoint's id, or the token service's"
+            )
+        jwk = _jkt(spki)
+        said = await context.signer.call(
+            "jwt_svid", principal=name, audience=request.audience, ttl_seconds=min(registration.jwt_ttl_seconds, left), cnf_jkt=jwk
+        )
+        identity, until = said["jti"], said["expires_at"]
+    change = CredentialIssued(id=identity, principal=name, kind=request.form, not_after=UnixMillis(until), audience=request.audience)
+    entry = ocsf.authentication(
+        context.trust_domain,
+        uid=identity,
+        principal=name,
+        credential_kind=request.form,
+        credential_id=identity,
+        service=SERVICE,
+        ok=True,
+        reason=f"by {request.attestor} evidence {caller.credential_id}",
+        peer=peer,
+        now=now,
+    )
+    await context.sequencer.submit(f"sts:{name}", [change], [Append(entry=entry, label=identity)], steps=used)
+    if context.facts.revocation_of(name, identity) is not None:
+        return Denied(code="access-denied", reason=f"`{name}` was revoked meanwhile", remedy="ask a responder")
+    if request.form == "x509":
+        return {"principal": name, "certificates": [base64.b64encode(der).decode() for der in said["chain"]], "not_after": until}
+    return {"principal": name, "access_token": said["token"], "token_type": "DPoP", "not_after": until}
+
+
+def _jkt(spki: bytes) -> str:
+    key = serialization.load_der_public_key(spki)
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise InvalidInput("the key is not an elliptic-curve key", remedy="send a P-256 key")
+    numbers = key.public_numbers()
+    x, y = (base64.urlsafe_b64encode(value.to_bytes(32, "big")).rstrip(b"=").decode() for value in (numbers.x, numbers.y))
+    return thumbprint({"x": x, "y": y})
