@@ -11,6 +11,7 @@ import asyncio
 import base64
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -31,7 +32,7 @@ from vouchgate.ports.clock import Clock
 from vouchgate.ports.rpc import AsyncRpcClient, RpcClient
 from vouchgate.vocabulary.answers import BackupOutcome
 from vouchgate.vocabulary.digests import Digest
-from vouchgate.vocabulary.errors import Conflict, InvalidInput, InvalidSettings, NotFound, Unavailable, Unsupported, VouchgateError
+from vouchgate.vocabulary.errors import Conflict, InvalidInput, InvalidSettings, Unavailable, Unsupported
 from vouchgate.vocabulary.layout import Layout, Users
 from vouchgate.vocabulary.processes import Folder
 from vouchgate.vocabulary.settings import MAX_SETTINGS_BYTES, Settings, host_port
@@ -182,6 +183,15 @@ def token(module: str, label: str, pin: Callable[[], bytearray], refused: Callab
     return Token(module, label, pin, refused)
 
 
+def last_message(log: Path) -> str:
+    """The message of a log's last line."""
+    lines = log.read_text("utf-8", "replace").strip().splitlines()[-1:] if log.exists() else []
+    try:
+        return str(json.loads(lines[0])["message"])[:1000]
+    except (ValueError, KeyError, TypeError, IndexError):
+        return lines[0][:1000] if lines else "nothing was logged"
+
+
 remember_secret = kernel_keyring.remember
 recall_secret = kernel_keyring.recall
 forget_secret = kernel_keyring.forget
@@ -220,17 +230,9 @@ class Looker:
         self._collector = Collector()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="look")
 
-    async def look(self, pids: list[int]) -> list[dict[str, Any] | None]:
-        """The facts of each process, `{refused: reason}`, or None where there is none of that number any more."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: [self._one(pid) for pid in pids])
-
-    def _one(self, pid: int) -> dict[str, Any] | None:
-        try:
-            return self._collector.look(pid)
-        except NotFound:
-            return None
-        except VouchgateError as error:
-            return {"refused": error.reason}
+    async def look(self, pids: list[int]) -> list[dict[str, dict[str, Any]] | None]:
+        """What each process's attestors are to be given, or None where there is none of that number any more."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: [self._collector.look(pid) for pid in pids])
 
 
 def lock_data_dir(layout: Layout) -> int:

@@ -26,7 +26,7 @@ from vouchgate.flows.context import Context
 from vouchgate.flows.workload_binding import Bound, bound_of
 from vouchgate.flows.workload_matching import Candidates
 from vouchgate.flows.workload_refusals import Refusal, Refusals
-from vouchgate.identity.catalog import attest, attestors
+from vouchgate.identity.catalog import attest
 from vouchgate.identity.jwtsvid import MAX_AUDIENCE
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.errors import InvalidInput, Unavailable, VouchgateError
@@ -50,7 +50,7 @@ SERVICE = "workload-api"
 """Name of the service in the log."""
 
 Look = Callable[[Sequence[int]], Any]
-"""Processes' facts by the supervisor (ports/attest.py): for each pid what was read, `{refused: reason}`, or None where it is gone."""
+"""Processes' facts by the supervisor (ports/attest.py): for each pid what each attestor is to be given, or None where it is gone."""
 
 
 class Wanted(Noun, frozen=True, kw_only=True):
@@ -143,7 +143,7 @@ class Workloads:
                 self.attached.pop(connection, None)
                 continue
             before = self.attached.get(connection)
-            established = _refused(facts) if "refused" in facts else selectors_of(facts)
+            established = selectors_of(facts)
             refused = established if isinstance(established, Denied) else None
             held = frozenset[Selector]() if isinstance(established, Denied) else established
             seen = Attached(wanted.pid, wanted.uid, held, refused, now)
@@ -325,26 +325,20 @@ class Workloads:
             self._context.spawn(self.record_refusals())
 
 
-def selectors_of(facts: Mapping[str, Any]) -> frozenset[Selector] | Denied:
-    """What the collected facts of a process establish. A process whose user is not clear is nobody; one that is in no container, unit or job
-    is just in none."""
+def selectors_of(facts: Mapping[str, Mapping[str, Any]]) -> frozenset[Selector] | Denied:
+    """What the facts that were read for each attestor establish. A process whose user is not clear is nobody; one that is in no container,
+    unit or job is just in none."""
     found: set[Selector] = set()
-    for one in attestors().values():
-        if one.kind != "collected" or not set(one.fields.required) <= set(facts):
-            continue
+    for name in (USER_ATTESTOR, *(name for name in facts if name != USER_ATTESTOR)):
         try:
-            made = attest(one.name, facts)
+            made = attest(name, facts.get(name, {}))
         except InvalidInput as error:
             made = Denied(code="facts-malformed", reason=error.reason, remedy=error.remedy)
         if not isinstance(made, Denied):
             found.update(made.selectors)
-        elif one.name == USER_ATTESTOR:
+        elif name == USER_ATTESTOR:
             return made
     return frozenset(found)
-
-
-def _refused(facts: Mapping[str, Any]) -> Denied:
-    return Denied(code="not-visible", reason=str(facts["refused"])[:500], remedy="start it as an ordinary process of this machine")
 
 
 def _known(one: _Earned) -> dict[str, Any]:

@@ -111,7 +111,7 @@ class House:
 
     def _real(self, pid: int) -> dict[str, Any] | None:
         try:
-            return {"uid": Path(f"/proc/{pid}").stat().st_uid, "gid": 0}
+            return {"unix-process": {"uid": Path(f"/proc/{pid}").stat().st_uid, "gid": 0}}
         except OSError:
             return None
 

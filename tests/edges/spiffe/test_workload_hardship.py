@@ -178,11 +178,11 @@ def test_a_process_that_became_another_program_is_looked_at_again_at_rotation():
         async with agent_world() as house:
             uid = Selector(type="unix:uid", value=str(os.getuid()))
             await house.register(selectors=(uid, Selector(type="unix:path", value="/usr/bin/trainer")))
-            house.facts[os.getpid()] = {"uid": os.getuid(), "gid": 0, "exe_path": "/usr/bin/trainer"}
+            house.facts[os.getpid()] = {"unix-process": {"uid": os.getuid(), "gid": 0, "exe_path": "/usr/bin/trainer"}}
             client = await raw(house)
             stream = client.ask(X509)
             await client.message(stream)
-            house.facts[os.getpid()] = {"uid": os.getuid(), "gid": 0, "exe_path": "/tmp/other"}
+            house.facts[os.getpid()] = {"unix-process": {"uid": os.getuid(), "gid": 0, "exe_path": "/tmp/other"}}
             house.push.rotate()
             assert await client.status(stream) == DENIED
             assert len(house.issued()) == 1
@@ -308,11 +308,11 @@ def test_set_user_id_programs_and_malformed_facts_are_refused():
         async with agent_world() as house:
             await house.register()
             for facts in (
-                {"uid": os.getuid(), "gid": 0, "real_uid": os.getuid() + 1},
-                {"uid": os.getuid()},
-                {"uid": os.getuid(), "gid": 0, "made-up": "x"},
-                {"refused": "it is a thread"},
-                {"cgroups": ["0::/system.slice/ssh.service"]},
+                {"unix-process": {"uid": os.getuid(), "gid": 0, "real_uid": os.getuid() + 1}},
+                {"unix-process": {"uid": os.getuid()}},
+                {"unix-process": {"uid": os.getuid(), "gid": 0, "made-up": "x"}},
+                {"unix-process": {"unread": "it is a thread"}},
+                {"container": {"cgroups": ["0::/system.slice/docker-" + "a" * 64 + ".scope"]}},
                 {},
             ):
                 house.facts[os.getpid()] = facts
