@@ -53,14 +53,36 @@ def core_specs(
 
 def needs_sts(settings: Settings) -> bool:
     """Whether there is anybody to serve, or anything to fetch, outside."""
-    return bool(settings.oidc or settings.ssf.receivers or settings.sts.listen or settings.secrets)
+    return bool(settings.oidc or settings.ssf.receivers or settings.sts.listen or settings.secrets or settings.federation)
+
+
+PLACES = {"file": "file", "passphrase": "encrypted", "keyring": "encrypted", "pkcs11": "token"}
+"""`[keys] place` -> the signer's `--place`."""
 
 
 def signer_command(settings: Settings, layout: Layout, users: Users, python: PythonCommand, *more: str) -> tuple[str, ...]:
     """The signer's command line; `more` for a first start that only makes keys."""
     known = ("--dir", str(layout.signer), "--control-uid", str(users.of("control")), "--trust-domain", settings.trust_domain)
     solo = ("--solo",) if settings.solo else ()
-    return python("vouchgate.edges.processes.signer", *known, *solo, *more)
+    keys = settings.keys
+    place = ("--place", PLACES[keys.place], *(("--remember",) if keys.place == "keyring" else ()))
+    token = ("--module", keys.module, "--token", keys.token) if keys.place == "pkcs11" else ()
+    return python("vouchgate.edges.processes.signer", *known, *solo, *place, *token, *more)
+
+
+def signer_spec(
+    settings: Settings, layout: Layout, users: Users, python: PythonCommand, *more: str, secret: int | None = None, old: int | None = None
+) -> Spec:
+    """The signer; `secret` and `old` are descriptors of the passphrase or PIN that opens its keys, and of the one that did."""
+    handed = (("--secret-fd", secret), ("--old-secret-fd", old))
+    named = tuple(word for option, number in handed if number is not None for word in (option, str(number)))
+    return Spec(
+        name="signer",
+        argv=signer_command(settings, layout, users, python, *named, *more),
+        uid=users.drop_to("signer"),
+        pass_fds=tuple(number for _, number in handed if number is not None),
+        env=dict(settings.keys.module_environment) if settings.keys.place == "pkcs11" else {},
+    )
 
 
 def server_uids(settings: Settings, users: Users) -> dict[str, int]:

@@ -57,11 +57,11 @@ def wired(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[Any, ...]]]:
     asked: list[tuple[str, tuple[Any, ...]]] = []
 
     class Twin:
-        def up(self, settings: Any, path: Path) -> int:
+        def up(self, settings: Any, path: Path, ask: Any) -> int:
             asked.append(("up", (settings, path)))
             return 0
 
-        def init(self, settings: Any, path: Path) -> InitOutcome:
+        def init(self, settings: Any, path: Path, ask: Any) -> InitOutcome:
             asked.append(("init", (settings, path)))
             return InitOutcome(
                 settings=str(path),
@@ -600,7 +600,22 @@ def test_scan_needs_no_control_plane(
     assert cli.main(["scan", "none"]) == 2
 
 
-@pytest.mark.parametrize("name", ["up", "init", "restore", "doctor", "scan"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "up",
+        "init",
+        "restore",
+        "doctor",
+        "scan",
+        "renew_ca",
+        "renew_trust",
+        "move_keys",
+        "change_passphrase",
+        "forget_passphrase",
+        "try_pin",
+    ],
+)
 def test_wiring_has_what_the_commands_call(name: str) -> None:
     wanted = inspect.signature(getattr(Installation, name))
     real = inspect.signature(getattr(installation(), name))

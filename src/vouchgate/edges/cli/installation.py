@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
@@ -9,21 +10,36 @@ from typing import Protocol, cast
 from vouchgate.vocabulary.answers import DoctorCheck, ImportOutcome, InitOutcome, RestoreOutcome
 from vouchgate.vocabulary.settings import Settings
 
+Ask = Callable[[str], bytearray | None]
+"""Ask at the terminal, without showing what is typed; None where there is no terminal."""
+
 
 class Installation(Protocol):
     """Functions of `edges.processes.installation`; a test holds their parameters against these."""
 
-    def up(self, settings: Settings, path: Path) -> int:
+    def up(self, settings: Settings, path: Path, ask: Ask) -> int:
         """Run the process tree in the foreground until it is ended; `path` is the settings file. Returns the exit code."""
 
-    def init(self, settings: Settings, path: Path) -> InitOutcome:
+    def init(self, settings: Settings, path: Path, ask: Ask) -> InitOutcome:
         """Make keys and store; `path` is the settings file. Raises `Conflict` where there are some."""
 
-    def renew_ca(self, settings: Settings) -> None:
+    def renew_ca(self, settings: Settings, ask: Ask) -> None:
         """A new certificate for the CA's key."""
 
-    def renew_trust(self, settings: Settings, root_key: Path) -> InitOutcome:
+    def renew_trust(self, settings: Settings, root_key: Path, ask: Ask) -> InitOutcome:
         """Sign the next TrustRoot with the offline root key."""
+
+    def move_keys(self, settings: Settings, *, generate: bool, old_passphrase: Path | None, ask: Ask) -> str:
+        """Move the signer's keys to where the settings say; where they lay."""
+
+    def change_passphrase(self, settings: Settings, *, old_passphrase: Path | None, new_passphrase: Path | None, ask: Ask) -> None:
+        """Replace the passphrase of the signer's keys."""
+
+    def forget_passphrase(self, settings: Settings) -> None:
+        """Empty the kernel's keyring."""
+
+    def try_pin(self, settings: Settings) -> None:
+        """Let one PIN be tried again after the token refused one."""
 
     def restore(self, settings: Settings, backup: Path, *, revocations: Path | None, plan: bool) -> RestoreOutcome:
         """Put a backup back, or with `plan` say what would be."""

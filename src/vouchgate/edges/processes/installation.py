@@ -11,27 +11,27 @@ import sys
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import vouchgate
 from vouchgate import wiring
 from vouchgate.edges.processes.announce import announce
+from vouchgate.edges.processes.credentials import Ask, obtain, run_signer
+from vouchgate.edges.processes.key_acts import change_passphrase, forget_passphrase, move_keys, try_pin
 from vouchgate.edges.processes.maintenance import doctor, restore, supported
 from vouchgate.evidence.trustroot import verify_trust_root
-from vouchgate.flows.units import signer_command
+from vouchgate.flows.units import signer_spec
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.answers import ImportOutcome, InitOutcome
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, Unavailable, Unsupported
 from vouchgate.vocabulary.layout import Layout
-from vouchgate.vocabulary.processes import Spec
 from vouchgate.vocabulary.settings import Settings
 from vouchgate.vocabulary.trust import SignedTrustRoot, TrustRoot
 from vouchgate.vocabulary.vouches import UnixMillis
 
-__all__ = ["doctor", "init", "renew_ca", "renew_trust", "restore", "scan", "up"]
-
-
-RENEW_SECONDS = 15.0
-"""The signer starts in one."""
+__all__ = [
+    "change_passphrase", "doctor", "forget_passphrase", "init", "move_keys", "renew_ca", "renew_trust", "restore", "scan", "try_pin", "up",
+]  # fmt: skip
 
 
 def _tree() -> ModuleType:
@@ -42,8 +42,9 @@ def _tree() -> ModuleType:
         raise Unsupported(f"the gateway is not installed: no module `{error.name}`", remedy="pip install 'vouchgate[gateway]'") from None
 
 
-def up(settings: Settings, path: Path) -> int:
-    """Run the process tree in the foreground until it is ended; `path` is the settings file, read again on SIGHUP. Returns the exit code."""
+def up(settings: Settings, path: Path, ask: Ask) -> int:
+    """Run the process tree in the foreground until it is ended; `path` is the settings file, read again on SIGHUP; `ask` asks for what opens
+    the signer's keys. Returns the exit code."""
 
     def say(text: str) -> None:
         sys.stdout.write(text + "\n")
@@ -56,12 +57,25 @@ def up(settings: Settings, path: Path) -> int:
     tree = _tree().Tree(settings, say, read=lambda: wiring.read_settings(path))
     if tree.why_shared:
         say(f"  processes are not isolated from each other: {tree.why_shared}")
+    tree.secret = _secret(tree, ask)
     code: int = asyncio.run(tree.run(lambda one: announce(one, say)))
     say("ended")
     return code
 
 
-def renew_ca(settings: Settings) -> None:
+def _secret(tree: Any, ask: Ask) -> int | None:
+    """What opens the signer's keys, before anything is started."""
+    if tree.settings.keys.place == "file":
+        return None
+    tree.prepare()
+    lock = wiring.lock_data_dir(tree.layout)
+    try:
+        return obtain(tree.settings, tree.layout, tree.users, ask)
+    finally:
+        os.close(lock)
+
+
+def renew_ca(settings: Settings, ask: Ask) -> None:
     """A new certificate for the CA's key, made by the signer; the next start publishes it.
 
     Raises `Conflict` while vouchgate runs on the data directory, `Unavailable` where the signer cannot do it.
@@ -70,18 +84,18 @@ def renew_ca(settings: Settings) -> None:
     if not layout.trust_root.exists():
         raise Conflict(f"`{layout.data_dir}` holds no installation", remedy="start one with `vouchgate up`")
     tree = _tree().Tree(settings, lambda _: None)
+    secret = _secret(tree, ask)
     tree.prepare()
     lock = wiring.lock_data_dir(layout)
     try:
-        argv = signer_command(settings, layout, tree.users, wiring.python, "--renew-ca", "--init-only")
         log = layout.logs / "signer.jsonl"
-        if wiring.start_process(Spec(name="signer", argv=argv, uid=tree.users.drop_to("signer")), log=log).wait(RENEW_SECONDS) != 0:
+        if run_signer(settings, layout, tree.users, "--renew-ca", "--init-only", secret=secret) != 0:
             raise Unavailable("the signer did not renew the CA's certificate", remedy=f"see {log}")
     finally:
         os.close(lock)
 
 
-def renew_trust(settings: Settings, root_key: Path) -> InitOutcome:
+def renew_trust(settings: Settings, root_key: Path, ask: Ask) -> InitOutcome:
     """Sign the next TrustRoot with the offline root key, for the keys that the signer has now; the next start adopts it.
 
     Raises `Conflict` while vouchgate runs on the data directory, `Unverified` where the key is not one of the roots.
@@ -91,13 +105,13 @@ def renew_trust(settings: Settings, root_key: Path) -> InitOutcome:
     layout = Layout(Path(settings.data_dir))
     before = wire.decode(SignedTrustRoot, wiring.read_small(layout.trust_root, "TrustRoot"), what="TrustRoot")
     tree = _tree().Tree(settings, lambda _: None)
+    secret = _secret(tree, ask)
 
     async def make() -> SignedTrustRoot:
         tree.prepare()
         lock = wiring.lock_data_dir(layout)
         try:
-            argv = signer_command(settings, layout, tree.users, wiring.python)
-            tree.add(Spec(name="signer", argv=argv, uid=tree.users.drop_to("signer")), "signer")
+            tree.add(signer_spec(settings, layout, tree.users, wiring.python, secret=secret), "signer")
             keys = await tree.signer_keys()
             now = wiring.clock().now()
             following = initialise.next_trust_root(wire.decode(TrustRoot, before.payload, what="TrustRoot"), keys=keys, now=now)
@@ -119,7 +133,7 @@ def renew_trust(settings: Settings, root_key: Path) -> InitOutcome:
     )
 
 
-def init(settings: Settings, path: Path) -> InitOutcome:
+def init(settings: Settings, path: Path, ask: Ask) -> InitOutcome:
     """Keys and TrustRoot, without leaving anything running. Raises `Conflict` where there is an installation."""
     from vouchgate.flows import initialise
 
@@ -129,13 +143,13 @@ def init(settings: Settings, path: Path) -> InitOutcome:
     lines: list[str] = []
     module = _tree()
     tree = module.Tree(settings, lines.append)
+    secret = _secret(tree, ask)
 
     async def make() -> tuple[SignedTrustRoot, str]:
         tree.prepare()
         lock = wiring.lock_data_dir(layout)
         try:
-            argv = signer_command(settings, layout, tree.users, wiring.python)
-            tree.add(Spec(name="signer", argv=argv, uid=tree.users.drop_to("signer")), "signer")
+            tree.add(signer_spec(settings, layout, tree.users, wiring.python, secret=secret), "signer")
             return module.first_trust(  # type: ignore[no-any-return]
                 settings, layout, tree.users, await tree.signer_keys(), tree.say
             )

@@ -35,7 +35,7 @@ from vouchgate.edges.processes.gateway_settings import gateway_settings
 from vouchgate.edges.processes.rpc_server import Handler, Peer, serve
 from vouchgate.evidence.trustroot import fingerprint
 from vouchgate.flows.supervise import Supervisor, Unit
-from vouchgate.flows.units import RANKS, SERVES_SECONDS, core_specs, server_spec, signer_command
+from vouchgate.flows.units import RANKS, SERVES_SECONDS, core_specs, server_spec, signer_spec
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.answers import ImportOutcome, ProcessState, Readiness
 from vouchgate.vocabulary.digests import parse_digest
@@ -50,7 +50,7 @@ START_SECONDS = 15.0
 """A process that has not answered by then will not."""
 BOOTSTRAP_MINUTES = 10
 """Life of the first administrator's token."""
-FIXED = ("trust_domain", "data_dir", "root_dir", "uid_base", "solo", "gateway", "console", "processes", "store", "oidc", "ssf", "sts")
+FIXED = ("trust_domain", "data_dir", "root_dir", "uid_base", "solo", "gateway", "console", "processes", "store", "keys", "oidc", "ssf", "sts")
 """Settings that a reload cannot change."""
 MAX_ACCESS_LOG_BYTES = 256 * 1024 * 1024
 """Bytes after which a new access log begins; everything in it is in the audit log by then."""
@@ -89,6 +89,8 @@ class Tree:
         self.stop = asyncio.Event()
         self.looker = wiring.Looker()
         self.installation: wiring.Installation | None = None
+        self.secret: int | None = None
+        """Descriptor of what opens the signer's keys, handed down at each of its starts."""
         self.ready_after = 0.0
         self.gateway_ends: list[tuple[int, str]] = []
         """(since, why) of ends of the gateway that the log does not know yet."""
@@ -135,9 +137,7 @@ class Tree:
             loop.add_signal_handler(number, self.stop.set)
         tending: asyncio.Task[None] | None = None
         try:
-            signer = Spec(
-                name="signer", argv=signer_command(self.settings, self.layout, self.users, wiring.python), uid=self.users.drop_to("signer")
-            )
+            signer = signer_spec(self.settings, self.layout, self.users, wiring.python, secret=self.secret)
             self.add(signer, "signer")
             tending = asyncio.create_task(self.supervisor.run(self.stop))
             keys = await self.signer_keys()
@@ -243,6 +243,7 @@ class Tree:
             signed_root=wire.encode(signed),
             bootstrap=token,
             policies=wiring.read_policies(settings),
+            bundles=wiring.read_bundles(settings),
         )
         wiring.save_installation(self.layout, self.installation, self.users)
         document = json.dumps(bootstrap(point)).encode()
@@ -388,7 +389,7 @@ class Tree:
             if fixed:
                 raise Conflict(f"`{fixed[0]}` cannot change while it runs", remedy="end it and start it again")
             before = self.installation
-            self.installation = msgspec.structs.replace(before, settings=fresh, policies=wiring.read_policies(fresh))
+            self.installation = msgspec.structs.replace(before, settings=fresh, policies=wiring.read_policies(fresh), bundles=wiring.read_bundles(fresh))
             wiring.save_installation(self.layout, self.installation, self.users)
             control = wiring.async_rpc(self.layout.control_socket, "control plane", timeout=60.0)
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from vouchgate.edges.cli.installation import installation
+from vouchgate.edges.cli.secret import ask_secret
 from vouchgate.edges.cli.session import Session
 
 SUMMARY = "make a new certificate for the CA's key; certificates that it issued before go on to verify"
@@ -16,7 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(session: Session, options: argparse.Namespace) -> int:
     """While vouchgate does not run on the data directory; the next start publishes it."""
-    installation().renew_ca(session.settings)
+    installation().renew_ca(session.settings, ask_secret)
     if not session.json({"renewed": True}):
         session.printer.marked("good", "the CA has a new certificate; the next `vouchgate up` publishes it")
     return 0

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from vouchgate.edges.cli.installation import installation
+from vouchgate.edges.cli.secret import ask_secret
 from vouchgate.edges.cli.session import SETTINGS_FILE, Session
 from vouchgate.vocabulary.errors import Conflict
 
@@ -42,7 +43,7 @@ def run(session: Session, options: argparse.Namespace) -> int:
         return 0
     settings = parse_settings(path.read_text(encoding="utf-8"), path)
 
-    made = installation().init(settings, path)
+    made = installation().init(settings, path, ask_secret)
     if session.json(made):
         return 0
     show.marked("good", f"made keys and store in {made.data_dir}")
