@@ -99,6 +99,8 @@ def _bytes(data: bytes) -> Iterator[Finding]:
     yield from _serial(der.read(fields[0])[1])
     if fields[1] != parts[1]:
         yield violation("RFC 5280 4.1.1.2", "the signature algorithm inside differs from the one outside")
+    if der.only(parts[2], 0x03)[:1] != b"\x00":
+        yield violation("RFC 5280 4.1.1.3", "the signature has unused bits")
     for field in fields[6:]:
         if field[0] == 0xA3:
             yield from _extension_ids(der.only(der.only(field, 0xA3), der.SEQUENCE))
@@ -243,8 +245,11 @@ def _path(certificates: Sequence[x509.Certificate], now: UnixMillis) -> Iterator
             yield number, violation("RFC 5280 6.1.3", "it is not valid at this time")
     for number, (below, above) in enumerate(itertools.pairwise(certificates)):
         if below.issuer != above.subject:
-            yield number, note("RFC 8446 4.4.2", "the certificate after it is not its issuer's: nobody checked its signature")
-            continue
+            yield (
+                number,
+                note("RFC 8446 4.4.2", "the certificate after it is not its issuer's: nobody checked its signature, nor what follows"),
+            )
+            return
         try:
             below.verify_directly_issued_by(above)
         except Exception:  # a wrong signature, another kind of key, an unknown algorithm

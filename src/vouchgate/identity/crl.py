@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from vouchgate.identity.ca import instant
+from vouchgate.identity.x509svid import MAX_SERIAL
 from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded
 from vouchgate.vocabulary.vouches import UnixMillis
 
@@ -27,8 +28,6 @@ MAX_NUMBER = 2**63 - 1
 """A list's number has 20 bytes at most (section 5.2.3); ours is an epoch."""
 NEXT_UPDATE_SECONDS = 3_600
 """Seconds until the next list is due."""
-MAX_SERIAL = 1 << 159
-"""A serial number has 20 bytes at most and is positive (section 4.1.2.2)."""
 
 
 def serial_number(text: str) -> int:

@@ -5,7 +5,8 @@ A leaf (X509-SVID, sections 2 to 5)
 2. has an empty subject, hence a critical SAN (RFC 5280, section 4.2.1.6);
 3. has cA false, and a critical KeyUsage with digitalSignature, without keyCertSign and cRLSign;
 4. has an EKU with both serverAuth and clientAuth;
-5. holds a P-256 key in its one canonical encoding, and lives no longer than the CA above it;
+5. holds a P-256 key in its one canonical encoding, lives no longer than the CA above it, and has a positive serial number of at most 20
+   bytes (RFC 5280, section 4.1.2.2): it is what the certificate is revoked by, and zero has no text;
 6. has a signature in its one spelling: canonical DER, no unused bits, s in the lower half. An ECDSA signature (r, s) holds as (r, n - s) too,
    so without this rule the holder of a revoked certificate could give it another SHA-256 and be unknown again.
 The path to an authority of the bundle
@@ -51,6 +52,8 @@ MAX_CHAIN = 5
 """Certificates a peer may present: a leaf, its issuer, and those of a CA above ours."""
 MAX_CERTIFICATE_BYTES = 16_384
 """Bytes of one certificate; ours have about 600."""
+MAX_SERIAL = 1 << 159
+"""A serial number has 20 bytes at most and is positive (RFC 5280, section 4.1.2.2)."""
 _DNS = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*\Z")
 _USAGE = x509.KeyUsage(
     digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False, key_agreement=False,
@@ -259,6 +262,8 @@ def _leaf_fault(leaf: x509.Certificate, trust_domain: str) -> str:
     key = leaf.public_key()  # 5
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         return "the certificate's key is not a P-256 key"
+    if not 0 < leaf.serial_number < MAX_SERIAL:
+        return "the certificate's serial number is not positive, or has more than 20 bytes"
     try:
         binding_of(leaf)
     except InvalidInput as error:
