@@ -1,4 +1,5 @@
-"""`make bench-revoke`: from a revocation to its enforcement on live connections, quiet, under full load, and beside 1,000 registrations a second.
+"""`make bench-revoke`: from a revocation to its enforcement on live connections, quiet, under full load, and beside a registrar that
+sends 1,000 registrations a second: once nearly all are refused (the default), once all are taken.
 
 Rules (contracts, "Figures cannot be bent"; what is measured and how exactly: load/prober.py)
 1. 100 identities, each with one live keep-alive mTLS connection; in each round every one is revoked by its certificate, in the last round by
@@ -68,7 +69,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 QUICK = Plan(identities=20, rounds=3, streams=5)
 FULL = Plan(identities=IDENTITIES, rounds=10, streams=20)
-CIRCUMSTANCES = ("quiet", "full load", "1,000 registrations a second")
+CIRCUMSTANCES = ("quiet", "full load", "1,000 registrations a second, refused", "1,000 registrations a second, taken")
+TAKEN = "registrations_per_minute = 100000"
+"""Where registrations are taken as fast as they can be: the default refuses a registrar's 601st of a minute."""
 
 
 def main(arguments: list[str]) -> int:
@@ -129,7 +132,7 @@ def _known_subject(name: str, port: int, credentials: Credentials) -> Subject:
 def circumstance_rows(circumstance: str, plan: Plan) -> list[Row]:
     """One installation, one circumstance."""
     with Stack() as stack:
-        product = Product(stack, start_models(stack)).start()
+        product = Product(stack, start_models(stack), limits=TAKEN if circumstance == CIRCUMSTANCES[3] else "").start()
         names = [f"caller-{number:03d}" for number in range(plan.identities)]
         for name in names:
             product.caller(name, ("callers",))
@@ -138,8 +141,8 @@ def circumstance_rows(circumstance: str, plan: Plan) -> list[Row]:
             measured = _revocations(product, names, plan, controls=circumstance == CIRCUMSTANCES[0])
         except (RuntimeError, VouchgateError) as error:
             raise RuntimeError(f"{error}; beside it were answered {_answers(stack.directory / 'load.json')}") from None
-        seen, lost, controls = measured
-        rows = [*_told(circumstance, seen, lost), *controls]
+        seen, prober, controls = measured
+        rows = [*_told(circumstance, seen, prober), *controls]
         if beside is not None:
             rows.append(_stopped(circumstance, beside, stack.directory / "load.json"))
         if circumstance == CIRCUMSTANCES[0]:
@@ -147,7 +150,7 @@ def circumstance_rows(circumstance: str, plan: Plan) -> list[Row]:
         return rows
 
 
-def _revocations(product: Product, names: Sequence[str], plan: Plan, *, controls: bool) -> tuple[list[Seen], list[str], list[Row]]:
+def _revocations(product: Product, names: Sequence[str], plan: Plan, *, controls: bool) -> tuple[list[Seen], Prober, list[Row]]:
     prober, chance, told = Prober(partial(Link.unix, product.layout.api_socket)), random.Random(2), []
     everything: list[Seen] = []
     for number in range(plan.rounds):
@@ -169,7 +172,7 @@ def _revocations(product: Product, names: Sequence[str], plan: Plan, *, controls
         prober.run_for(0.2)
         prober.revisit()
     prober.close()
-    return everything, prober.lost, told
+    return everything, prober, told
 
 
 def control_rows(prober: Prober, subjects: Sequence[Subject], product: Product) -> list[Row]:
@@ -215,7 +218,7 @@ def _until_allowed(prober: Prober, subjects: Sequence[Subject]) -> None:
             raise RuntimeError(f"not let in before the revocation: {', '.join(missing[:5])}")
 
 
-def _told(circumstance: str, seen: Sequence[Seen], lost: Sequence[str]) -> Iterator[Row]:
+def _told(circumstance: str, seen: Sequence[Seen], prober: Prober) -> Iterator[Row]:
     values, bounds = [one.enforced_ms for one in seen], [one.refused_ms for one in seen]
     for name, share in (("p50", 0.5), ("p99", 0.99)):
         found = estimate(values, quantile(share))
@@ -235,7 +238,12 @@ def _told(circumstance: str, seen: Sequence[Seen], lost: Sequence[str]) -> Itera
     late = sum(one.late for one in seen)
     probes = sum(one.probes for one in seen)
     yield _row(f"let in after a refusal, {circumstance}", late, f"of {probes}", "0", late == 0, len(seen))
+    lost, refused = prober.lost, prober.refused
     yield _row(f"connections lost before their revocation, {circumstance}", len(lost), "", "0", not lost, len(seen))
+    yield Row(
+        name=f"granted calls that were refused, {circumstance}", value=len(refused), unit=f"of {prober.granted}", goal="0",
+        met=not refused, n=prober.granted, note="; ".join(refused[:5]),
+    )  # fmt: skip
 
 
 # --- beside ------------------------------------------------------------------------------------------------------------------------

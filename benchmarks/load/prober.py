@@ -76,6 +76,10 @@ class Prober:
         self.seen: dict[Link, Seen] = {}
         self.lost: list[str] = []
         """Connections that the other side closed before they were revoked."""
+        self.granted = 0
+        """Answers to calls of those who were not revoked yet."""
+        self.refused: list[str] = []
+        """Of these, who was not let in, and the status."""
         self._turn: list[Link] = []
         self._chance = random.Random(seed)
 
@@ -131,6 +135,10 @@ class Prober:
                     seen.answered_ns = seen.answered_ns or link.answered_ns
             elif link in self.subjects:
                 note(self.seen.get(link), link.status, link.answered_ns)
+                if link not in self.seen:
+                    self.granted += 1
+                    if link.status != 200:
+                        self.refused.append(f"{link.name}: {link.status}")
                 if link is hot and refusals >= 0:
                     # a connection that was closed cannot be probed again: that is a refusal for good
                     refusals = 0 if link.status == 200 else CONFIRM_REFUSALS if gone(link) else refusals + 1

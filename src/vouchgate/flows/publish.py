@@ -23,7 +23,7 @@ import asyncio
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from vouchgate.flows.changes import EndpointPut, EndpointRemoved, KeysPublished, RegistrationRemoved, Revoked, ZonePut
@@ -435,6 +435,10 @@ class Publisher:
         """The grants that the kept decisions of one endpoint make, those without a seat among them."""
         return [grant for cell in sorted(self._kept.cells_of(endpoint_id)) for grant in self._grants_of(cell)]
 
-    def decisions(self) -> Iterable[Decision]:
-        """The newest decision of every cell."""
-        return (decision for cell in self._kept for decision in self._kept.decisions_of(cell))
+    def said(self, resources: Collection[str]) -> Iterator[tuple[str, Decision]]:
+        """(caller, the newest decision on one of these resources), the decision without its caller, its end and its id."""
+        return self._kept.said(resources)
+
+    def said_of(self, caller: str) -> Iterator[Decision]:
+        """The newest decisions on a caller, likewise."""
+        return self._kept.said_of(caller)

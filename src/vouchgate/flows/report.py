@@ -149,8 +149,8 @@ def endpoint_states(context: Context) -> tuple[EndpointState, ...]:
         if not endpoint.routes:
             continue
         named = set(endpoint.models.values()) if endpoint.model_in_body else {endpoint.id}
-        made = [one for one in context.publisher.decisions() if one.resource in named]
-        callers = {one.principal for one in made if one.would_be == "allow"}
+        said = list(context.publisher.said(named))
+        callers, made = {caller for caller, one in said if one.would_be == "allow"}, [one for _, one in said]
         evidence, withdrawn = evidence_refusals(facts, endpoint, made, now), facts.has_refused_evidence(endpoint.id, now)
         mode = facts.mode_of(endpoint.zone, now)
         counted = [context.traffic.endpoints[name] for name in {*named, endpoint.id} if name in context.traffic.endpoints]

@@ -149,12 +149,12 @@ def plan(context: Context, revocation: Revocation) -> tuple[tuple, tuple[str, ..
     endpoints = {one.id for one in facts.endpoints.values() if one.model_digest in affected.digests or one.id in affected.subjects}
     if revocation.target_kind == "digest":
         endpoints |= {one.id for one in facts.endpoints.values() if one.model_digest == revocation.target}
-    lost = [
-        decision
-        for decision in context.publisher.decisions()
-        if decision.would_be == "allow" and (decision.resource in endpoints or decision.principal == revocation.target)
+    publisher = context.publisher
+    lost = [caller for caller, said in (publisher.said(endpoints) if endpoints else ()) if said.would_be == "allow"]
+    lost += [
+        revocation.target for said in publisher.said_of(revocation.target) if said.would_be == "allow" and said.resource not in endpoints
     ]
-    return vouches, tuple(sorted(endpoints)), tuple(sorted({one.principal for one in lost})), len(lost)
+    return vouches, tuple(sorted(endpoints)), tuple(sorted(set(lost))), len(lost)
 
 
 async def enforced(context: Context, started: float) -> tuple[PointOutcome, ...]:

@@ -8,7 +8,7 @@ Rules
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -75,6 +75,20 @@ class StandingDecisions:
     def decisions_of(self, cell: Cell) -> list[Decision]:
         """The newest decisions of a cell."""
         return [one.decision(cell[1]) for one in self.of(cell)]
+
+    def said(self, resources: Collection[str]) -> Iterator[tuple[str, Decision]]:
+        """Each caller's decision on one of these, as it is shared: it names no caller and no end."""
+        for callers in self._cells.values():
+            for caller, made in callers.items():
+                for one in made:
+                    if one.said.resource in resources:
+                        yield caller, one.said
+
+    def said_of(self, caller: str) -> Iterator[Decision]:
+        """A caller's decisions, as they are shared."""
+        for callers in self._cells.values():
+            for one in callers.get(caller, ()):
+                yield one.said
 
     def put(self, cell: Cell, news: Sequence[Decision]) -> Sequence[Decision]:
         """Take newer decisions; those that say something new. One that says the same keeps its id, with its new end and epoch."""
