@@ -250,7 +250,7 @@ class Harness:
     ) -> None:
         self.dir = Path(tempfile.mkdtemp(prefix="vg"))
         self.ca, self.partner = Authority(), Authority("partner.local")
-        self.port, self.plain_port, self.federated_port = free_port(), free_port(), free_port()
+        self.port, self.plain_port, self.federated_port, self.egress_port = free_port(), free_port(), free_port(), free_port()
         self.settings = GatewaySettings(
             node_id="gateway-1",
             trust_domain=TD,
@@ -260,6 +260,7 @@ class Harness:
             access_log=str(self.dir / log_folder / "access.log"),
             tls_address=f"tcp:127.0.0.1:{self.port}",
             plain_address=f"tcp:127.0.0.1:{self.plain_port}",
+            egress_address=f"tcp:127.0.0.1:{self.egress_port}",
             federated_address=f"tcp:127.0.0.1:{self.federated_port}",
             hosts=("localhost", "127.0.0.1"),
             concurrency=concurrency,

@@ -1,8 +1,8 @@
-"""The listeners: mutual TLS for everyone, one for partners, and a plain one for wrapped legacy servers in observe.
+"""The listeners: mutual TLS for everyone, one for partners, one for calls outside, and a plain one for wrapped legacy servers in observe.
 
 Rules
 1. TLS 1.3; a client certificate is optional (a JWT-SVID alone can be enough), but one that is shown must verify. Sessions are not resumed,
-   since a resumed session would skip the check against today's bundle. For partners the certificate is a must.
+   since a resumed session would skip the check against today's bundle. For partners and for calls outside it is a must.
 2. What a client sends under our names (`x-request-id`, `x-vg-*`, `x-envoy-*`, forwarded addresses and certificates) is removed first of all.
 3. Paths are normalised, escaped slashes, header names with an underscore and upgrades refused, host ports and trailing dots dropped.
 4. HTTP/1.1, and HTTP/2 where TLS negotiated it; the plain listener speaks HTTP/1.1 alone.
@@ -24,6 +24,8 @@ from vouchgate.edges.envoy.messages import Message, address, extension, over_ads
 from vouchgate.edges.envoy.problems import local_replies
 from vouchgate.edges.envoy.settings import (
     BUNDLE_SECRET,
+    EGRESS_LISTENER,
+    EGRESS_ROUTES,
     FEDERATED_LISTENER,
     FEDERATED_ROUTES,
     PARTNER_SECRET,
@@ -47,8 +49,9 @@ _REMOVED = ("x-request-id", "x-forwarded-client-cert", "x-forwarded-host", "x-fo
 _REMOVED_PREFIXES = ("x-vg-", "x-envoy-")
 
 
-def listeners(settings: GatewaySettings, slots: int, *, federated: bool = False) -> dict[str, Message]:
-    """The listeners by name; the partners' one only once there are bundles, since Envoy waits for what a listener needs."""
+def listeners(settings: GatewaySettings, slots: int, *, federated: bool = False, egress: bool = False) -> dict[str, Message]:
+    """The listeners by name; the partners' one only once there are bundles, since Envoy waits for what a listener needs, and the one for
+    calls outside only once there is a provider."""
     made = {TLS_LISTENER: _listener(TLS_LISTENER, settings.tls_address, settings, slots, TLS_ROUTES)}
     _secure(made[TLS_LISTENER], BUNDLE_SECRET)
     if settings.plain_address:
@@ -56,6 +59,9 @@ def listeners(settings: GatewaySettings, slots: int, *, federated: bool = False)
     if settings.federated_address and federated:
         made[FEDERATED_LISTENER] = _listener(FEDERATED_LISTENER, settings.federated_address, settings, slots, FEDERATED_ROUTES)
         _secure(made[FEDERATED_LISTENER], PARTNER_SECRET, certificate=True)
+    if settings.egress_address and egress:
+        made[EGRESS_LISTENER] = _listener(EGRESS_LISTENER, settings.egress_address, settings, slots, EGRESS_ROUTES)
+        _secure(made[EGRESS_LISTENER], BUNDLE_SECRET, certificate=True)
     return made
 
 

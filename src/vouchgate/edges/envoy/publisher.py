@@ -15,6 +15,7 @@ Rules
     view.set_revocations([...], epoch=7)                 # pushes at once
     view.set_grants("vg://td/endpoint/digits", [...])    # pushes at once
     await view.wait_enforced(timeout=1.0)                # {"gateway-1": True}: newest revocations acknowledged
+    view.set_secret("provider-key", b"...")              # the newest version, put in on the way to the providers that need it
     view.set_federated_bundles({"partner.example": pem}); view.set_federated_names({"spiffe://partner.example/x": "spiffe://td/service/..."})
     task = asyncio.create_task(view.run())               # the lease loop
     view.pause(); view.resume(); view.status()
@@ -31,6 +32,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from vouchgate.edges.envoy.ads import GATE, AdsServer, Resource
 from vouchgate.edges.envoy.clusters import cluster
+from vouchgate.edges.envoy.egress import check_secret, egress_secret, secret_name
 from vouchgate.edges.envoy.listener import listeners
 from vouchgate.edges.envoy.maps import LEASE, MAX_REVOCATIONS, OLDER, REVOCATIONS, VISIBLE_KINDS, allow_map, lease, map_name, revocation_map
 from vouchgate.edges.envoy.messages import (
@@ -108,7 +110,10 @@ class GatewayView:
         self._width = 0
         self._partners: frozenset[str] = frozenset()
         self._aliases: dict[str, tuple[str, ...]] = {}
-        self._federated = False
+        self._federated = self._egress = False
+        self._secrets: dict[str, bytes] = {}
+        self._secret_count = 0
+        self._pushed_secrets: dict[str, bytes] = {}
         self._jwks = ""
         self._epoch = -1
         self._split = Split()
@@ -129,17 +134,21 @@ class GatewayView:
             raise LimitExceeded(f"{len(wanted)} endpoints are over the bound of {MAX_SLOTS}", remedy="run a second gateway")
         slots, freed = self._assign(wanted)
         tables = self._tables(wanted, slots)
-        clusters = {name: cluster(endpoint) for name, endpoint in wanted.items()}
+        clusters = {name: cluster(endpoint, system_ca=self._settings.system_ca) for name, endpoint in wanted.items()}
         gone = [name for name in self._endpoints if name not in wanted]
         vacated = [map_name(self._slots[name]) for name in gone]
         self._endpoints, self._slots, self._freed = wanted, slots, freed
-        self._set(CLUSTER_TYPE, clusters)
+        self._set(CLUSTER_TYPE, {name: made for name, made in clusters.items() if self._has_secret(wanted[name])})
+        self._push_secrets(wanted)
         self._push_tokens()
         self._server.remove(EXTENSION_TYPE, vacated)
         self._push_lease()
         self._push_maps(wanted)
         self._set(ROUTE_TYPE, tables)
         self._widen(slot_count(len(wanted)))
+        if not self._egress and any(endpoint.egress is not None for endpoint in wanted.values()):
+            self._egress = True
+            self._push_listeners()
         self._server.remove(CLUSTER_TYPE, gone)
 
     def set_zones(self, zones: Iterable[Zone]) -> None:
@@ -239,6 +248,34 @@ class GatewayView:
         if self._epoch >= 0:
             self._push_revocations()
         self._push_maps([name for name in self._endpoints if any(one.principal in changed for one in self._grants.get(name, ()))])
+
+    def set_secret(self, name: str, value: bytes) -> None:
+        """The newest version of a secret of [[secrets]]; requests that begin after its acknowledgement carry it, those before it end as they
+        began. Empty: it is withdrawn, and every destination that needs it answers 503. Raises `InvalidInput`, which never says it."""
+        if value:
+            check_secret(value)
+            self._secrets[name] = bytes(value)
+        else:
+            self._secrets.pop(name, None)
+        using = {one.id: one for one in self._endpoints.values() if one.egress is not None and one.egress.secret == name}
+        self._push_secrets(using)
+        if value:
+            self._set(CLUSTER_TYPE, {key: cluster(endpoint, system_ca=self._settings.system_ca) for key, endpoint in using.items()})
+        else:
+            self._server.remove(CLUSTER_TYPE, using)
+
+    def _has_secret(self, endpoint: Endpoint) -> bool:
+        return endpoint.egress is None or not endpoint.egress.secret or endpoint.egress.secret in self._secrets
+
+    def _push_secrets(self, endpoints: Mapping[str, Endpoint]) -> None:
+        for endpoint in endpoints.values():
+            if endpoint.egress is None or endpoint.egress.secret not in self._secrets:
+                continue
+            value = packed(egress_secret(endpoint, self._secrets[endpoint.egress.secret]))
+            if self._pushed_secrets.get(endpoint.id) != value.value:
+                self._secret_count += 1
+                self._pushed_secrets[endpoint.id] = value.value
+                self._server.set_resources(SECRET_TYPE, {secret_name(endpoint): Resource(value, f"secret-{self._secret_count}")})
 
     # -- leases
 
@@ -352,7 +389,7 @@ class GatewayView:
 
     def _push_listeners(self) -> None:
         if self._width:
-            self._set(LISTENER_TYPE, listeners(self._settings, self._width, federated=self._federated))
+            self._set(LISTENER_TYPE, listeners(self._settings, self._width, federated=self._federated, egress=self._egress))
 
     def _lease_seconds(self, zone: str) -> int:
         known = self._zones.get(zone)
@@ -389,7 +426,7 @@ class GatewayView:
         for name in names:
             endpoint, slot = self._endpoints[name], self._slots[name]
             grants = [grant for grant in self._grants.get(name, ()) if grant.not_after > now + 1000 * LAPSE_MARGIN_SECONDS]
-            observe = self._observed(endpoint.zone) and name not in self._refused
+            observe = self._observed(endpoint.zone) and name not in self._refused and endpoint.egress is None
             lapses = [grant.not_after for grant in grants] + ([self._zones[endpoint.zone].observe_until] if observe else [])
             message, overflow = allow_map(endpoint, grants, observe=observe, aliases=self._aliases)
             value = packed(extension(map_name(slot), message))

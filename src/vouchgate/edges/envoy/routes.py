@@ -19,6 +19,7 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
 from envoy.extensions.filters.http.lua.v3 import lua_pb2
 
+from vouchgate.edges.envoy.egress import host_of, removed_headers
 from vouchgate.edges.envoy.maps import BODILESS, map_name
 from vouchgate.edges.envoy.messages import Message, packed, seconds, struct
 from vouchgate.edges.envoy.protected_resource import metadata_routes, metadata_uri
@@ -160,6 +161,9 @@ def _base(endpoint: Endpoint, slot: int, authority: str, route: Route, *, observ
         made.typed_per_filter_config[MODEL_NAME].CopyFrom(_on())
     if route.action == MCP and not observed:
         made.typed_per_filter_config[MODEL_NAME].CopyFrom(packed(route_components_pb2.FilterConfig(config=packed(_offered(endpoint)))))
+    if endpoint.egress is not None:
+        made.route.host_rewrite_literal = host_of(endpoint)[0]
+        made.request_headers_to_remove.extend(removed_headers(endpoint.egress))
     if endpoint.wrapped:
         made.typed_per_filter_config[STRIP_AUTHORIZATION].CopyFrom(packed(route_components_pb2.FilterConfig(disabled=True)))
     return made

@@ -44,6 +44,8 @@ class GatewaySettings(Noun, frozen=True, kw_only=True):
     """For workloads of partners, under their own bundles; empty for no federated listener."""
     egress_address: str = ""
     """For workloads that call providers outside; empty for no egress listener."""
+    system_ca: str = "/etc/ssl/certs/ca-certificates.crt"
+    """PEM file of the authorities that this machine trusts for servers outside."""
     authority: str = "localhost"
     """Host, and port unless it is 443, under which callers know the gateway: what canonical URIs begin with."""
     sts_issuer: str = ""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from vouchgate.edges.envoy.settings import GatewaySettings
 from vouchgate.vocabulary.layout import Layout
 from vouchgate.vocabulary.settings import Settings
+
+SYSTEM_CA = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem")
+"""Where systems keep the authorities that they trust, by how common they are."""
 
 
 def gateway_settings(settings: Settings, layout: Layout, *, gateway: str, plain: str, sts: str = "") -> GatewaySettings:
@@ -20,6 +25,7 @@ def gateway_settings(settings: Settings, layout: Layout, *, gateway: str, plain:
         plain_address=f"tcp:{plain}" if plain else "",
         federated_address=_address(settings.gateway.federated_listen),
         egress_address=_address(settings.gateway.egress_listen),
+        system_ca=next((path for path in SYSTEM_CA if Path(path).is_file()), SYSTEM_CA[0]),
         authority=_authority(settings, gateway),
         sts_issuer=_sts_issuer(settings, sts),
         hosts=settings.gateway.hosts,
