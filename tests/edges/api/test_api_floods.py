@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+import threading
 import time
+from typing import Any
 
 import pytest
+from surface_memory import MemorySurface
 from surface_served import Served
 
 from vouchgate.edges.api import guard, server
@@ -84,3 +88,32 @@ def test_another_uid_is_served_while_one_holds_all_that_it_may(monkeypatch: pyte
         assert os.read(read, 3) in {b"200", b"403"}
         os.close(read)
         os.close(write)
+
+
+def test_of_one_uid_four_requests_are_worked_on_at_once_and_the_rest_wait() -> None:
+    surface, at_once, most, going = MemorySurface(), 0, 0, threading.Event()
+
+    async def zones(caller: Any) -> Any:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        while not going.is_set():
+            await asyncio.sleep(0.005)
+        at_once -= 1
+        return ()
+
+    surface.zones = zones  # type: ignore[method-assign]
+    with Served(surface) as api:
+        held = [connect(api) for _ in range(9)]
+        for sock in held:
+            sock.sendall(ASK)
+        deadline = time.monotonic() + 5
+        while at_once < guard.AT_ONCE and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(0.05)
+        assert (at_once, most) == (guard.AT_ONCE, guard.AT_ONCE)
+        held.pop().close()
+        going.set()
+        assert all(sock.recv(4096).startswith(b"HTTP/1.1 200") for sock in held)
+        assert most == guard.AT_ONCE
+        assert answer(connect(api))[9:12] == b"200"

@@ -9,14 +9,19 @@ Rules, in this order
 4. On TCP without a session only `OPEN` paths answer.
 5. Each caller has a rate. Whoever is over it, or over any other bound, waits for the answer that says so: a caller that does not slow down
    is slowed down, and a flood costs no more of our time than its connections (server.py bounds them) ask in `HOLD_SECONDS`.
-6. Every answer says that it may not be framed, sniffed, cached or given anything from elsewhere.
+6. Of one caller at most `AT_ONCE` requests are worked on at once, the others of that caller wait: nobody's revocation waits behind a thousand
+   registrations of somebody else. An answer that goes on for long (a live stream) gives up its place when it begins; a file that comes in
+   has bounds of its own.
+7. Every answer says that it may not be framed, sniffed, cached or given anything from elsewhere.
 Left to others: what a caller may do (`decide`, behind the surface).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection
 from http.cookies import CookieError, SimpleCookie
 
 import msgspec
@@ -44,6 +49,8 @@ ANONYMOUS_PER_SECOND = 20.0
 HOLD_SECONDS = 0.25
 """How long a 429 is held back (RFC 6585, section 4): 64 connections of one caller then bring at most 256 refusals a second."""
 TOO_MANY = 429
+AT_ONCE = 4
+"""About 4 ms of our time each: what a request waits for another caller's at most."""
 MAX_COOKIE_BYTES = 4096
 """Other servers on this host share our cookie jar (cookies know no port); more than this is not parsed."""
 
@@ -89,6 +96,8 @@ class Guard:
         self._app, self._sessions, self._hosts, self._now = app, sessions, console_hosts, now
         self._rates = Rates(per_second, monotonic)
         self._anonymous = Rates(ANONYMOUS_PER_SECOND, monotonic)
+        self._lanes: dict[int, asyncio.Semaphore] = {}
+        self._in_lane: Counter[int] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -107,7 +116,8 @@ class Guard:
 
         try:
             answer = self._refused(scope)
-            await (answer or self._app)(scope, receive, guarded)
+            async with self._place(scope, guarded) as answers:
+                await (answer or self._app)(scope, receive, answers)
         except VouchgateError as error:
             if started:
                 raise
@@ -117,6 +127,38 @@ class Guard:
             if started:
                 raise told from None
             await problem(told, scope["path"][:200])(scope, receive, guarded)
+
+    @contextlib.asynccontextmanager
+    async def _place(self, scope: Scope, send: Send) -> AsyncIterator[Send]:
+        """Rule 6: wait for a place, and give it up when the answer begins."""
+        peer = scope.get(PEER)
+        if scope["method"] == "PUT" or scope["path"] == HEALTH or peer is None:
+            yield send
+            return
+        lane = self._lanes.setdefault(peer.uid, asyncio.Semaphore(AT_ONCE))
+        self._in_lane[peer.uid] += 1
+        held = False
+
+        def leave() -> None:
+            nonlocal held
+            if held:
+                held = False
+                lane.release()
+
+        async def telling(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                leave()
+            await send(message)
+
+        try:
+            await lane.acquire()
+            held = True
+            yield telling
+        finally:
+            leave()
+            self._in_lane[peer.uid] -= 1
+            if not self._in_lane[peer.uid]:
+                del self._in_lane[peer.uid], self._lanes[peer.uid]
 
     def _refused(self, scope: Scope) -> Response | None:
         peer: UnixPeer | None = scope.get(PEER)
