@@ -36,6 +36,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 from vouchgate.identity.binding import EXTENSION, binding_of, write_binding
 from vouchgate.identity.bundle import TrustBundle
 from vouchgate.identity.ca import BACKDATE_MS, instant, spki_of, uris_of
+from vouchgate.identity.der import SEQUENCE
+from vouchgate.identity.der import write as write_der
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.names import PrincipalId, principal_parts
 from vouchgate.vocabulary.outcomes import Denied
@@ -63,6 +65,10 @@ _HALF_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """Half the order of P-256 (SEC 2, section 2.4.2)."""
 _BOTH = frozenset({ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH})
 _EKU = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+_BIT_STRING = 0x03
+"""Tag (X.680, table 1)."""
+_ECDSA_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
+"""AlgorithmIdentifier of ecdsa-with-SHA256, without parameters (RFC 5758, section 3.2)."""
 _LEAF = x509.BasicConstraints(ca=False, path_length=None)
 
 
@@ -144,12 +150,11 @@ def issue_x509(
     if binding is not None and not binding.empty:
         builder = builder.add_extension(x509.UnrecognizedExtension(EXTENSION, write_binding(binding)), critical=False)
     leaf = builder.sign(ca_key, hashes.SHA256())
-    while not _low(leaf):  # half of all signatures are
-        leaf = builder.sign(ca_key, hashes.SHA256())
+    encoded = leaf.public_bytes(serialization.Encoding.DER) if _low(leaf) else _lowered(leaf)
     return IssuedX509(
-        chain=(leaf.public_bytes(serialization.Encoding.DER), *above),
+        chain=(encoded, *above),
         serial=serial_text(serial),
-        thumbprint=leaf.fingerprint(hashes.SHA256()).hex(),
+        thumbprint=hashlib.sha256(encoded).hexdigest(),
         not_before=_millis(leaf.not_valid_before_utc),
         not_after=_millis(end),
     )
@@ -273,6 +278,13 @@ def _leaf_fault(leaf: x509.Certificate, trust_domain: str) -> str:
 
 def _low(leaf: x509.Certificate) -> bool:
     return decode_dss_signature(leaf.signature)[1] <= _HALF_ORDER
+
+
+def _lowered(leaf: x509.Certificate) -> bytes:
+    """The same certificate with its signature's other spelling: half of all are in the upper half, and signing again would cost as much."""
+    r, s = decode_dss_signature(leaf.signature)
+    signature = write_der(_BIT_STRING, b"\x00" + encode_dss_signature(r, 2 * _HALF_ORDER + 1 - s))
+    return write_der(SEQUENCE, leaf.tbs_certificate_bytes + _ECDSA_SHA256 + signature)
 
 
 def _one_spelling(leaf: x509.Certificate, der: bytes) -> bool:

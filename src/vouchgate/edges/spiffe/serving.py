@@ -301,9 +301,32 @@ async def _message(stream: Stream[Any, M], kind: type[M]) -> M | None:
 
 async def send(stream: Stream[Any, Any], message: Any) -> None:
     """Send one message; a caller that does not take it is cut off."""
+    if _send_at_once(stream, message):
+        return
     try:
         async with asyncio.timeout(SEND_SECONDS):
             await stream.send_message(message)
     except TimeoutError:
         caller_of(stream).transport.abort()
         raise GRPCError(Status.ABORTED, "the answer was not taken") from None
+
+
+def _send_at_once(stream: Stream[Any, Any], message: Any) -> bool:
+    """Whether the first message went out with its headers in one write: most streams carry one message, and a write is what costs most."""
+    raw, data = stream._stream, message.SerializeToString()
+    connection = raw._h2_connection
+    fits = _PREFIX.size + len(data)
+    if (
+        stream._send_initial_metadata_done
+        or not raw.connection.write_ready.is_set()
+        or raw.id not in connection.streams
+        or fits > min(connection.local_flow_control_window(raw.id), connection.max_outbound_frame_size)
+    ):
+        return False
+    connection.send_headers(raw.id, [(":status", "200"), ("content-type", stream._content_type)])
+    connection.send_data(raw.id, _PREFIX.pack(False, len(data)) + data)
+    raw._transport.write(connection.data_to_send())
+    raw.connection.headers_send_process()
+    raw.connection.data_send_process()
+    stream._send_initial_metadata_done = stream._send_message_done = True
+    return True
