@@ -37,6 +37,7 @@ from vouchgate.vocabulary.layout import Layout, Users
 from vouchgate.vocabulary.processes import Folder
 from vouchgate.vocabulary.settings import MAX_SETTINGS_BYTES, Settings, host_port
 from vouchgate.vocabulary.settings_file import parse_settings
+from vouchgate.vocabulary.sources import MAX_SOURCE_BYTES
 from vouchgate.vocabulary.vouches import UnixMillis
 from vouchgate.vocabulary.wire import Noun, decode, encode
 
@@ -72,6 +73,10 @@ def read_settings(path: Path) -> Settings:
         data_dir=absolute(settings.data_dir),
         root_dir=absolute(settings.root_dir),
         policies=tuple(msgspec.structs.replace(one, path=absolute(one.path)) for one in settings.policies),
+        federation=tuple(
+            msgspec.structs.replace(one, bundle_file=absolute(one.bundle_file), ca_file=absolute(one.ca_file))
+            for one in settings.federation
+        ),
         endpoints=tuple(
             msgspec.structs.replace(one, model=absolute(one.model), folder=absolute(one.folder) if one.folder else str(base))
             for one in settings.endpoints
@@ -104,6 +109,8 @@ class Installation(Noun, frozen=True, kw_only=True):
     """Hash and end of the bootstrap token, until it is used."""
     policies: tuple[tuple[str, str], ...] = ()
     """(name, text) of the policy files, read by the supervisor."""
+    bundles: dict[str, bytes] = {}
+    """Partner -> its `bundle_file`, read by the supervisor."""
 
 
 def save_installation(layout: Layout, installation: Installation, users: Users) -> None:
@@ -318,11 +325,13 @@ def secrets_key(layout: Layout) -> bytes:
     return files.read_small(path, "key of the secrets", bound=32)
 
 
-def http_client(destinations: Iterable[tuple[str, str, bool]]) -> HttpClient:
-    """A bounded way out to exactly these (origin, file of its authorities, whether it may be private)."""
-    from vouchgate.ports import http
+def http_client(destinations: Iterable[tuple[str, str, bool]], *, spiffe: tuple[list[bytes], str] | None = None) -> HttpClient:
+    """A bounded way out to exactly these (origin, file of its authorities, whether it may be private). With `spiffe`, (authorities, SPIFFE
+    id), a server proves itself by its SVID instead of its name."""
+    from vouchgate.ports import http, spiffe_tls
 
-    return http.HttpClient(http.Destination(http.origin_of(url), ca_file, private) for url, ca_file, private in destinations)
+    context = spiffe_tls.context(*spiffe) if spiffe is not None else None
+    return http.HttpClient(http.Destination(http.origin_of(url), ca_file, private, context) for url, ca_file, private in destinations)
 
 
 def sign_with_openbao(url: str, *, mount: str, namespace: str, token: str, csr_pem: str, hours: int, server_ca: str) -> str:
@@ -397,6 +406,15 @@ def read_policies(settings: Settings) -> tuple[tuple[str, str], ...]:
     return tuple(
         (Path(one.path).name, files.read_small(Path(one.path), "policy file").decode("utf-8", "replace")) for one in settings.policies
     )
+
+
+def read_bundles(settings: Settings) -> dict[str, bytes]:
+    """Partner -> the bundle file that the settings name for it."""
+    return {
+        one.name: files.read_small(Path(one.bundle_file), f"bundle file of `{one.name}`", bound=MAX_SOURCE_BYTES)
+        for one in settings.federation
+        if one.bundle_file
+    }
 
 
 def artifact_store(settings: Settings, layout: Layout) -> ArtifactStore:

@@ -101,7 +101,7 @@ def trust_of(context: Context, name: str, source: str) -> Trust | Denied:
 
 
 def _trust(context: Context, source: StsSourceSettings) -> Trust | Denied:
-    recorded = context.facts.sources.get(source.name)
+    recorded = context.facts.sources.get(source.name) or context.facts.sources.get(f"federation:{source.name}")
     if recorded is None or not recorded.keys:
         return Denied(
             code="no-source", reason=f"no keys of `{source.name}` are recorded", remedy="set its `keys_file`, or wait for its keys"

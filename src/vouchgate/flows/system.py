@@ -16,6 +16,7 @@ from vouchgate.flows.administer import act_entry, authorise
 from vouchgate.flows.admit_artifact import admit_artifact, desk_of
 from vouchgate.flows.checkpoint import Checkpoints
 from vouchgate.flows.context import Context
+from vouchgate.flows.federate import Federation
 from vouchgate.flows.login_oidc import CallBack
 from vouchgate.flows.people import People
 from vouchgate.flows.rotate_secret import Secrets
@@ -35,6 +36,7 @@ class System:
         context: Context,
         *,
         secrets: Secrets,
+        federation: Federation,
         checkpoints: Checkpoints,
         trail: audit_trail.Trail,
         artifacts: Any,
@@ -46,6 +48,7 @@ class System:
         self._artifacts, self._scan, self._back_up = artifacts, scan, back_up
         self._codes = login.Codes()
         self._people = people
+        self.federation = federation
 
     async def _read(self, caller: Caller, verb: AdministerVerb = "read") -> None:
         await authorise(self.context, caller, verb)
@@ -157,6 +160,12 @@ class System:
 
     async def join_token(self, caller: Caller, request: answers.JoinTokenRequest) -> answers.JoinToken:
         return await register.join_token(self.context, caller, request)
+
+    async def partners(self, caller: Caller) -> tuple[answers.PartnerState, ...]:
+        return await self.federation.states(caller)
+
+    async def refresh_partner(self, caller: Caller, name: str) -> answers.PartnerState:
+        return await self.federation.refresh(caller, name)
 
     async def secret_lines(self, caller: Caller) -> tuple[SecretLine, ...]:
         return await self.secrets.lines(caller)

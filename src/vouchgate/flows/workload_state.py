@@ -13,8 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 from vouchgate.flows.context import Context
-from vouchgate.identity.bundle import TrustBundle, parse_jwks, write_jwks
+from vouchgate.identity.bundle import TrustBundle, write_jwks
 from vouchgate.identity.crl import MAX_SERIALS, NEXT_UPDATE_SECONDS, serial_number
+from vouchgate.identity.foreign_bundle import read_foreign_bundle
 from vouchgate.vocabulary.errors import InvalidInput, Unavailable, VouchgateError
 
 RENEW_SECONDS = NEXT_UPDATE_SECONDS / 3
@@ -58,7 +59,8 @@ class State:
         for source in facts.sources.values():
             if source.kind == "spiffe" and source.issuer != self._context.trust_domain:
                 try:
-                    federated[source.issuer] = _bundle(parse_jwks(source.keys, source.issuer))
+                    found = read_foreign_bundle(source.keys, source.issuer, ours=self._context.trust_domain)
+                    federated[source.issuer] = {"x509": b"".join(found.authorities), "jwks": found.token_keys}
                 except InvalidInput:
                     log.error("the bundle of `%s` is not readable and is left out", source.issuer[:200])
         return {

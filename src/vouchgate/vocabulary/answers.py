@@ -131,6 +131,8 @@ class Status(Noun, frozen=True, kw_only=True):
     solo: bool
     isolated: bool
     """Whether every process has its own uid."""
+    keys: str = ""
+    """Where the signer's keys lie: `[keys] place`."""
     gateway: str
     """Address of the mTLS listener."""
     plain: str = ""
@@ -521,6 +523,22 @@ class JoinToken(Noun, frozen=True, kw_only=True):
     token: str
     principal: PrincipalId
     expires_at: UnixMillis
+
+
+class PartnerState(Noun, frozen=True, kw_only=True):
+    """A foreign trust domain and the bundle that verifies its callers."""
+
+    name: str
+    trust_domain: str
+    profile: Literal["https_web", "https_spiffe", "file"]
+    state: Literal["trusted", "refused"]
+    """`refused`: no bundle of it is recorded, so none of its callers passes."""
+    sequence: int
+    fetched_at: UnixMillis
+    next_at: UnixMillis
+    callers: int
+    """Its callers that are registered here."""
+    problem: str = ""
 
 
 class IssuedIdentity(Noun, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from vouchgate.vocabulary.decisions import Mode
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.names import PRINCIPAL_KINDS
 from vouchgate.vocabulary.places import DEFAULT_LEASE_SECONDS, DEFAULT_MAX_STREAM_SECONDS, MAX_LEASE_SECONDS
+from vouchgate.vocabulary.settings_federation import FederationSettings
 from vouchgate.vocabulary.settings_keys import KeySettings
 from vouchgate.vocabulary.settings_people import OidcSettings, SsfSettings
 from vouchgate.vocabulary.wire import Noun
@@ -333,6 +334,7 @@ class Settings(Noun, frozen=True, kw_only=True):
     administrators: tuple[AdministratorSettings, ...] = ()
     policies: tuple[PolicySettings, ...] = ()
     secrets: tuple[SecretSettings, ...] = ()
+    federation: tuple[FederationSettings, ...] = ()
     egress: tuple[EgressSettings, ...] = ()
     oidc: tuple[OidcSettings, ...] = ()
     ssf: SsfSettings = SsfSettings()

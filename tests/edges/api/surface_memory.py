@@ -47,6 +47,7 @@ from vouchgate.vocabulary.answers import (
     LoginProvider,
     Metric,
     Need,
+    PartnerState,
     PathStep,
     PointOutcome,
     PointState,
@@ -657,6 +658,20 @@ class MemorySurface:
     async def join_token(self, caller: Caller, request: JoinTokenRequest) -> JoinToken:
         self._decide(caller, "join-token", request)
         return JoinToken(token="t" * 43, principal=request.principal, expires_at=self.now + request.ttl_seconds * 1000)
+
+    def _partner(self, name: str) -> PartnerState:
+        return PartnerState(
+            name=name, trust_domain="partner.example", profile="https_web", state="trusted", sequence=7, fetched_at=self.now - HOUR,
+            next_at=self.now + 300_000, callers=2,
+        )  # fmt: skip
+
+    async def partners(self, caller: Caller) -> tuple[PartnerState, ...]:
+        self._decide(caller, "read")
+        return (self._partner("partner"),)
+
+    async def refresh_partner(self, caller: Caller, name: str) -> PartnerState:
+        self._decide(caller, "federate", name)
+        return self._partner(name)
 
     def _secret(self, name: str) -> SecretLine:
         return SecretLine(

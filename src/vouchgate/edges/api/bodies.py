@@ -72,8 +72,8 @@ class UnregisterBody(Noun, frozen=True, kw_only=True):
     reason: Short
 
 
-class SecretBody(Noun, frozen=True, kw_only=True):
-    """POST /api/v1/secrets/rotate, /roll-back and /release"""
+class NameBody(Noun, frozen=True, kw_only=True):
+    """POST /api/v1/secrets/rotate, /roll-back and /release, /api/v1/partners/refresh"""
 
     name: Short
 

@@ -44,6 +44,7 @@ from vouchgate.vocabulary.answers import (
     LoginBegun,
     LoginProvider,
     Metric,
+    PartnerState,
     PolicyReport,
     PolicyVersion,
     Readiness,
@@ -122,6 +123,10 @@ class Surface(Protocol):
 
     async def join_token(self, caller: Caller, request: JoinTokenRequest) -> JoinToken:
         """A token that earns one registration once."""
+
+    async def partners(self, caller: Caller) -> tuple[PartnerState, ...]: ...
+    async def refresh_partner(self, caller: Caller, name: str) -> PartnerState:
+        """Fetch a partner's bundle now."""
 
     async def secret_lines(self, caller: Caller) -> tuple[SecretLine, ...]: ...
     async def put_secret(self, caller: Caller, name: str, parts: dict[str, str], admin: bool) -> SecretLine:

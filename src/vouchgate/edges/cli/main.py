@@ -49,6 +49,7 @@ NOUNS = {
         "show": "read the log",
         "checkpoint": "the newest checkpoint",
     },
+    "federation": {"list": "foreign trust domains and their bundles"},
     "secrets": {
         "list": "others' secrets and where their rotation stands",
         "put": "bring a credential of somebody else's system",

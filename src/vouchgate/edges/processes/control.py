@@ -40,6 +40,7 @@ from vouchgate.flows.changes import Change, EndpointPut, KeysPublished
 from vouchgate.flows.checkpoint import Checkpoints
 from vouchgate.flows.context import Buckets, Context, Place
 from vouchgate.flows.facts import Facts, compile_sources
+from vouchgate.flows.federate import Federation
 from vouchgate.flows.health import Health
 from vouchgate.flows.in_process import InProcess
 from vouchgate.flows.issue_identity import bundle_pem
@@ -51,6 +52,7 @@ from vouchgate.flows.push_log import PushLog
 from vouchgate.flows.rotate_secret import Secrets, Vault
 from vouchgate.flows.sequence import Sequenced, Sequencer
 from vouchgate.flows.system import System
+from vouchgate.flows.token_service import TokenService
 from vouchgate.flows.traffic import Traffic
 from vouchgate.flows.units import server_uids
 from vouchgate.flows.workload import Workloads
@@ -109,6 +111,7 @@ class Control:
         self.traffic = Traffic()
         self.observer = Observer(self.facts, self.sequencer, self.traffic, self.clock.now)
         self.context = self._context()
+        self.token_service = TokenService(self.context)
         self.pushes = PushLog(self.context)
         self.people = People(self.context, wiring.async_rpc(self.layout.sts_socket, "token service", timeout=OUTBOUND_SECONDS))
         self.workloads = Workloads(self.context, self._look)
@@ -129,9 +132,12 @@ class Control:
         outside = Outside(wiring.async_rpc(self.layout.sts_socket, "token service", timeout=OUTSIDE_SECONDS))
         vault = Vault(self.settings.trust_domain, wiring.secrets_key(self.layout))
         self.secrets = Secrets(self.context, vault, outside, self._inject)
+        outbound = wiring.async_rpc(self.layout.sts_socket, "token service", timeout=OUTSIDE_SECONDS)
+        self.federation = Federation(self.context, outbound, self.view, self.installation.bundles)
         self.system = System(
             self.context,
             secrets=self.secrets,
+            federation=self.federation,
             checkpoints=self.checkpoints,
             trail=trail,
             artifacts=wiring.artifact_store(self.settings, self.layout),
@@ -196,6 +202,7 @@ class Control:
         self.pdp.tell(batch)
         self.publisher.tell(batch)
         self.people.tell(batch)
+        self.federation.tell(batch)
         if any(isinstance(one.change, KeysPublished) for one in batch):
             self._rotated.set()
         self.workload_push.tell(batch)
@@ -306,6 +313,7 @@ class Control:
             asyncio.create_task(self.pushes.run()),
             asyncio.create_task(self.people.run()),
             asyncio.create_task(self.secrets.run()),
+            asyncio.create_task(self.federation.run()),
             asyncio.create_task(self.workload_push.run()),
         ]
         self.log.info("ready")

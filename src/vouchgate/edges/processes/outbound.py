@@ -3,6 +3,7 @@
 Methods (params -> answer; all plain MessagePack)
     out.get    {to, url, accept, max_bytes, bearer}   -> {status, headers, body}   a GET, with a bearer token where one is given
     out.token  {to: "oidc:<name>", url, form}         -> {status, headers, body}   a POST to a token endpoint, with the client's own proof added
+    out.bundle {to: "federation:<name>", authorities} -> {status, headers, body}   a partner's bundle; `authorities` verify an https_spiffe endpoint
     out.push   {to: "ssf-receiver:<name>", body}      -> {status, headers, body}   a security event to a receiver's URL (RFC 8935)
 
 Rules
@@ -22,6 +23,7 @@ from urllib.parse import quote_plus, urlencode
 
 from vouchgate import wiring
 from vouchgate.edges.processes.rpc_server import Handler, Peer
+from vouchgate.identity.foreign_bundle import MAX_BUNDLE_BYTES
 from vouchgate.identity.oidc import client_assertion
 from vouchgate.identity.sets import MEDIA
 from vouchgate.vocabulary.errors import InvalidInput, NotFound
@@ -46,7 +48,7 @@ class Outbound:
 
     def handlers(self) -> dict[str, Handler]:
         """The methods."""
-        return {"out.get": self.get, "out.token": self.token, "out.push": self.push}
+        return {"out.get": self.get, "out.token": self.token, "out.bundle": self.bundle, "out.push": self.push}
 
     async def get(self, _: Peer, params: Mapping[str, Any]) -> dict[str, Any]:
         """See the module's text."""
@@ -68,6 +70,16 @@ class Outbound:
             str(params["url"]), urlencode(form).encode(), content_type=FORM, headers=headers, max_bytes=MAX_TOKEN_ANSWER_BYTES
         )
         return _plain(answer)
+
+    async def bundle(self, _: Peer, params: Mapping[str, Any]) -> dict[str, Any]:
+        """See the module's text."""
+        kind, _sep, name = str(params["to"]).partition(":")
+        partner = next((one for one in self._settings().federation if one.name == name), None)
+        if kind != "federation" or partner is None:
+            raise NotFound(f"there is no partner `{name[:64]}`", remedy="name it in [[federation]]")
+        spiffe = (list(params["authorities"]), partner.spiffe_id) if partner.profile == "https_spiffe" else None
+        client = wiring.http_client([(partner.url, partner.ca_file, partner.private_network)], spiffe=spiffe)
+        return _plain(await client.get(partner.url, headers={"accept": "application/json"}, max_bytes=MAX_BUNDLE_BYTES))
 
     async def push(self, _: Peer, params: Mapping[str, Any]) -> dict[str, Any]:
         """See the module's text."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vouchgate.edges.processes.rpc_server import Handler, Peer
+from vouchgate.flows.attest_remote import AttestRequest
 from vouchgate.flows.issue_identity import bundle_pem
-from vouchgate.identity.bundle import write_jwks
-from vouchgate.vocabulary.errors import NotPermitted, Unavailable
+from vouchgate.vocabulary.errors import NotPermitted
 from vouchgate.vocabulary.names import principal
 from vouchgate.vocabulary.outcomes import Denied
-from vouchgate.vocabulary.wire import to_plain
+from vouchgate.vocabulary.wire import from_plain, to_plain
 
 if TYPE_CHECKING:
     from vouchgate.edges.processes.control import Control
@@ -24,7 +24,7 @@ STS_SVID_SECONDS = 3600
 
 def handlers(control: Control) -> dict[str, Handler]:
     """The methods, each for the token service alone."""
-    context = control.context
+    context, service = control.context, control.token_service
 
     def only(peer: Peer) -> None:
         if peer.uid not in {control.users.of("sts"), control.users.own}:
@@ -39,15 +39,42 @@ def handlers(control: Control) -> dict[str, Handler]:
 
     async def jwks(peer: Peer, _: dict[str, Any]) -> Any:
         only(peer)
-        if context.facts.bundle is None:
-            raise Unavailable("there are no keys yet", remedy="try again shortly")
-        return write_jwks(context.facts.bundle, uses=("jwt-svid",))
+        return service.jwks()
 
-    async def event(peer: Peer, params: dict[str, Any]) -> Any:
+    async def metadata(peer: Peer, _: dict[str, Any]) -> Any:
         only(peer)
-        return to_plain(await control.people.events.take(params["transmitter"], params["token"], peer=params["peer"]))
+        return service.metadata()
 
-    return {"sts.event": event, "sts.certificate": certificate, "sts.jwks": jwks}
+    async def token(peer: Peer, params: dict[str, Any]) -> Any:
+        only(peer)
+        made = await service.token(params["form"], chain=tuple(params["chain"]), proof=params["proof"], peer=params["peer"])
+        if isinstance(made, Denied):
+            return plain(made)
+        return to_plain(made)
+
+    async def attest(peer: Peer, params: dict[str, Any]) -> Any:
+        only(peer)
+        request = from_plain(AttestRequest, params["request"], what="request")
+        return plain(await service.attest(request, proof=params["proof"], peer=params["peer"]))
+
+    async def nonce(peer: Peer, params: dict[str, Any]) -> Any:
+        only(peer)
+        return {"nonce": service.nonce(digits=params["digits"])}
+
+    async def authorize(peer: Peer, params: dict[str, Any]) -> Any:
+        only(peer)
+        made = service.authorize(params["query"])
+        return plain(made) if isinstance(made, Denied) else {"login": made}
+
+    return {
+        "sts.certificate": certificate,
+        "sts.jwks": jwks,
+        "sts.metadata": metadata,
+        "sts.token": token,
+        "sts.attest": attest,
+        "sts.nonce": nonce,
+        "sts.authorize": authorize,
+    }
 
 
 def plain(value: Any) -> Any:

@@ -50,7 +50,21 @@ START_SECONDS = 15.0
 """A process that has not answered by then will not."""
 BOOTSTRAP_MINUTES = 10
 """Life of the first administrator's token."""
-FIXED = ("trust_domain", "data_dir", "root_dir", "uid_base", "solo", "gateway", "console", "processes", "store", "keys", "oidc", "ssf", "sts")
+FIXED = (
+    "trust_domain",
+    "data_dir",
+    "root_dir",
+    "uid_base",
+    "solo",
+    "gateway",
+    "console",
+    "processes",
+    "store",
+    "keys",
+    "oidc",
+    "ssf",
+    "sts",
+)
 """Settings that a reload cannot change."""
 MAX_ACCESS_LOG_BYTES = 256 * 1024 * 1024
 """Bytes after which a new access log begins; everything in it is in the audit log by then."""
@@ -389,7 +403,9 @@ class Tree:
             if fixed:
                 raise Conflict(f"`{fixed[0]}` cannot change while it runs", remedy="end it and start it again")
             before = self.installation
-            self.installation = msgspec.structs.replace(before, settings=fresh, policies=wiring.read_policies(fresh), bundles=wiring.read_bundles(fresh))
+            self.installation = msgspec.structs.replace(
+                before, settings=fresh, policies=wiring.read_policies(fresh), bundles=wiring.read_bundles(fresh)
+            )
             wiring.save_installation(self.layout, self.installation, self.users)
             control = wiring.async_rpc(self.layout.control_socket, "control plane", timeout=60.0)
             try:

@@ -28,6 +28,7 @@ Resource = Callable[[Desk, Request], Awaitable[Response]]
 ROUTES: tuple[tuple[str, str, Resource], ...] = (
     *(("GET", path, metadata.metadata) for path in metadata.PATHS),
     ("GET", metadata.KEYS_PATH, metadata.keys),
+    ("GET", metadata.BUNDLE_PATH, metadata.bundle),
 )
 
 log = logging.getLogger("vouchgate.sts")

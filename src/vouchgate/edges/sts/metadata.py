@@ -12,6 +12,9 @@ KEPT = {"cache-control": "public, max-age=60", "access-control-allow-origin": "*
 """Nothing here is secret; a key that is withdrawn is gone from every cache after a minute."""
 PATHS = ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration")
 KEYS_PATH = "/jwks"
+BUNDLE_PATH = "/bundle"
+"""Our bundle endpoint (SPIFFE Federation, section 5): the SVID of `spiffe://<trust domain>/system/sts/sts` serves it (https_spiffe), and where
+`[sts] web_certificate` is set, callers that ask by its name get that one (https_web)."""
 
 
 async def metadata(desk: Desk, request: Request) -> Response:
@@ -24,3 +27,9 @@ async def keys(desk: Desk, request: Request) -> Response:
     """The JWT keys alone (RFC 7517, section 5)."""
     query(request, ())
     return Response(await desk.control.call("sts.jwks"), 200, KEPT, media_type="application/jwk-set+json")
+
+
+async def bundle(desk: Desk, request: Request) -> Response:
+    """The whole bundle (SPIFFE Federation, section 5.1)."""
+    query(request, ())
+    return Response(await desk.control.call("sts.bundle"), 200, KEPT, media_type=JSON)
