@@ -23,7 +23,8 @@ from vouchgate.identity.dpop import Proof
 from vouchgate.identity.verify import forwarded
 from vouchgate.vocabulary.decisions import Decision, Missing
 from vouchgate.vocabulary.outcomes import Denied
-from vouchgate.vocabulary.principals import VerifiedPrincipal
+from vouchgate.vocabulary.places import resource_of
+from vouchgate.vocabulary.principals import Selector, VerifiedPrincipal
 from vouchgate.vocabulary.requests import Request
 from vouchgate.vocabulary.vouches import UnixMillis
 from vouchgate.vocabulary.wire import Noun
@@ -80,7 +81,10 @@ def admit(request: Request, facts: Facts, now: UnixMillis, *, lease_until: UnixM
     spent = run if isinstance(run, Denied) else use_proof(proof, proofs, now)
     if isinstance(run, Denied) or spent is not None:
         return _no(request, facts, now, run if isinstance(run, Denied) else spent)
-    name = endpoint.models.get(request.model, "") if endpoint.model_in_body else str(endpoint.id)  # 4
+    name = resource_of(endpoint, model=request.model, tool=request.tool)  # 4
+    if not name and request.tool:
+        reason = f"`{request.tool[:64]}` is not a tool of this endpoint"
+        return _refused(request, facts, now, "unknown-tool", reason, "ask for one that `tools/list` names", 403)
     if not name:
         reason = f"the body asks for the model `{request.model[:64]}`, which this endpoint does not offer"
         remedy = f"ask for one of {', '.join(sorted(endpoint.models))}"
@@ -121,6 +125,8 @@ def _caller(
     soon = UnixMillis(now + VERIFIED_NOW_MS)
     if "," in request.san:
         return Denied(code="several-ids", reason="the certificate names several identities", remedy="present an X.509-SVID with one")
+    if request.federated:
+        return _federated(request, facts, now)
     if request.beyond or request.actor or request.confirmation:
         return read_whole(request, facts, now, bearer=bearer, proofs=proofs)
     made = forwarded(
@@ -135,6 +141,33 @@ def _caller(
         trust_domain=facts.trust_domain,
         now=now,
         bearer=bearer,
+        groups_of=facts.groups_of,
+    )
+    return made if isinstance(made, Denied) else (made, None)
+
+
+def _federated(request: Request, facts: Facts, now: UnixMillis) -> tuple[VerifiedPrincipal, None] | Denied:
+    """A partner's workload, by the one registration of ours that stands for it; its own name is never ours to decide on."""
+    wanted = Selector(type="federated:spiffe_id", value=request.federated)
+    found = [one for name, one in facts.registrations.items() if "/federated-" in name and wanted in one.selectors]
+    ends = found[0].expires_at if len(found) == 1 else 0
+    if len(found) != 1 or (ends and ends <= now):
+        return Denied(
+            code="not-registered", reason=f"no registration stands for `{request.federated[:160]}`", remedy="ask a registrar of this domain"
+        )
+    soon = UnixMillis(now + VERIFIED_NOW_MS)
+    made = forwarded(
+        san=found[0].principal,
+        serial=request.serial,
+        thumbprint=request.fingerprint,
+        certificate_not_after=soon,
+        sub="",
+        jti="",
+        token_not_after=soon,
+        cnf_x5t="",
+        trust_domain=facts.trust_domain,
+        now=now,
+        bearer=False,
         groups_of=facts.groups_of,
     )
     return made if isinstance(made, Denied) else (made, None)

@@ -33,7 +33,7 @@ from vouchgate.vocabulary.decisions import Decision
 from vouchgate.vocabulary.errors import InvalidInput, Unavailable
 from vouchgate.vocabulary.names import resource
 from vouchgate.vocabulary.outcomes import Denied
-from vouchgate.vocabulary.places import Endpoint
+from vouchgate.vocabulary.places import Endpoint, canonical_uri
 from vouchgate.vocabulary.principals import VerifiedPrincipal
 from vouchgate.vocabulary.records import Append, PutRecord
 from vouchgate.vocabulary.vouches import UnixMillis
@@ -204,6 +204,11 @@ def target(context: Context, asked: Mapping[str, str]) -> Endpoint | Denied:
         return Denied(code="invalid-target", reason="name exactly one endpoint", remedy="send `resource` (or `audience`) with its id")
     (name,) = named
     found = context.facts.endpoints.get(name) or context.facts.endpoints.get(f"vg://{context.trust_domain}/endpoint/{name}")
+    if found is None and name.startswith("https://"):
+        port = context.place.gateway.rpartition(":")[2]
+        authority = context.settings.gateway.hosts[0] + ("" if port in {"", "443"} else f":{port}")
+        known = [one for one in context.facts.endpoints.values() if canonical_uri(one, authority) == name]
+        found = known[0] if len(known) == 1 else None
     if found is None:
         return Denied(code="invalid-target", reason=f"there is no endpoint `{name[:160]}`", remedy="`vouchgate status` lists them")
     return found

@@ -8,6 +8,7 @@ Each function is one way to know a principal
 - `presented`     a token with claims beyond the plain ones, with the certificate or key that it is bound to   `jwt`, `both`
 - `delegated`     what an exchange makes of the one who is acted for and the one who acts      the actor's
 - `attested`      evidence from outside earned a registration                               `jwt`
+- `consented`     a person who logged in lets a client act                                 `session`
 - `acting`        each one that acts for the subject of such a token, to be decided by itself                  as the token's
 - `registered`    the control plane pre-decides for a registration (its standing cells)     `registered`
 - `peer_uid`      the kernel names the uid at the other end of a unix socket (SO_PEERCRED)  `uid`
@@ -218,6 +219,19 @@ def attested(registration: Registration, evidence_id: str, not_after: UnixMillis
         credential_kind="jwt",
         credential_id=evidence_id,
         authenticated=True,
+        verified_at=now,
+        not_after=not_after,
+    )
+
+
+def consented(registration: Registration, *, scopes: tuple[str, ...], not_after: UnixMillis, now: UnixMillis) -> VerifiedPrincipal:
+    """A person who logged in (the caller of this function has checked that), and lets a client act in these scopes."""
+    return VerifiedPrincipal(
+        principal=Principal(id=registration.principal, groups=registration.groups),
+        credential_kind="session",
+        credential_id="authorization-code",
+        authenticated=True,
+        scopes=scopes,
         verified_at=now,
         not_after=not_after,
     )
