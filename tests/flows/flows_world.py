@@ -260,6 +260,12 @@ def caller(name: str = "ann", *roles: str, how: str = "uid", groups: tuple[str, 
     return Caller(principal=made, how="cookie", peer="127.0.0.1:1")
 
 
+def lasting(*names: str) -> Caller:
+    """A caller whose credential does not lapse while a test turns the clock."""
+    made = caller(*names)
+    return msgspec.structs.replace(made, principal=msgspec.structs.replace(made.principal, not_after=NOW + 10**12))
+
+
 @dataclass
 class World:
     """One control plane and its PDP worker."""
@@ -329,7 +335,7 @@ def make_world(*, settings: Settings | None = None, store: Any = None, solo: boo
     def signs(name: str) -> Callable[..., Any]:
         return lambda **params: getattr(signer, name)(CONTROL_UID, params)
 
-    names = ("public_keys", "health", "accept_clock", "x509_svid", "jwt_svid", "vouch", "checkpoint", "policy")
+    names = ("public_keys", "health", "accept_clock", "x509_svid", "jwt_svid", "vouch", "checkpoint", "policy", "event_token")
     names = (*names, "x509_svids", "crl", "ca", "ca_step", "ca_request", "ca_install")
     context = Context(
         settings=settings or Settings(trust_domain=TD, data_dir="/nowhere", root_dir="/nowhere-root", solo=solo),

@@ -179,6 +179,7 @@ class Facts(Cells, Standing, Registered):
         match change:
             case CredentialIssued():
                 self.credentials.check(change)
+                self._check_standing(change)
             case RegistrationRemoved(principal=principal) if principal not in self.registrations:
                 raise NotFound(f"`{principal}` is not registered", remedy="list them: `vouchgate identity list`")
             case SourcePut(source=source) if source.name in self.sources and source.sequence <= self.sources[source.name].sequence:
@@ -208,6 +209,16 @@ class Facts(Cells, Standing, Registered):
                 self.sources.pop(name, None)
             case CredentialIssued() as issued:
                 self.credentials.add(issued, now)
+
+    def _check_standing(self, issued: CredentialIssued) -> None:
+        """A credential of a run that ended, or of what was revoked while it was signed, is never recorded, and so never leaves."""
+        run = self.runs.get(issued.run)
+        if issued.run and (run is None or run.ended_at):
+            raise Conflict(f"the run `{issued.run}` has ended", remedy="begin a new run")
+        for who in (issued.principal, *issued.actors):
+            found = self.revocation_of(who, issued.id, run=issued.run, parents=issued.parents)
+            if found is not None and (issued.run or issued.parents):
+                raise Conflict(f"`{found.target}` was revoked: {found.reason}", remedy="ask a responder; another person may undo it")
 
     def _check_revocation(self, revocation: Revocation) -> None:
         known = self.revocations.get(revocation.id)

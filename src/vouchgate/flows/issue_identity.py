@@ -48,11 +48,13 @@ async def issue_identity(context: Context, caller: Caller, request: IdentityRequ
         raise NotPermitted(
             f"`{name}` is revoked: {revocation.reason}", remedy=f"another person may undo it: `vouchgate revoke --undo {revocation.id}`"
         )
+    run = runs.going_on(context, request.run, name) if request.run else None
     if context.clock.trouble:
         raise Unavailable(f"nothing is issued: {context.clock.trouble}", remedy="set the clock right, then `vouchgate admin accept-clock`")
-    issued = await (_x509(context, registration, request) if request.form == "x509" else _jwt(context, registration, request))
+    bound = runs.bound(run, context.clock.now()) if run else {}
+    issued = await (_x509(context, registration, request, bound) if request.form == "x509" else _jwt(context, registration, request, bound))
     change = CredentialIssued(
-        id=issued.credential_id, principal=name, kind=request.form, not_after=issued.not_after, audience=request.audience
+        id=issued.credential_id, principal=name, kind=request.form, not_after=issued.not_after, audience=request.audience, run=request.run
     )
     entries = [
         Append(
@@ -91,7 +93,7 @@ async def _register(context: Context, caller: Caller, name: PrincipalId, groups:
     return made
 
 
-async def _x509(context: Context, registration: Registration, request: IdentityRequest) -> IssuedIdentity:
+async def _x509(context: Context, registration: Registration, request: IdentityRequest, bound: dict[str, Any]) -> IssuedIdentity:
     if not request.spki:
         raise InvalidInput("a certificate needs a public key", remedy="send the public half of a P-256 key")
     seconds = request.ttl_seconds or registration.svid_ttl_seconds
@@ -107,7 +109,7 @@ async def _x509(context: Context, registration: Registration, request: IdentityR
     )
 
 
-async def _jwt(context: Context, registration: Registration, request: IdentityRequest) -> IssuedIdentity:
+async def _jwt(context: Context, registration: Registration, request: IdentityRequest, bound: dict[str, Any]) -> IssuedIdentity:
     endpoints = {one.id.rpartition("/")[2]: one.id for one in context.facts.endpoints.values()}
     audience = endpoints.get(request.audience, request.audience)
     if audience not in context.facts.endpoints:

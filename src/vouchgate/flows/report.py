@@ -66,6 +66,7 @@ async def status(context: Context, checkpoints: Checkpoints) -> Status:
         policy_digest=policy.digest if policy else "",
         solo=context.settings.solo,
         isolated=context.place.isolated,
+        keys=context.settings.keys.place,
         gateway=f"https://{context.place.gateway}",
         plain=f"http://{context.place.plain}" if context.place.plain else "",
         console=f"http://{context.place.console}" if context.place.console else "",
@@ -279,7 +280,7 @@ async def _asked(name: str, remote: Any, method: str) -> ReadyPart:
         said = await remote.call(method)
     except VouchgateError as error:
         return ReadyPart(name=name, ok=False, detail=error.reason)
-    return ReadyPart(name=name, ok=bool(said.get("ok", True)), detail=str(said.get("clock_trouble", "")))
+    return ReadyPart(name=name, ok=bool(said.get("ok", True)), detail=str(said.get("clock_trouble") or said.get("keys_trouble", "")))
 
 
 def metrics(context: Context, checkpoints: Checkpoints) -> tuple[Metric, ...]:
