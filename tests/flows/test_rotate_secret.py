@@ -8,21 +8,13 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 import pytest
-from flows_world import NOW, TD, World, caller, make_world, registration, running, serving
+from flows_world import NOW, TD, World, lasting, make_world, registration, running, serving
 
 from vouchgate.flows.changes import PolicyActivated, RegistrationPut
 from vouchgate.flows.rotate_secret import PROVE_TRIES, Secrets, Vault
 from vouchgate.protection.rotators import Answer, Ask, HttpAnswer, HttpAsk
-from vouchgate.vocabulary.answers import Caller
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound, NotPermitted, Unavailable, Unverified
 from vouchgate.vocabulary.settings import SecretSettings
-
-
-def lasting(*names: str) -> Caller:
-    """A caller whose credential does not lapse while a test turns the clock."""
-    made = caller(*names)
-    return msgspec.structs.replace(made, principal=msgspec.structs.replace(made.principal, not_after=NOW + 10**12))
-
 
 ADMIN, NOBODY = lasting("kim", "key-custodian", "auditor"), lasting("nobody")
 URL = "https://llm.test"

@@ -30,7 +30,9 @@ def context(authorities: Sequence[bytes], spiffe_id: str) -> ssl.SSLContext:
     def named(connection: Any) -> None:
         names = [value for kind, value in (connection.getpeercert() or {}).get("subjectAltName", ()) if kind == "URI"]
         if names != [spiffe_id]:
-            raise ssl.SSLCertVerificationError(f"the server is not {spiffe_id}")
+            refused = ssl.SSLCertVerificationError(f"the server is not {spiffe_id}")
+            refused.verify_message = f"the server is not {spiffe_id}"
+            raise refused
 
     class Named(ssl.SSLObject):
         def do_handshake(self) -> None:

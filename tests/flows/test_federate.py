@@ -1,0 +1,320 @@
+"""Partners: what of a bundle is believed, what it can never say, and how long it counts."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from flows_world import NOW, TD, World, caller, lasting, make_world, registration, running, serving
+
+from vouchgate.flows.changes import RegistrationPut, RegistrationRemoved
+from vouchgate.flows.federate import FAILED_SECONDS, FOREIGN_ID, PREFIX, Federation
+from vouchgate.flows.sequence import Sequenced
+from vouchgate.identity.bundle import make_bundle, write_jwks
+from vouchgate.identity.ca import make_ca, spki_of
+from vouchgate.identity.foreign_bundle import read_foreign_bundle
+from vouchgate.vocabulary.errors import InvalidInput, NotPermitted, Unavailable
+from vouchgate.vocabulary.names import principal
+from vouchgate.vocabulary.principals import Selector
+from vouchgate.vocabulary.settings_federation import FederationSettings
+from vouchgate.vocabulary.vouches import UnixMillis
+
+PARTNER, OTHER = "partner.example", "other.example"
+WEB = FederationSettings(name="partner", trust_domain=PARTNER, url="https://partner.example/bundle")
+SPIFFE = FederationSettings(
+    name="other", trust_domain=OTHER, profile="https_spiffe", url="https://other.example/bundle", spiffe_id=f"spiffe://{OTHER}/bundle"
+)
+ADMIN = lasting("kim", "key-custodian", "auditor")
+
+
+def authority(domain: str = PARTNER) -> bytes:
+    return make_ca(domain, ec.generate_private_key(ec.SECP256R1()), now=NOW, days=300)
+
+
+def bundle(domain: str = PARTNER, *, sequence: int = 1, authorities: tuple[bytes, ...] = (), hint: int = 60) -> bytes:
+    key = spki_of(ec.generate_private_key(ec.SECP256R1()).public_key())
+    made = make_bundle(domain, x509_authorities=authorities or (authority(domain),), jwt_spkis=(key,), sequence=sequence)
+    return write_jwks(msgspec.structs.replace(made, refresh_seconds=hint))
+
+
+class Endpoint:
+    """Bundle endpoints by partner, and the gateway's view."""
+
+    def __init__(self) -> None:
+        self.bodies: dict[str, bytes] = {}
+        self.asked: list[tuple[str, list[bytes]]] = []
+        self.status = 200
+        self.bundles: dict[str, str] = {}
+        self.names: dict[str, str] = {}
+
+    async def call(self, method: str, /, **params: Any) -> Any:
+        assert method == "out.bundle"
+        self.asked.append((params["to"], params["authorities"]))
+        body = self.bodies.get(params["to"].removeprefix("federation:"))
+        if body is None:
+            raise Unavailable("the endpoint is away", remedy="wait")
+        return {"status": self.status, "headers": {}, "body": body}
+
+    def set_federated_bundles(self, bundles: Any) -> None:
+        self.bundles = dict(bundles)
+
+    def set_federated_names(self, names: Any) -> None:
+        self.names = dict(names)
+
+
+def run(
+    story: Callable[[World, Federation, Endpoint], Awaitable[None]], *partners: FederationSettings, files: dict[str, bytes] | None = None
+) -> None:
+    async def go() -> None:
+        async with running(make_world()) as world:
+            await serving(world)
+            who = ADMIN.principal.principal
+            await world.put(RegistrationPut(registration=registration(who.id, groups=who.groups, uid=1001)))
+            world.context.settings = msgspec.structs.replace(world.context.settings, federation=partners or (WEB,))
+            endpoint = Endpoint()
+            federation = Federation(world.context, endpoint, endpoint, files or {})
+            await federation.begin()
+            await story(world, federation, endpoint)
+
+    asyncio.run(go())
+
+
+async def look(federation: Federation, world: World, seconds: int = 0) -> None:
+    world.clock.at += seconds * 1000
+    for one in world.context.settings.federation:
+        await federation.look(one)
+
+
+def recorded(world: World, name: str = "partner") -> Any:
+    return world.context.facts.sources.get(PREFIX + name)
+
+
+def test_a_bundle_is_recorded_and_given_to_the_gateway_and_asked_for_by_its_hint():
+    async def story(world: World, federation: Federation, endpoint: Endpoint) -> None:
+        endpoint.bodies["partner"] = bundle(sequence=4, hint=60)
+        await look(federation, world)
+        assert (recorded(world).sequence, recorded(world).issuer) == (4, PARTNER)
+        assert set(endpoint.bundles) == {PARTNER} and "BEGIN CERTIFICATE" in endpoint.bundles[PARTNER]
+        await look(federation, world, 59)
+        assert len(endpoint.asked) == 1
+        await look(federation, world, 1)
+        assert len(endpoint.asked) == 2
+
+    run(story)
+
+
+def test_a_higher_sequence_replaces_it_and_nothing_of_the_old_stays():
+    async def story(world: World, federation: Federation, endpoint: Endpoint) -> None:
+        endpoint.bodies["partner"] = bundle(sequence=1)
+        await look(federation, world)
+        before = endpoint.bundles[PARTNER]
+        endpoint.bodies["partner"] = bundle(sequence=2)
+        await look(federation, world, 60)
+        assert recorded(world).sequence == 2 and endpoint.bundles[PARTNER] != before
+        assert before not in endpoint.bundles[PARTNER]
+
+    run(story)
+
+
+def bad_bundles() -> dict[str, bytes]:
+    good = json.loads(bundle(sequence=9))
+    x509, jwt = good["keys"]
+
+    def said(*keys: Any, **more: Any) -> bytes:
+        return json.dumps({"keys": list(keys), "spiffe_sequence": 9, **more}).encode()
+
+    return {
+        "not JSON": b"<html>",
+        "no keys": b"{}",
+        "an authority of ours": bundle_of(TD),
+        "an authority of a third": bundle_of(OTHER),
+        "two certificates in a key": said({**x509, "x5c": [x509["x5c"][0]] * 2}),
+        "a certificate key with an id": said({**x509, "kid": "k"}),
+        "another key than its certificate": said({**x509, "x": jwt["x"], "y": jwt["y"]}),
+        "a private key": said({**jwt, "d": jwt["x"]}),
+        "a token key without an id": said({name: value for name, value in jwt.items() if name != "kid"}),
+        "two token keys with one id": said(jwt, jwt),
+        "a sequence that is text": said(x509, spiffe_sequence="9"),
+        "a negative hint": said(x509, spiffe_refresh_hint=-1),
+        "a short RSA key": said(
+            {"use": "jwt-svid", "kid": "r", "kty": "RSA", "n": base64.urlsafe_b64encode(b"\x99" * 64).decode().rstrip("="), "e": "AQAB"}
+        ),
+        "no authority any more": said(jwt),
+        "a lower sequence": bundle(sequence=3),
+        "the same sequence with other keys": bundle(sequence=5),
+    }
+
+
+def bundle_of(domain: str) -> bytes:
+    document = json.loads(bundle(domain, sequence=9))
+    return json.dumps(document).encode()
+
+
+@pytest.mark.parametrize("name", sorted(bad_bundles()))
+def test_a_bad_bundle_changes_nothing_and_is_an_entry(name: str):
+    async def story(world: World, federation: Federation, endpoint: Endpoint) -> None:
+        endpoint.bodies["partner"] = bundle(sequence=5)
+        await look(federation, world)
+        before, told, size = recorded(world), dict(endpoint.bundles), world.context.store.size()
+        endpoint.bodies["partner"] = bad_bundles()[name]
+        await look(federation, world, 60)
+        assert (recorded(world), endpoint.bundles) == (before, told)
+        assert any(b"federation-bundle" in entry for entry in world.context.store.entries(size, 5))
+        assert (await federation.states(ADMIN))[0].problem
+
+    run(story)
+
+
+def test_a_failure_is_recorded_once_and_tried_again():
+    async def story(world: World, federation: Federation, endpoint: Endpoint) -> None:
+        size = world.context.store.size()
+        for _ in range(5):
+            await look(federation, world, FAILED_SECONDS)
+        assert len(endpoint.asked) == 5 and world.context.store.size() == size + 1
+        endpoint.bodies["partner"] = bundle()
+        await look(federation, world, FAILED_SECONDS)
+        assert recorded(world) is not None
+
+    run(story)
+
+
+def test_a_bundle_that_cannot_be_fetched_again_stops_counting():
+    async def story(world: World, federation: Federation, endpoint: Endpoint) -> None:
+        endpoint.bodies["partner"] = bundle()
+        await look(federation, world)
+        del endpoint.bodies["partner"]
+        await look(federation, world, 24 * 3600)
+        assert recorded(world) is not None
+        await look(federation, world, FAILED_SECONDS)
+        assert recorded(world) is None and endpoint.bundles == {}
+
+    run(story)
+
+
+def test_an_https_spiffe_endpoint_is_verified_by_the_recorded_bundle_and_first_by_the_file():
+    first, second = bundle(OTHER, sequence=1), bundle(OTHER, sequence=2)
+
+    async def story(world: World, federation: Federation, endpoint: Endpoint) -> None:
+        endpoint.bodies["other"] = second
+        await look(federation, world)
+        await look(federation, world, 60)
+        wanted = [list(read_foreign_bundle(one, OTHER, ours=TD).authorities) for one in (first, second)]
+        assert [authorities for _, authorities in endpoint.asked] == wanted
+
+    run(story, SPIFFE, files={"other": first})
+
+
+def test_an_https_spiffe_endpoint_without_a_first_bundle_is_not_asked():
+    async def story(world: World, federation: Federation, endpoint: Endpoint) -> None:
+        endpoint.bodies["other"] = bundle(OTHER)
+        await look(federation, world)
+        assert endpoint.asked == [] and recorded(world, "other") is None
+
+    run(story, SPIFFE)
+
+
+def test_two_partners_are_never_merged():
+    async def story(world: World, federation: Federation, endpoint: Endpoint) -> None:
+        endpoint.bodies |= {"partner": bundle(PARTNER), "other": bundle(OTHER)}
+        await look(federation, world)
+        assert set(endpoint.bundles) == {PARTNER, OTHER}
+        assert not set(endpoint.bundles[PARTNER].splitlines()[1:3]) & set(endpoint.bundles[OTHER].splitlines()[1:3])
+
+    run(story, WEB, SPIFFE, files={"other": bundle(OTHER)})
+
+
+def test_who_is_no_longer_named_is_let_go():
+    async def story(world: World, federation: Federation, endpoint: Endpoint) -> None:
+        endpoint.bodies["partner"] = bundle()
+        await look(federation, world)
+        world.context.settings = msgspec.structs.replace(world.context.settings, federation=())
+        await federation.begin()
+        assert recorded(world) is None and endpoint.bundles == {}
+
+    run(story)
+
+
+def test_the_same_name_for_another_trust_domain_begins_anew():
+    async def story(world: World, federation: Federation, endpoint: Endpoint) -> None:
+        endpoint.bodies["partner"] = bundle()
+        await look(federation, world)
+        moved = msgspec.structs.replace(WEB, trust_domain=OTHER)
+        world.context.settings = msgspec.structs.replace(world.context.settings, federation=(moved,))
+        await federation.begin()
+        assert endpoint.bundles == {}
+
+    run(story)
+
+
+def test_our_own_trust_domain_is_no_partner():
+    with pytest.raises(InvalidInput):
+        read_foreign_bundle(bundle(TD), TD, ours=TD)
+
+
+def test_foreign_callers_act_under_the_name_of_their_registration_and_only_with_that_one_selector():
+    async def story(world: World, federation: Federation, endpoint: Endpoint) -> None:
+        alias = principal(TD, "service", "serve", "partner-shop")
+        foreign = Selector(type=FOREIGN_ID, value=f"spiffe://{PARTNER}/shop")
+        one = msgspec.structs.replace(registration(alias, groups=("callers",)), selectors=(foreign,))
+        both = msgspec.structs.replace(
+            registration(principal(TD, "service", "serve", "both")), selectors=(foreign, Selector(type="unix:uid", value="1"))
+        )
+        for registered in (one, both):
+            change = RegistrationPut(registration=registered)
+            await world.put(change)
+            federation.tell([Sequenced(change=change, epoch=1, log_index=0)])
+        assert endpoint.names == {f"spiffe://{PARTNER}/shop": alias}
+        gone = RegistrationRemoved(principal=alias)
+        await world.put(gone)
+        federation.tell([Sequenced(change=gone, epoch=2, log_index=0)])
+        assert endpoint.names == {}
+
+    run(story)
+
+
+def test_who_may_look_and_who_may_refresh():
+    async def story(world: World, federation: Federation, endpoint: Endpoint) -> None:
+        endpoint.bodies["partner"] = bundle()
+        assert (await federation.states(ADMIN))[0].state == "refused"
+        assert (await federation.refresh(ADMIN, "partner")).state == "trusted"
+        for act in (federation.states(caller("nobody")), federation.refresh(caller("nobody"), "partner")):
+            with pytest.raises(NotPermitted):
+                await act
+        with pytest.raises(InvalidInput):
+            await federation.refresh(ADMIN, "stranger")
+
+    run(story)
+
+
+def test_what_is_given_to_workloads_is_a_bundle_a_domain():
+    async def story(world: World, federation: Federation, endpoint: Endpoint) -> None:
+        from vouchgate.flows.workload_state import State
+
+        endpoint.bodies["partner"] = bundle()
+        await look(federation, world)
+        said = await State(world.context, steady=lambda: 0.0).now()
+        assert set(said["federated"]) == {PARTNER}
+        keys = json.loads(said["federated"][PARTNER]["jwks"])["keys"]
+        assert [key["use"] for key in keys] == ["jwt-svid"] and said["federated"][PARTNER]["x509"]
+        assert said["ours"]["x509"] not in said["federated"][PARTNER]["x509"]
+
+    run(story)
+
+
+def test_times_of_a_bundle_are_bounded():
+    async def story(world: World, federation: Federation, endpoint: Endpoint) -> None:
+        endpoint.bodies["partner"] = bundle(hint=0)
+        await look(federation, world)
+        state = (await federation.states(ADMIN))[0]
+        assert state.next_at == UnixMillis(world.clock.at + 10_000)
+        endpoint.bodies["partner"] = bundle(sequence=2, hint=10**9)
+        await look(federation, world, 10)
+        assert (await federation.states(ADMIN))[0].next_at == world.clock.at + 24 * 3_600_000
+
+    run(story)
