@@ -63,6 +63,8 @@ class Token:
         self._opened_at = -REOPEN_SECONDS
         self._locked_out = ""
         self.serial = ""
+        self.trouble = ""
+        """Why the last operation did not come about; empty where it did."""
         self._mechanisms: frozenset[int] = frozenset()
 
     def open(self) -> None:
@@ -132,6 +134,16 @@ class Token:
     # -- sessions
 
     def _do(self, work: Callable[[_Session], T]) -> T:
+        """Whatever is asked of the token goes through here, so that `trouble` is true."""
+        try:
+            done = self._twice(work)
+        except (Unavailable, NotPermitted) as error:
+            self.trouble = error.reason
+            raise
+        self.trouble = ""
+        return done
+
+    def _twice(self, work: Callable[[_Session], T]) -> T:
         """Once, and once more after the token was opened anew: what it did before it went away cannot be told from what it did not."""
         import pkcs11
 

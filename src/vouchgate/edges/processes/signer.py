@@ -6,7 +6,8 @@
 Methods (params -> answer; all values plain MessagePack; the shapes are flows/sign.py's)
     public_keys  {}                                             -> {trust_domain, keys: [PublicKey plain], x509_ca: der, x509_ca_not_after,
                                                                     x509_authorities: [der]}
-    health       {}                                             -> {ok, now, clock_trouble, ca_expired, ca_notice, policy_version, refused}
+    health       {}                                             -> {ok, now, clock_trouble, ca_expired, ca_notice, policy_version, refused,
+                                                                    keys_place, keys_trouble}
     x509_svid    {spki, principal, ttl_seconds, dns?, binding?} -> {chain: [der], serial, thumbprint, not_before, not_after}
     x509_svids   {requests: [params of x509_svid]}              -> [its answer, or {code, reason, remedy}]; 256 at most
     crl          {serials: [hex], number}                       -> {crl: der of the current issuer, crls: [der], number, next_update}
@@ -50,6 +51,7 @@ from vouchgate.edges.processes.logs import set_up
 from vouchgate.edges.processes.rpc_server import Handler, Peer, serve
 from vouchgate.edges.processes.signer_keys import Files
 from vouchgate.edges.processes.signer_options import access_of, act, add_key_options, places_of
+from vouchgate.edges.processes.signer_place import Store
 from vouchgate.edges.processes.signer_secret import lock_memory
 from vouchgate.flows.sign import ROLES, Access, Signer
 from vouchgate.flows.x509_authority import ISSUER_SECONDS
@@ -100,7 +102,9 @@ async def run(options: argparse.Namespace) -> None:
     if options.init_only:
         return
     await signer.start()
-    server = await serve(options.dir / "signer.sock", handlers(signer, access), allowed_uids=lambda uid: uid == 0 or access.knows(uid))
+    server = await serve(
+        options.dir / "signer.sock", handlers(signer, access, store), allowed_uids=lambda uid: uid == 0 or access.knows(uid)
+    )
     ours = (options.dir / "signer.sock").stat().st_ino
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -114,11 +118,16 @@ async def run(options: argparse.Namespace) -> None:
             (options.dir / "signer.sock").unlink()
 
 
-def handlers(signer: Signer, access: Access) -> dict[str, Handler]:
-    """Methods by name, each told who asks."""
+def handlers(signer: Signer, access: Access, store: Store) -> dict[str, Handler]:
+    """Methods by name, each told who asks; `health` says too where the keys lie, and what keeps them from signing."""
 
     def handler(name: str, method: Callable[[int, dict[str, Any]], Awaitable[Any]]) -> Handler:
         async def call(peer: Peer, params: dict[str, Any]) -> Any:
+            if name == "health":
+                return _with_keys(await _permitted(peer, params), store)
+            return await _permitted(peer, params)
+
+        async def _permitted(peer: Peer, params: dict[str, Any]) -> Any:
             if name in OPEN_TO_ROOT and not (peer.uid == 0 or access.knows(peer.uid)):
                 raise NotPermitted(f"uid {peer.uid} may not use the signer", remedy="ask through the control plane")
             return await method(peer.uid, params)
@@ -128,6 +137,11 @@ def handlers(signer: Signer, access: Access) -> dict[str, Handler]:
     names = ("public_keys", "health", "x509_svid", "x509_svids", "jwt_svid", "vouch", "checkpoint", "policy", "accept_clock",
              "crl", "ca", "ca_step", "ca_request", "ca_install", "event_token")  # fmt: skip
     return {name: handler(name, getattr(signer, name)) for name in names}
+
+
+def _with_keys(health: dict[str, Any], store: Store) -> dict[str, Any]:
+    trouble = store.trouble
+    return {**health, "ok": health["ok"] and not trouble, "keys_place": store.place, "keys_trouble": trouble}
 
 
 def withhold_memory() -> None:

@@ -21,6 +21,11 @@ class Certificates:
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
 
+    @property
+    def trouble(self) -> str:
+        """What keeps the keys from signing; files that were opened have none."""
+        return ""
+
     def has_certificate(self, name: str) -> bool:
         """Whether there is a certificate of this name."""
         return self.folder.has(f"{checked_name(name)}.crt")

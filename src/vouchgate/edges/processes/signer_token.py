@@ -37,6 +37,7 @@ class TokenLike(Protocol):
     """`ports.pkcs11.Token`."""
 
     serial: str
+    trouble: str
 
     def can(self, what: Literal["p256", "ed25519", "hmac"]) -> bool: ...
     def make(self, kind: Kind, label: str) -> tuple[bytes, bytes]: ...
@@ -144,6 +145,11 @@ class TokenKeys(Certificates):
         super().__init__(folder)
         self._trust_domain, self._token = trust_domain, token
         self._beside: SealedKeys | None = None
+
+    @property
+    def trouble(self) -> str:
+        """Why the token did not do what it was last asked; empty where it did."""
+        return self._token.trouble
 
     @property
     def beside(self) -> bool:

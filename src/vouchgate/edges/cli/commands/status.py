@@ -11,6 +11,12 @@ from vouchgate.vocabulary.wire import Noun
 
 SUMMARY = "what is running, what is refused, what needs you"
 NEED_MARK = {"act": "bad", "soon": "warn", "note": "note"}
+KEYS = {
+    "file": "in files, 0600: a copy of the disk is a copy of the keys",
+    "passphrase": "in files under a passphrase",
+    "keyring": "in files under a passphrase, which the kernel's keyring stands in for until the machine ends",
+    "pkcs11": "in a PKCS #11 token",
+}
 POINT_MARK = {"current": "good", "behind": "warn", "rejected": "bad", "unreachable": "bad"}
 
 
@@ -43,6 +49,8 @@ def _show(session: Session, status: Status, endpoints: tuple[EndpointState, ...]
     show.field("calls", f"{status.allowed} allowed, {status.denied} denied, {status.would_deny} would be denied by enforcing")
     show.field("policy", f"version {status.policy_version}, epoch {status.epoch}")
     show.field("log", f"{status.log_size} entries, {status.witness.statement or 'no witness'}")
+    if status.keys:
+        show.field("keys", KEYS.get(status.keys, status.keys))
     if status.solo:
         show.field("solo", "one person may author and approve the same change")
     if not status.isolated:
