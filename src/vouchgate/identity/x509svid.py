@@ -264,7 +264,12 @@ def _leaf_fault(leaf: x509.Certificate, trust_domain: str) -> str:
     for ext in extensions:  # 4
         if isinstance(ext.value, x509.ExtendedKeyUsage) and not set(ext.value) >= _BOTH:
             return "the certificate may not be used by both client and server"
-    key = leaf.public_key()  # 5
+    return _content_fault(leaf)
+
+
+def _content_fault(leaf: x509.Certificate) -> str:
+    """Rule 5, and what the certificate is bound to."""
+    key = leaf.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         return "the certificate's key is not a P-256 key"
     if not 0 < leaf.serial_number < MAX_SERIAL:
