@@ -73,6 +73,9 @@ def read_settings(path: Path) -> Settings:
         data_dir=absolute(settings.data_dir),
         root_dir=absolute(settings.root_dir),
         policies=tuple(msgspec.structs.replace(one, path=absolute(one.path)) for one in settings.policies),
+        sts=msgspec.structs.replace(
+            settings.sts, web_certificate=absolute(settings.sts.web_certificate), web_key=absolute(settings.sts.web_key)
+        ),
         federation=tuple(
             msgspec.structs.replace(one, bundle_file=absolute(one.bundle_file), ca_file=absolute(one.ca_file))
             for one in settings.federation

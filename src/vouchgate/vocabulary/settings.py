@@ -287,6 +287,11 @@ class StsSettings(Noun, frozen=True, kw_only=True):
     listen: Annotated[str, Meta(description="HTTPS address of the token service; empty: none.")] = ""
     hosts: Annotated[tuple[str, ...], Meta(min_length=1, max_length=16, description="Host names in its certificate.")] = ("localhost",)
     url: Annotated[str, Meta(description="How others reach it, without a final slash; empty: https://<first host>:<port>.")] = ""
+    web_certificate: Annotated[
+        str,
+        Meta(description="PEM chain of the web's authorities, for callers that ask by its names (bundle profile https_web); empty: none."),
+    ] = ""
+    web_key: Annotated[str, Meta(description="Its key, PEM, 0600, of the token service's uid.")] = ""
     gateway_urls: Annotated[
         tuple[str, ...],
         Meta(

@@ -29,7 +29,7 @@ from vouchgate.edges.sts.desk import Desk, Remote
 from vouchgate.edges.sts.server import TlsServer
 from vouchgate.vocabulary.errors import VouchgateError
 from vouchgate.vocabulary.layout import Layout
-from vouchgate.vocabulary.settings import Settings, host_port
+from vouchgate.vocabulary.settings import Settings, StsSettings, host_port
 
 RETRY_SECONDS = 0.2
 """Between tries to get a certificate."""
@@ -54,7 +54,15 @@ def event_routes(desk: Desk, settings: Settings, url: str) -> tuple[BaseRoute, .
     return ssf.routes(desk, expected_token=expected, url=url, issuer=settings.ssf.issuer or url)
 
 
-async def renew(server: TlsServer, control: Remote, log: logging.Logger, told: asyncio.Event) -> None:
+def web_certificate(settings: StsSettings) -> tuple[str, bytes] | None:
+    """The web's certificate and its key, read anew each time, so that whoever renews it tells nobody. Raises a typed error."""
+    if not settings.web_certificate:
+        return None
+    chain = wiring.read_small(Path(settings.web_certificate), "[sts] web_certificate").decode("ascii", "replace")
+    return chain, wiring.read_secret(Path(settings.web_key))
+
+
+async def renew(server: TlsServer, control: Remote, settings: StsSettings, log: logging.Logger, told: asyncio.Event) -> None:
     """Keep the service's certificate fresh: a new key and certificate at half of the old one's life."""
     while True:
         pause = RETRY_SECONDS
@@ -63,7 +71,7 @@ async def renew(server: TlsServer, control: Remote, log: logging.Logger, told: a
             spki = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
             said = await control.call("sts.certificate", spki=spki)
             pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-            server.identity(wiring.pem_chain(said["chain"]), pem, said["bundle"])
+            server.identity(wiring.pem_chain(said["chain"]), pem, said["bundle"], web_certificate(settings))
             told.set()
             pause = said["seconds"] / 2
         except VouchgateError as error:
@@ -89,7 +97,7 @@ async def run(data_dir: Path) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     stopping = asyncio.create_task(stop.wait())
     if installation.sts:
-        renewing = asyncio.create_task(renew(server, control, log, told))
+        renewing = asyncio.create_task(renew(server, control, settings.sts, log, told))
         await asyncio.wait([stopping, asyncio.create_task(told.wait())], return_when=asyncio.FIRST_COMPLETED)
         if not stop.is_set():
             await server.listen(*host_port(installation.sts))

@@ -14,6 +14,7 @@ import ssl
 from typing import Any
 
 import h11
+from cryptography import x509
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -21,7 +22,7 @@ from uvicorn.server import ServerState
 
 from vouchgate import wiring
 from vouchgate.edges.sts.answers import CHAIN
-from vouchgate.vocabulary.errors import Unavailable
+from vouchgate.vocabulary.errors import InvalidInput, Unavailable
 
 MAX_HEAD_BYTES = 24 * 1024
 """Bytes of a request's line and headers: a DPoP proof has about 700."""
@@ -84,6 +85,8 @@ class TlsServer:
     def __init__(self, app: ASGIApp) -> None:
         self.app, self.server = app, self
         self._context: ssl.SSLContext | None = None
+        self._web: ssl.SSLContext | None = None
+        self._web_names: frozenset[str] = frozenset()
         self._listening: asyncio.Server | None = None
         self._open: dict[str, int] = {}
         self._state = ServerState()
@@ -107,9 +110,11 @@ class TlsServer:
         else:
             self._open.pop(address, None)
 
-    def identity(self, chain_pem: str, key_pem: bytes, bundle_pem: str) -> None:
-        """Rule 2."""
+    def identity(self, chain_pem: str, key_pem: bytes, bundle_pem: str, web: tuple[str, bytes] | None = None) -> None:
+        """Rule 2. `web` is a certificate of the web's authorities, chain and key: who asks by one of its names (RFC 6066, section 3) gets it."""
         self._context = wiring.server_tls(chain_pem, key_pem, bundle_pem)
+        self._web = wiring.server_tls(*web, bundle_pem) if web else None
+        self._web_names = host_names(web[0]) if web else frozenset()
 
     async def listen(self, host: str, port: int) -> None:
         """Begin; `identity` was told before. Raises `Unavailable` where the port is taken."""
@@ -117,7 +122,7 @@ class TlsServer:
         first = self._context
 
         def newest(connection: Any, name: str | None, context: ssl.SSLContext) -> None:
-            connection.context = self._context
+            connection.context = self._web if self._web is not None and (name or "").lower() in self._web_names else self._context
 
         first.sni_callback = newest
         config = Config(
@@ -162,3 +167,13 @@ class TlsServer:
             task.cancel()
         with contextlib.suppress(Exception):
             await asyncio.gather(*self._state.tasks, return_exceptions=True)
+
+
+def host_names(chain_pem: str) -> frozenset[str]:
+    """DNS names of the first certificate, in lower case; a wildcard stands for none. Raises `InvalidInput`."""
+    try:
+        leaf = x509.load_pem_x509_certificates(chain_pem.encode())[0]
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
+    except (ValueError, IndexError, x509.ExtensionNotFound):
+        raise InvalidInput("[sts] web_certificate holds no certificate with a host name", remedy="give a PEM chain, leaf first") from None
+    return frozenset(name.lower() for name in names if not name.startswith("*"))
