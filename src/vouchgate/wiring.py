@@ -74,7 +74,10 @@ def read_settings(path: Path) -> Settings:
         root_dir=absolute(settings.root_dir),
         policies=tuple(msgspec.structs.replace(one, path=absolute(one.path)) for one in settings.policies),
         sts=msgspec.structs.replace(
-            settings.sts, web_certificate=absolute(settings.sts.web_certificate), web_key=absolute(settings.sts.web_key)
+            settings.sts,
+            web_certificate=absolute(settings.sts.web_certificate),
+            web_key=absolute(settings.sts.web_key),
+            sources=tuple(msgspec.structs.replace(one, keys_file=absolute(one.keys_file)) for one in settings.sts.sources),
         ),
         federation=tuple(
             msgspec.structs.replace(one, bundle_file=absolute(one.bundle_file), ca_file=absolute(one.ca_file))
@@ -112,6 +115,8 @@ class Installation(Noun, frozen=True, kw_only=True):
     """Hash and end of the bootstrap token, until it is used."""
     policies: tuple[tuple[str, str], ...] = ()
     """(name, text) of the policy files, read by the supervisor."""
+    source_keys: dict[str, bytes] = {}
+    """[[sts.sources]] by name: the keys file, read by the supervisor."""
     bundles: dict[str, bytes] = {}
     """Partner -> its `bundle_file`, read by the supervisor."""
 
@@ -409,6 +414,11 @@ def read_policies(settings: Settings) -> tuple[tuple[str, str], ...]:
     return tuple(
         (Path(one.path).name, files.read_small(Path(one.path), "policy file").decode("utf-8", "replace")) for one in settings.policies
     )
+
+
+def read_source_keys(settings: Settings) -> dict[str, bytes]:
+    """The key files of [[sts.sources]], by name."""
+    return {one.name: files.read_small(Path(one.keys_file), "keys file") for one in settings.sts.sources if one.keys_file}
 
 
 def read_bundles(settings: Settings) -> dict[str, bytes]:

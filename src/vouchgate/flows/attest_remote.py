@@ -17,11 +17,12 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from vouchgate.audit import ocsf
-from vouchgate.flows.changes import CredentialIssued
+from vouchgate.flows.changes import CredentialIssued, SourcePut
 from vouchgate.flows.context import Context
 from vouchgate.flows.register import JOIN
 from vouchgate.flows.workload_matching import NOT_EARNED_KINDS
@@ -35,6 +36,7 @@ from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.principals import Registration, VerifiedPrincipal
 from vouchgate.vocabulary.records import Append, PutRecord
 from vouchgate.vocabulary.settings import StsSourceSettings
+from vouchgate.vocabulary.sources import SourceKind, TrustSource
 from vouchgate.vocabulary.vouches import UnixMillis
 from vouchgate.vocabulary.wire import Noun
 
@@ -118,6 +120,35 @@ def _trust(context: Context, source: StsSourceSettings) -> Trust | Denied:
         optional=source.optional,
         ignored=source.ignored,
     )
+
+
+async def bring_source_keys(context: Context, keys: Mapping[str, bytes]) -> None:
+    """Record the keys of [[sts.sources]] that come from files, where they differ from what is recorded. Raises `InvalidInput`."""
+    for source in context.settings.sts.sources:
+        if source.name not in keys:
+            continue
+        pem = keys[source.name].lstrip().startswith(b"-----BEGIN CERTIFICATE")
+        kind: SourceKind = "x509" if pem else "spiffe" if source.attestor.startswith("spiffe") else "oidc"
+        made = _from_pem(keys[source.name], source.name) if pem else keys[source.name]
+        old = context.facts.sources.get(source.name)
+        if old is not None and (old.kind, old.issuer, old.keys) == (kind, source.issuer, made):
+            continue
+        put = TrustSource(
+            name=source.name,
+            kind=kind,
+            issuer=source.issuer,
+            keys=made,
+            sequence=old.sequence + 1 if old else 1,
+            fetched_at=context.clock.now(),
+        )
+        await context.sequencer.submit("system:settings", [SourcePut(source=put)], [])
+
+
+def _from_pem(pem: bytes, name: str) -> bytes:
+    try:
+        return b"".join(one.public_bytes(serialization.Encoding.DER) for one in x509.load_pem_x509_certificates(pem))
+    except ValueError:
+        raise InvalidInput(f"the keys file of `{name}` holds no certificates", remedy="write CA certificates as PEM") from None
 
 
 def certificates(keys: bytes) -> tuple[bytes, ...]:

@@ -25,6 +25,7 @@ from vouchgate.evidence.policystatement import verify_policy
 from vouchgate.evidence.statement import read_vouch
 from vouchgate.evidence.trustroot import verify_trust_root
 from vouchgate.evidence.verify import verify
+from vouchgate.flows.budgets import refused, spent_until
 from vouchgate.flows.changes import (
     Change,
     CredentialIssued,
@@ -139,6 +140,12 @@ class Facts(Cells, Standing, Registered):
             case EndpointPut(endpoint=endpoint):
                 if endpoint.zone not in self.zones:
                     raise NotFound(f"there is no zone `{endpoint.zone}`", remedy="name one of the zones of vouchgate.toml")
+                if endpoint.egress is not None and self.mode_of(endpoint.zone, self._now) == "observe":
+                    raise Conflict(f"zone `{endpoint.zone}` observes", remedy="put a provider in a zone that enforces: its key is ours")
+            case ZonePut(zone=zone) if zone.mode == "observe" and any(
+                one.zone == zone.name and one.egress is not None for one in self.endpoints.values()
+            ):
+                raise Conflict(f"a provider is in zone `{zone.name}`", remedy="observe never lets calls out with a key of ours; move it first")
             case _:
                 self._check_who(change)
 
@@ -426,7 +433,10 @@ class Facts(Cells, Standing, Registered):
             run=principal.binding.run if principal.binding else "",
             parents=principal.parents,
         )
-        return made if revocation is None else _revoked(made, revocation)
+        if revocation is not None:
+            return _revoked(made, revocation)
+        until = spent_until(self.settings, endpoint, principal.principal.id)
+        return refused(made, until) if until > now else made
 
     def recheck(self, decision: Decision, caller: VerifiedPrincipal, facts: dict[str, Any]) -> str:
         """For a sample of decisions over known facts: what Cedar itself says against it, or nothing."""

@@ -2,7 +2,8 @@
 
 1. The act is decided. 2. The registration is made or changed where groups are named; otherwise it must be there. 3. A standing revocation of
 the principal or its registration blocks issuing. 4. While the clock is in trouble nothing is issued. 5. The signer builds and signs; the
-credential's id, never its secret, is recorded before it leaves.
+credential's id, never its secret, is recorded before it leaves. With a run, the credential is bound to it, ends with it, and is refused by the
+sequence where the run ended meanwhile.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchgate.audit import ocsf
+from vouchgate.flows import runs
 from vouchgate.flows.administer import authorise
 from vouchgate.flows.changes import CredentialIssued, RegistrationPut
 from vouchgate.flows.context import Context
 from vouchgate.flows.register import commit, require_roles
 from vouchgate.vocabulary.answers import Caller, IdentityRequest, IssuedIdentity
 from vouchgate.vocabulary.errors import InvalidInput, NotFound, NotPermitted, Unavailable
-from vouchgate.vocabulary.names import PrincipalId, TrustDomain, principal, principal_parts
+from vouchgate.vocabulary.names import PrincipalId, TrustDomain, principal, principal_parts, resource
 from vouchgate.vocabulary.principals import Registration, svid_seconds
 from vouchgate.vocabulary.records import Append
+from vouchgate.vocabulary.runs import Run
 from vouchgate.vocabulary.vouches import UnixMillis
 
 NOT_ISSUED_KINDS = frozenset({"system", "declared"})
@@ -51,8 +54,7 @@ async def issue_identity(context: Context, caller: Caller, request: IdentityRequ
     run = runs.going_on(context, request.run, name) if request.run else None
     if context.clock.trouble:
         raise Unavailable(f"nothing is issued: {context.clock.trouble}", remedy="set the clock right, then `vouchgate admin accept-clock`")
-    bound = runs.bound(run, context.clock.now()) if run else {}
-    issued = await (_x509(context, registration, request, bound) if request.form == "x509" else _jwt(context, registration, request, bound))
+    issued = await (_x509(context, registration, request, run) if request.form == "x509" else _jwt(context, registration, request, run))
     change = CredentialIssued(
         id=issued.credential_id, principal=name, kind=request.form, not_after=issued.not_after, audience=request.audience, run=request.run
     )
@@ -93,11 +95,13 @@ async def _register(context: Context, caller: Caller, name: PrincipalId, groups:
     return made
 
 
-async def _x509(context: Context, registration: Registration, request: IdentityRequest, bound: dict[str, Any]) -> IssuedIdentity:
+async def _x509(context: Context, registration: Registration, request: IdentityRequest, run: Run | None) -> IssuedIdentity:
     if not request.spki:
         raise InvalidInput("a certificate needs a public key", remedy="send the public half of a P-256 key")
-    seconds = request.ttl_seconds or registration.svid_ttl_seconds
-    said = await context.signer.call("x509_svid", spki=request.spki, principal=registration.principal, ttl_seconds=seconds, dns=[])
+    seconds = runs.within(run, request.ttl_seconds or registration.svid_ttl_seconds, context.clock.now())
+    said = await context.signer.call(
+        "x509_svid", spki=request.spki, principal=registration.principal, ttl_seconds=seconds, dns=[], **runs.bound(run)
+    )
     return IssuedIdentity(
         principal=registration.principal,
         form="x509",
@@ -109,15 +113,18 @@ async def _x509(context: Context, registration: Registration, request: IdentityR
     )
 
 
-async def _jwt(context: Context, registration: Registration, request: IdentityRequest, bound: dict[str, Any]) -> IssuedIdentity:
+async def _jwt(context: Context, registration: Registration, request: IdentityRequest, run: Run | None) -> IssuedIdentity:
     endpoints = {one.id.rpartition("/")[2]: one.id for one in context.facts.endpoints.values()}
-    audience = endpoints.get(request.audience, request.audience)
-    if audience not in context.facts.endpoints:
+    service = resource(context.trust_domain, "system", "sts")
+    audience = service if request.audience == "sts" else endpoints.get(request.audience, request.audience)
+    if audience not in context.facts.endpoints and audience != service:
         raise NotFound(
             f"there is no endpoint `{request.audience[:160]}`", remedy=f"use one of {', '.join(sorted(endpoints)) or 'none yet'}"
         )
-    seconds = request.ttl_seconds or registration.jwt_ttl_seconds
-    said = await context.signer.call("jwt_svid", principal=registration.principal, audience=audience, ttl_seconds=seconds)
+    seconds = runs.within(run, request.ttl_seconds or registration.jwt_ttl_seconds, context.clock.now())
+    said = await context.signer.call(
+        "jwt_svid", principal=registration.principal, audience=audience, ttl_seconds=seconds, **runs.bound(run)
+    )
     return IssuedIdentity(
         principal=registration.principal,
         form="jwt",

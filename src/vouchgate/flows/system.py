@@ -11,20 +11,25 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from vouchgate.flows import adopt, audit_trail, change_policy, explain, issue_identity, login, register, report, revoke, rotate_ca
+from vouchgate.flows import adopt, audit_trail, change_policy, explain, issue_identity, login, register, report, revoke, rotate_ca, runs
 from vouchgate.flows.administer import act_entry, authorise
 from vouchgate.flows.admit_artifact import admit_artifact, desk_of
+from vouchgate.flows.attest_remote import address
 from vouchgate.flows.checkpoint import Checkpoints
 from vouchgate.flows.context import Context
+from vouchgate.flows.exchange_token import service_id
 from vouchgate.flows.federate import Federation
 from vouchgate.flows.login_oidc import CallBack
 from vouchgate.flows.people import People
 from vouchgate.flows.rotate_secret import Secrets
+from vouchgate.flows.token_service import TokenService
 from vouchgate.vocabulary import answers
 from vouchgate.vocabulary.answers import AdministerVerb, Caller
 from vouchgate.vocabulary.ca import CaInstallRequest, CaRequested, CaStatus, CaStepRequest
 from vouchgate.vocabulary.errors import Conflict, Unavailable
+from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.principals import Registration
+from vouchgate.vocabulary.runs import Run
 from vouchgate.vocabulary.secrets import SecretLine
 
 
@@ -47,6 +52,8 @@ class System:
         self.context, self.checkpoints, self.trail, self.secrets = context, checkpoints, trail, secrets
         self._artifacts, self._scan, self._back_up = artifacts, scan, back_up
         self._codes = login.Codes()
+        self.tokens: TokenService | None = None
+        """The token service's flows, once they are there."""
         self._people = people
         self.federation = federation
 
@@ -151,6 +158,30 @@ class System:
 
     async def issue_identity(self, caller: Caller, request: answers.IdentityRequest) -> answers.IssuedIdentity:
         return await issue_identity.issue_identity(self.context, caller, request)
+
+    async def runs(self, caller: Caller) -> tuple[Run, ...]:
+        await self._read(caller)
+        return runs.listed(self.context)
+
+    async def begin_run(self, caller: Caller, request: answers.RunRequest) -> answers.RunOutcome:
+        return await runs.begin(self.context, caller, request)
+
+    async def end_run(self, caller: Caller, id: str, reason: str) -> answers.RunOutcome:
+        return await runs.end(self.context, caller, id, reason)
+
+    async def token_service(self, caller: Caller) -> answers.TokenServiceState:
+        return answers.TokenServiceState(url=f"{address(self.context)}/token", audience=service_id(self.context.trust_domain))
+
+    async def exchange_token(self, caller: Caller, request: answers.ExchangeRequest) -> answers.ExchangeOutcome:
+        if self.tokens is None:
+            raise Unavailable("the token service is not there yet", remedy="try again shortly")
+        local = caller.principal if caller.how == "uid" else None
+        made = await self.tokens.token(request.form, proof=request.proof, peer=caller.peer, local=local)
+        if isinstance(made, Denied):
+            return answers.ExchangeOutcome(error=made.code, reason=made.reason, remedy=made.remedy)
+        return answers.ExchangeOutcome(
+            access_token=made.access_token, token_type=made.token_type, expires_in=made.expires_in, scope=made.scope
+        )
 
     async def register(self, caller: Caller, request: answers.RegistrationRequest) -> Registration:
         return await register.register(self.context, caller, request)

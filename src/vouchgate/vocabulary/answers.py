@@ -17,6 +17,7 @@ from vouchgate.vocabulary.decisions import Decision, Effect, Missing, Mode
 from vouchgate.vocabulary.names import PrincipalId, TrustDomain
 from vouchgate.vocabulary.places import Endpoint, Zone
 from vouchgate.vocabulary.principals import CredentialKind, Selector, VerifiedPrincipal
+from vouchgate.vocabulary.runs import MAX_RUN_INPUTS, MAX_RUN_SECONDS, Run
 from vouchgate.vocabulary.vouches import Outcome, Revocation, Tier, UnixMillis
 from vouchgate.vocabulary.wire import Noun
 
@@ -489,6 +490,57 @@ class IdentityRequest(Noun, frozen=True, kw_only=True):
     """0: the registration's own."""
     spki: bytes = b""
     """X.509: DER SubjectPublicKeyInfo of a P-256 key. JWT: optional, binds the token to a certificate with that key."""
+    run: str = ""
+    """Id of the run that the credential is bound to, and with which it dies."""
+
+
+class RunRequest(Noun, frozen=True, kw_only=True):
+    """Begin a run: who runs, what it does, and what it may read. The inputs cannot be changed afterwards."""
+
+    principal: str
+    """A job's or step's whole or short name."""
+    stage: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    inputs: Annotated[tuple[str, ...], Meta(max_length=MAX_RUN_INPUTS)] = ()
+    """Digests of admitted artifacts."""
+    seconds: Annotated[int, Meta(ge=10, le=MAX_RUN_SECONDS)] = 3600
+
+
+class RunOutcome(Noun, frozen=True, kw_only=True):
+    """A run that began or ended; after an end, at which points its credentials are struck."""
+
+    run: Run
+    credentials: int = 0
+    """Live credentials that ended with it."""
+    points: tuple[PointOutcome, ...] = ()
+
+
+class ExchangeRequest(Noun, frozen=True, kw_only=True):
+    """Token exchange over this machine's socket: the caller is who acts."""
+
+    form: dict[str, str]
+    """The parameters of RFC 8693, section 2.1."""
+    proof: Annotated[str, Meta(max_length=4096)] = ""
+    """A DPoP proof for the token service's address, by the key that the token is to be bound to."""
+
+
+class ExchangeOutcome(Noun, frozen=True, kw_only=True):
+    """The token, or why there is none."""
+
+    access_token: str = ""
+    token_type: str = ""
+    expires_in: int = 0
+    scope: str = ""
+    error: str = ""
+    reason: str = ""
+    remedy: str = ""
+
+
+class TokenServiceState(Noun, frozen=True, kw_only=True):
+    """Where the token service is."""
+
+    url: str
+    audience: str
+    """What a token that is to be exchanged is made for."""
 
 
 class RegistrationRequest(Noun, frozen=True, kw_only=True):

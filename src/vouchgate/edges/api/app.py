@@ -39,11 +39,13 @@ from vouchgate.vocabulary.answers import (
     AdoptRequest,
     Caller,
     DecisionFilter,
+    ExchangeRequest,
     IdentityRequest,
     ImportRequest,
     JoinTokenRequest,
     RegistrationRequest,
     RevokeRequest,
+    RunRequest,
     WrapRequest,
 )
 from vouchgate.vocabulary.ca import CaInstallRequest, CaStepRequest
@@ -90,6 +92,8 @@ READS: tuple[tuple[str, type, Ask], ...] = (
     ("/api/v1/callers", bodies.NoQuery, lambda surface, caller, q: surface.callers(caller)),
     ("/api/v1/zones", bodies.NoQuery, lambda surface, caller, q: surface.zones(caller)),
     ("/api/v1/registrations", bodies.NoQuery, lambda surface, caller, q: surface.registrations(caller)),
+    ("/api/v1/runs", bodies.NoQuery, lambda surface, caller, q: surface.runs(caller)),
+    ("/api/v1/token", bodies.NoQuery, lambda surface, caller, q: surface.token_service(caller)),
     (
         "/api/v1/decisions",
         bodies.DecisionsQuery,
@@ -112,6 +116,9 @@ ACTS: tuple[tuple[str, type, Ask], ...] = (
     ("/api/v1/adopt", AdoptRequest, lambda surface, caller, body: surface.adopt(caller, body)),
     ("/api/v1/wrap", WrapRequest, lambda surface, caller, body: surface.wrap(caller, body)),
     ("/api/v1/identities", IdentityRequest, lambda surface, caller, body: surface.issue_identity(caller, body)),
+    ("/api/v1/runs", RunRequest, lambda surface, caller, body: surface.begin_run(caller, body)),
+    ("/api/v1/runs/end", bodies.UnrevokeBody, lambda surface, caller, body: surface.end_run(caller, body.id, body.reason)),
+    ("/api/v1/token", ExchangeRequest, lambda surface, caller, body: surface.exchange_token(caller, body)),
     ("/api/v1/registrations", RegistrationRequest, lambda surface, caller, body: surface.register(caller, body)),
     (
         "/api/v1/registrations/remove",

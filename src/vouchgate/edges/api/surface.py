@@ -34,6 +34,8 @@ from vouchgate.vocabulary.answers import (
     DecisionLine,
     DecisionPage,
     EndpointState,
+    ExchangeOutcome,
+    ExchangeRequest,
     Explanation,
     IdentityRequest,
     ImportOutcome,
@@ -51,13 +53,17 @@ from vouchgate.vocabulary.answers import (
     RegistrationRequest,
     RevokeOutcome,
     RevokeRequest,
+    RunOutcome,
+    RunRequest,
     Status,
+    TokenServiceState,
     WrapOutcome,
     WrapRequest,
     ZoneState,
 )
 from vouchgate.vocabulary.ca import CaInstallRequest, CaRequested, CaStatus, CaStepRequest
 from vouchgate.vocabulary.principals import Registration
+from vouchgate.vocabulary.runs import Run
 from vouchgate.vocabulary.secrets import SecretLine
 
 
@@ -115,6 +121,15 @@ class Surface(Protocol):
         """The file at `request.path` belongs to the callee from here on; the edge removes what is left of it afterwards."""
 
     async def issue_identity(self, caller: Caller, request: IdentityRequest) -> IssuedIdentity: ...
+    async def runs(self, caller: Caller) -> tuple[Run, ...]: ...
+    async def begin_run(self, caller: Caller, request: RunRequest) -> RunOutcome: ...
+    async def end_run(self, caller: Caller, id: str, reason: str) -> RunOutcome:
+        """End a run; the answer says where its credentials are struck."""
+
+    async def token_service(self, caller: Caller) -> TokenServiceState: ...
+    async def exchange_token(self, caller: Caller, request: ExchangeRequest) -> ExchangeOutcome:
+        """Token exchange; the caller is who acts, a refusal is an answer."""
+
     async def register(self, caller: Caller, request: RegistrationRequest) -> Registration:
         """Say which facts earn an identity."""
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
+import secrets
 from pathlib import Path
 
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+from vouchgate.vocabulary.errors import InvalidInput
 
 
 class P256Key:
@@ -27,6 +33,27 @@ class P256Key:
 
     def __repr__(self) -> str:
         return "P256Key(...)"
+
+
+def dpop_proof(pem: bytes, method: str, url: str, now: int, nonce: str = "") -> str:
+    """A proof that the key is held here (RFC 9449, section 4.2). Raises `InvalidInput` for a key that is not on P-256."""
+    try:
+        key = serialization.load_pem_private_key(pem, None)
+    except (ValueError, TypeError):
+        raise InvalidInput("the key file cannot be read", remedy="name a PEM file without a passphrase") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise InvalidInput("the key is not a P-256 key", remedy="use the key.pem that `vouchgate identity issue` wrote")
+    numbers = key.public_key().public_numbers()
+    jwk = {"kty": "EC", "crv": "P-256", "x": _b64(numbers.x.to_bytes(32, "big")), "y": _b64(numbers.y.to_bytes(32, "big"))}
+    claims = {"jti": secrets.token_urlsafe(16), "htm": method, "htu": url, "iat": now // 1000} | ({"nonce": nonce} if nonce else {})
+    header = {"typ": "dpop+jwt", "alg": "ES256", "jwk": jwk}
+    text = f"{_b64(json.dumps(header).encode())}.{_b64(json.dumps(claims).encode())}"
+    r, s = decode_dss_signature(key.sign(text.encode(), ec.ECDSA(hashes.SHA256())))
+    return f"{text}.{_b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+
+
+def _b64(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def write_private(path: Path, text: str) -> None:

@@ -28,6 +28,9 @@ DAILY = {
 OTHER = {
     "up": "start everything, in the foreground",
     "init": "make vouchgate.toml, the keys and the store",
+    "login": "log in with your organisation's provider",
+    "logout": "end the login",
+    "whoami": "as whom commands act",
     "import": "take a model file in: scan, decide, vouch",
     "backup": "write a consistent backup",
     "restore": "put a backup back",
@@ -56,6 +59,8 @@ NOUNS = {
         "rotate": "rotate one now, or go back",
         "get": "the credential in use, where policy releases it",
     },
+    "runs": {"begin": "begin a run on declared inputs", "end": "end a run and strike its credentials", "list": "runs, and which go on"},
+    "token": {"exchange": "act for somebody: exchange their token for a narrower one of yours"},
     "zones": {"list": "zones, their mode and lease"},
     "admin": {
         "login": "a one-time code for the console",

@@ -34,8 +34,10 @@ from vouchgate.edges.processes.asks import Outside
 from vouchgate.edges.processes.control_rpc import handlers
 from vouchgate.edges.processes.gateway_settings import gateway_settings
 from vouchgate.edges.processes.rpc_server import serve
-from vouchgate.flows import start
+from vouchgate.flows import runs, start
+from vouchgate.flows.attest_remote import bring_source_keys
 from vouchgate.flows.audit_trail import Trail
+from vouchgate.flows.budgets import Budgets
 from vouchgate.flows.changes import Change, EndpointPut, KeysPublished
 from vouchgate.flows.checkpoint import Checkpoints
 from vouchgate.flows.context import Buckets, Context, Place
@@ -109,7 +111,15 @@ class Control:
             sent=self._sent,
         )
         self.traffic = Traffic()
-        self.observer = Observer(self.facts, self.sequencer, self.traffic, self.clock.now)
+        self.budgets = Budgets(
+            self.settings.trust_domain,
+            lambda: self.facts.endpoints,
+            lambda: self.facts.settings,
+            self.sequencer,
+            self.publisher.redecide,
+            self.clock.now,
+        )
+        self.observer = Observer(self.facts, self.sequencer, self.traffic, self.clock.now, self.budgets)
         self.context = self._context()
         self.token_service = TokenService(self.context)
         self.pushes = PushLog(self.context)
@@ -145,6 +155,7 @@ class Control:
             back_up=lambda target: wiring.back_up(self.layout, self.settings.trust_domain, target),
             people=self.people,
         )
+        self.system.tokens = self.token_service
         self.health = Health(self.context, self.observer, free=lambda: wiring.free_bytes(self.layout.control))
         self._svid: tuple[str, str] | None = None
         self._rotated = asyncio.Event()
@@ -291,14 +302,17 @@ class Control:
             self._loop.add_signal_handler(number, stop.set)
         replayed = start.replay(self.store, self.facts, self.clock.now())
         self.log.info("replayed %d records, epoch %d, %d log entries", replayed, self.facts.epoch, self.store.size())
+        self.budgets.start(self.store)
         wiring.artifact_store(self.settings, self.layout).sweep()
         sequencing = asyncio.create_task(self.sequencer.run())
         await wiring.until(self._signer_ready, seconds=TREE_SECONDS, what="the signer did not answer")
         await start.bring_in(self.context, self.installation.signed_root, self.installation.policies, self.installation.bootstrap)
+        await bring_source_keys(self.context, self.installation.source_keys)
         self.workloads.candidates.load()
         await self._new_svid()
         await self.ads.start(str(self.layout.ads_socket))
         self.publisher.start()
+        await self.budgets.settle()
         frames = await serve(self.layout.control_socket, handlers(self), allowed_uids=self._frames_uids())
         api = await self._serve_api()
         checkpoint_every = self.settings.audit.checkpoint_seconds
@@ -310,6 +324,7 @@ class Control:
             asyncio.create_task(self.checkpoints.run(checkpoint_every)),
             asyncio.create_task(self.renew_svid()),
             asyncio.create_task(self.health.run()),
+            asyncio.create_task(runs.expire(self.context)),
             asyncio.create_task(self.pushes.run()),
             asyncio.create_task(self.people.run()),
             asyncio.create_task(self.secrets.run()),

@@ -258,6 +258,7 @@ class Tree:
             bootstrap=token,
             policies=wiring.read_policies(settings),
             bundles=wiring.read_bundles(settings),
+            source_keys=wiring.read_source_keys(settings),
         )
         wiring.save_installation(self.layout, self.installation, self.users)
         document = json.dumps(bootstrap(point)).encode()

@@ -24,6 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jwt", action="store_true", help="a token instead of a certificate")
     parser.add_argument("--audience", default="", metavar="ENDPOINT", help="with --jwt: the endpoint's id, vg://...")
     parser.add_argument("--ttl", type=int, default=0, metavar="SECONDS", help="life (default: the registration's)")
+    parser.add_argument("--run", default="", metavar="RUN", help="bind it to a run of this identity; it dies with the run")
     parser.add_argument("-o", "--out", default="", metavar="FOLDER", help="folder for svid.pem, key.pem, bundle.pem (default: the name)")
 
 
@@ -43,6 +44,7 @@ def run(session: Session, options: argparse.Namespace) -> int:
         audience=options.audience,
         ttl_seconds=options.ttl,
         spki=key.spki() if key else b"",
+        run=options.run,
     )
     answer = session.client.post(IssuedIdentity, "/api/v1/identities", asked)
     if key is None:
