@@ -277,6 +277,10 @@ class Signer:
         with contextlib.suppress(VouchgateError):
             await self._authority.issuer(self._clock.now())
 
+    async def renew_ca(self) -> None:
+        """A new certificate for the active root; asked for on the command line, before anybody is served."""
+        await self._authority.renew(self._clock.now())
+
     async def public_keys(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
         """Every public key (as `wire.to_plain(PublicKey)`), the active CA's certificate, and every one that belongs into the bundle."""
         _none(params)

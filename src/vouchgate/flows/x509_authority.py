@@ -314,6 +314,16 @@ class Authority:
             else:
                 await self._abandon()
 
+    async def renew(self, now: UnixMillis) -> None:
+        """A new certificate for the active root's key; leaves and issuers under the old one go on verifying. Raises `Conflict`."""
+        async with self._changing:
+            root = self.active
+            if root.state.upstream:
+                raise Conflict("a CA above ours signs it", remedy="ask for another certificate: `vouchgate admin ca-request`")
+            made = await self._off(make_ca, self._trust_domain, root.key, now=now, days=ROOT_DAYS)
+            await self._off(self._keys.put_certificate, root_name(root.state.number), made)
+            await self._set(Root(root.state, root.key, (made,)))
+
     async def request(self, now: UnixMillis) -> bytes:
         """DER of a request to a CA above ours. Asking again gives another request for the same key."""
         async with self._changing:

@@ -99,6 +99,8 @@ async def run(options: argparse.Namespace) -> None:
     signer = Signer(
         keys, before, access, wiring.clock(before.at), files, solo=options.solo, ca_keys=store, issuer_seconds=options.issuer_seconds
     )
+    if options.renew_ca:
+        await signer.renew_ca()
     if options.init_only:
         return
     await signer.start()
