@@ -8,30 +8,28 @@ Rules
    Meanwhile every operation is `Unavailable`.
 4. ECDSA signs a SHA-256 made here (CKM_ECDSA), because not every token hashes; s is put into the lower half, which gives the same signature
    its one spelling without asking the token twice.
-5. Sessions are lent to one thread at a time, `SESSIONS` at most.
+5. One call at a time: python-pkcs11 starts a module with C_Initialize(NULL), by which the module may take it that no two threads are in it
+   (section 5.4); SoftHSM2 corrupts its memory where they are.
 Left to others: which keys there are, and files (edges/processes/signer_token.py).
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound, NotPermitted, Unavailable, Unsupported
 
-SESSIONS = 4
-"""Sessions open at once: network tokens answer in milliseconds, so a few requests overlap; small tokens allow few sessions."""
 REOPEN_SECONDS = 1.0
 """Seconds between tries to reach a token that is gone: a loop of logins would flood its audit log."""
-BORROW_SECONDS = 5.0
-"""Seconds that an operation waits for a free session; when all hang, the token hangs."""
+HANG_SECONDS = 5.0
+"""Seconds that an operation waits for those before it; a token that takes longer hangs."""
 ID_BYTES = 16
 """Bytes of CKA_ID: random, so that keys made anew never share one."""
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -45,7 +43,6 @@ _MECHANISMS = {"p256": (0x1040, 0x1041), "ed25519": (0x1055, 0x1057), "hmac": (0
 CKM_SHA256_HMAC."""
 _COUNT_LOW, _FINAL_TRY, _LOCKED = 0x10000, 0x20000, 0x40000
 """Flags of a token's user PIN (section 3.3, CK_TOKEN_INFO)."""
-_HANGS = "see the token's own log; end vouchgate and start it again"
 _REMOVED = "bring the token back; it is opened again by itself"
 
 
@@ -54,13 +51,10 @@ class Token:
 
     def __init__(self, module: str, label: str, pin: Callable[[], bytearray], refused: Callable[[str], None]) -> None:
         self._module, self._label, self._pin, self._refused = module, label, pin, refused
-        self._lock = threading.RLock()
-        self._reopening = threading.Lock()
-        self._free: list[_Session] = []
-        self._main: Any = None
-        self._free_count = threading.Semaphore(SESSIONS)
-        self._generation = 0
-        self._opened_at = -REOPEN_SECONDS
+        self._lock = threading.Lock()
+        self._session: _Session | None = None
+        self._opened = False
+        self._tried_at = -REOPEN_SECONDS
         self._locked_out = ""
         self.serial = ""
         self.trouble = ""
@@ -131,15 +125,20 @@ class Token:
         """HMAC-SHA-256 under a secret that never leaves the token."""
         return self._do(lambda session: session.sign(identity, data, _MECHANISMS["hmac"][1], secret=True))
 
-    # -- sessions
+    # -- the session
 
     def _do(self, work: Callable[[_Session], T]) -> T:
-        """Whatever is asked of the token goes through here, so that `trouble` is true."""
+        """Whatever is asked of the token goes through here, one after the other (rule 5), so that `trouble` is true."""
+        if not self._lock.acquire(timeout=HANG_SECONDS):
+            self.trouble = f"the token `{self._label}` does not answer"
+            raise Unavailable(self.trouble, remedy="see the token's own log; end vouchgate and start it again")
         try:
             done = self._twice(work)
         except (Unavailable, NotPermitted) as error:
             self.trouble = error.reason
             raise
+        finally:
+            self._lock.release()
         self.trouble = ""
         return done
 
@@ -148,80 +147,32 @@ class Token:
         import pkcs11
 
         for last in (False, True):
-            generation = self._generation
-            try:
-                with self._lent() as session:
-                    return work(session)
-            except pkcs11.PKCS11Error as error:
-                if last or type(error).__name__ in _ANSWERS:
-                    raise Unavailable(f"the token `{self._label}` refuses: {_told(error)}", remedy="see the token's own log") from None
-                self._reopen(generation)
-        raise AssertionError
-
-    @contextlib.contextmanager
-    def _lent(self) -> Iterator[_Session]:
-        if not self._free_count.acquire(timeout=BORROW_SECONDS):
-            raise Unavailable(
-                f"the token `{self._label}` does not answer", remedy="see the token's own log; end vouchgate and start it again"
-            )
-        try:
-            with self._lock:
-                if self._main is None:
-                    self._connect()
-                session = self._free.pop() if self._free else self._another()
-            try:
-                yield session
-            except BaseException:
-                session.close()
-                raise
-            with self._lock:
-                if session.generation == self._generation:
-                    self._free.append(session)
-        finally:
-            self._free_count.release()
-
-    def _another(self) -> _Session:
-        import pkcs11
-
-        try:
-            return _Session(self._main.token.open(rw=True), self._generation)
-        except pkcs11.SessionCount:
-            # a token of few sessions: the one that is logged in serves alone
-            return _Session(self._main, self._generation)
-
-    def _reopen(self, generation: int) -> None:
-        """Rule 3. Whoever saw an older generation finds the work done."""
-        with self._reopening, self._alone(), self._lock:
-            if generation == self._generation:
-                self._main, self._free = None, []
-                self._generation += 1
+            if self._session is None:
                 self._connect()
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """No other thread is in the token: C_Finalize under a running call is undefined (section 5.4)."""
-        held = 0
-        try:
-            while held < SESSIONS and self._free_count.acquire(timeout=BORROW_SECONDS):
-                held += 1
-            if held < SESSIONS:
-                raise Unavailable(f"the token `{self._label}` does not answer", remedy=_HANGS)
-            yield
-        finally:
-            self._free_count.release(held) if held else None
+            assert self._session is not None
+            try:
+                return work(self._session)
+            except pkcs11.PKCS11Error as error:
+                answered = type(error).__name__ in _ANSWERS
+                if not answered:
+                    self._session = None
+                if last or answered:
+                    raise Unavailable(f"the token `{self._label}` refuses: {_told(error)}", remedy="see the token's own log") from None
+        raise AssertionError
 
     def _connect(self) -> None:
         if self._locked_out:
             raise NotPermitted(self._locked_out, remedy=_NEW_PIN)
-        if time.monotonic() - self._opened_at < REOPEN_SECONDS:
+        if time.monotonic() - self._tried_at < REOPEN_SECONDS:
             raise Unavailable(f"the token `{self._label}` is gone", remedy=_REMOVED)
-        self._opened_at = time.monotonic()
+        self._tried_at = time.monotonic()
         token = self._found()
         self._mechanisms = frozenset(int(one) for one in token.slot.get_mechanisms())
         self.serial = token.serial.decode("ascii", "replace").strip()
         self._hold_flags(int(token.flags))
-        self._main = self._logged_in(token)
-        self._opened_at = -REOPEN_SECONDS if self._generation == 0 else self._opened_at
+        self._session = _Session(self._logged_in(token))
+        if not self._opened:
+            self._opened, self._tried_at = True, -REOPEN_SECONDS
 
     def _found(self) -> Any:
         try:
@@ -230,7 +181,7 @@ class Token:
             raise Unsupported("python-pkcs11 is not installed", remedy="pip install 'vouchgate[hsm]'") from None
         try:
             library = pkcs11.lib(self._module)
-            if self._generation:
+            if self._opened:
                 # a token that was plugged in again is seen only after C_Initialize (section 5.4)
                 library.reinitialize()
             tokens = list(library.get_tokens(token_label=self._label))
@@ -283,19 +234,11 @@ def _told(error: Exception) -> str:
 
 
 class _Session:
-    """One session, lent to one thread."""
+    """The session that is logged in."""
 
-    def __init__(self, session: Any, generation: int) -> None:
-        self._session, self.generation = session, generation
+    def __init__(self, session: Any) -> None:
+        self._session = session
         self._keys: dict[bytes, Any] = {}
-
-    def close(self) -> None:
-        """End a session that met an error; the one that is logged in stays, because its end logs everybody out."""
-        import pkcs11
-
-        if self._session.user_type == pkcs11.constants.UserType.NOBODY:
-            with contextlib.suppress(pkcs11.PKCS11Error):
-                self._session.close()
 
     def sign(self, identity: bytes, data: bytes, mechanism: int, *, secret: bool = False) -> bytes:
         import pkcs11
