@@ -43,8 +43,8 @@ class _UnixConnection(http.client.HTTPConnection):
 class Client:
     """One control plane; `now` is its clock at the last answer, in milliseconds since 1970."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, bearer: str = "") -> None:
+        self._path, self._bearer = path, bearer
         self.now = 0
 
     def get(self, kind: type[T], path: str, **query: object) -> T:
@@ -55,6 +55,10 @@ class Client:
     def post(self, kind: type[T], path: str, body: Any, *, timeout: float = TIMEOUT_SECONDS) -> T:
         """Do an act."""
         return decode(kind, self._ask("POST", path, encode(body), timeout=timeout)[0], what="answer")
+
+    def delete(self, path: str) -> None:
+        """End something."""
+        self._ask("DELETE", path)
 
     def send_file(self, kind: type[T], path: str, file: IO[bytes], size: int, **query: str) -> T:
         """Send a file as it is read."""
@@ -113,6 +117,7 @@ class Client:
         self, method: str, path: str, body: bytes | IO[bytes] | None, headers: dict[str, str], timeout: float
     ) -> tuple[_UnixConnection, http.client.HTTPResponse]:
         connection = _UnixConnection(self._path, timeout)
+        headers = {**headers, "authorization": f"Bearer {self._bearer}"} if self._bearer else headers
         try:
             connection.connect()
             refused: OSError | None = None

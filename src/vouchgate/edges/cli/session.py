@@ -50,14 +50,37 @@ class Session:
         return parse_settings(text, path)
 
     @cached_property
-    def client(self) -> Client:
-        """The control plane."""
-        from vouchgate.edges.cli.client import Client
+    def api(self) -> Path:
+        """The control plane's socket."""
         from vouchgate.vocabulary.layout import Layout
 
-        if self._options.socket:
-            return Client(Path(self._options.socket))
-        return Client(Layout(Path(self.settings.data_dir)).api_socket)
+        return Path(self._options.socket) if self._options.socket else Layout(Path(self.settings.data_dir)).api_socket
+
+    @cached_property
+    def logged_in(self) -> str:
+        """Token of the login that is kept for this control plane, or nothing."""
+        from vouchgate.edges.cli.logins import kept
+
+        found = kept(self.api)
+        return found.token if found else ""
+
+    @cached_property
+    def client(self) -> Client:
+        """The control plane, as whoever is logged in, else as the unix user."""
+        from vouchgate.edges.cli.client import Client
+
+        return Client(self.api, bearer=self.logged_in)
+
+    @cached_property
+    def plain_client(self) -> Client:
+        """The control plane, as the unix user."""
+        from vouchgate.edges.cli.client import Client
+
+        return Client(self.api)
+
+    def ask(self, question: str) -> str:
+        """One line from a person."""
+        return input(f"{question}: ")
 
     def json(self, answer: Any) -> bool:
         """Print the answer as JSON where that was asked for; whether it was."""

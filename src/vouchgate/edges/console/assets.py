@@ -38,7 +38,7 @@ class _File:
 
 
 def console_routes() -> list[BaseRoute]:
-    """`/`, `/login` and `/assets/<file>`."""
+    """`/`, `/login`, `/login/callback` (the same page: it hands in what a provider's redirect carried) and `/assets/<file>`."""
     files = {path.name: _File(path) for path in sorted(FOLDER.iterdir()) if path.suffix in MEDIA_TYPES}
 
     async def asset(request: Request) -> Response:
@@ -48,10 +48,11 @@ def console_routes() -> list[BaseRoute]:
         return file.answer(request)
 
     async def page(request: Request) -> Response:
-        return files["login.html" if request.url.path == "/login" else "console.html"].answer(request)
+        return files["console.html" if request.url.path == "/" else "login.html"].answer(request)
 
     return [
         Route("/", page, methods=["GET"]),
         Route("/login", page, methods=["GET"]),
+        Route("/login/callback", page, methods=["GET"]),
         Route("/assets/{name}", asset, methods=["GET"]),
     ]
