@@ -73,16 +73,6 @@ def read_settings(path: Path) -> Settings:
         data_dir=absolute(settings.data_dir),
         root_dir=absolute(settings.root_dir),
         policies=tuple(msgspec.structs.replace(one, path=absolute(one.path)) for one in settings.policies),
-        sts=msgspec.structs.replace(
-            settings.sts,
-            web_certificate=absolute(settings.sts.web_certificate),
-            web_key=absolute(settings.sts.web_key),
-            sources=tuple(msgspec.structs.replace(one, keys_file=absolute(one.keys_file)) for one in settings.sts.sources),
-        ),
-        federation=tuple(
-            msgspec.structs.replace(one, bundle_file=absolute(one.bundle_file), ca_file=absolute(one.ca_file))
-            for one in settings.federation
-        ),
         endpoints=tuple(
             msgspec.structs.replace(one, model=absolute(one.model), folder=absolute(one.folder) if one.folder else str(base))
             for one in settings.endpoints

@@ -30,6 +30,7 @@ from vouchgate.vocabulary.settings import (
     host_port,
     is_loopback,
 )
+from vouchgate.vocabulary.settings_federation import absolute_federation, check_federation
 from vouchgate.vocabulary.settings_gateway import check_gateway
 from vouchgate.vocabulary.settings_keys import absolute_keys, check_keys
 from vouchgate.vocabulary.settings_people import absolute_people, check_people
@@ -228,6 +229,7 @@ def _checked(settings: Settings, path: Path, lines: _Lines) -> Settings:
     _check_endpoints(settings, no, named)
     check_gateway(settings, no)
     check_keys(settings.keys, no)
+    check_federation(settings.federation, settings.trust_domain, no)
     person_zones = [one.zone for one in settings.identities if one.kind == "person"]
     check_people(settings.oidc, settings.ssf, person_zones, ROLES, no)
     return _absolute(settings, path)
@@ -312,6 +314,7 @@ def _check_twice(settings: Settings, no: Any) -> None:
         ("endpoints", "name", [endpoint.name for endpoint in settings.endpoints]),
         ("endpoints", "uid_offset", [endpoint.uid_offset or None for endpoint in settings.endpoints]),
         ("endpoints", "prefix", [(e.host, e.prefix) if e.wrapped else None for e in settings.endpoints]),
+        ("secrets", "name", [secret.name for secret in settings.secrets]),
         ("identities", "name", [(identity.kind, identity.zone, identity.name) for identity in settings.identities]),
         ("administrators", "uid", [administrator.uid for administrator in settings.administrators]),
         ("administrators", "name", [administrator.name for administrator in settings.administrators]),
@@ -355,5 +358,12 @@ def _absolute(settings: Settings, path: Path) -> Settings:
             for endpoint in settings.endpoints
         ),
         **absolute_people(settings.oidc, settings.ssf, at),
+        federation=absolute_federation(settings.federation, at),
+        sts=msgspec.structs.replace(
+            settings.sts,
+            web_certificate=at(settings.sts.web_certificate),
+            web_key=at(settings.sts.web_key),
+            sources=tuple(msgspec.structs.replace(one, keys_file=at(one.keys_file)) for one in settings.sts.sources),
+        ),
         **absolute_keys(settings.keys, at),
     )

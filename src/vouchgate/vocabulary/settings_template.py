@@ -26,6 +26,7 @@ _EXAMPLES: dict[str, dict[str, str]] = {
     "administrators": {"name": '"operator"', "uid": "1000", "roles": '["registrar", "responder"]'},
     "policies": {"path": '"policies/digits.cedar"'},
     "secrets": {"name": '"warehouse"', "rotator": '"postgres"'},
+    "federation": {"name": '"partner"', "trust_domain": '"partner.example"', "url": '"https://partner.example/bundle"'},
     "egress": {
         "name": '"provider"',
         "zone": '"serve"',
