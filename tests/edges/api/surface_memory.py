@@ -35,6 +35,8 @@ from vouchgate.vocabulary.answers import (
     DecisionLine,
     DecisionPage,
     EndpointState,
+    ExchangeOutcome,
+    ExchangeRequest,
     Explanation,
     Fix,
     IdentityRequest,
@@ -61,8 +63,11 @@ from vouchgate.vocabulary.answers import (
     RegistrationRequest,
     RevokeOutcome,
     RevokeRequest,
+    RunOutcome,
+    RunRequest,
     Sample,
     Status,
+    TokenServiceState,
     VouchState,
     WitnessState,
     WouldRefuse,
@@ -75,6 +80,7 @@ from vouchgate.vocabulary.decisions import Decision, Missing
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound, NotPermitted, Unverified
 from vouchgate.vocabulary.places import Endpoint, Route, Zone
 from vouchgate.vocabulary.principals import Principal, Registration, VerifiedPrincipal
+from vouchgate.vocabulary.runs import Run
 from vouchgate.vocabulary.secrets import SecretLine
 from vouchgate.vocabulary.vouches import Revocation
 
@@ -639,6 +645,35 @@ class MemorySurface:
             not_after=self.now + HOUR,
             groups=request.groups or (),
         )
+
+    def _run(self, principal: str, stage: str, **more: Any) -> Run:
+        return Run(
+            id="run-0123456789abcdef", trust_domain=TD, principal=principal, zone="train", stage=stage, inputs=(DIGEST,),
+            started_at=self.now - HOUR, not_after=self.now + HOUR, **more,
+        )  # fmt: skip
+
+    async def runs(self, caller: Caller) -> tuple[Run, ...]:
+        self._decide(caller, "read")
+        return (self._run(f"spiffe://{TD}/job/train/fit", "train"),)
+
+    async def begin_run(self, caller: Caller, request: RunRequest) -> RunOutcome:
+        self._decide(caller, "run", request)
+        return RunOutcome(run=self._run(request.principal, request.stage))
+
+    async def end_run(self, caller: Caller, id: str, reason: str) -> RunOutcome:
+        self._decide(caller, "run", (id, reason))
+        ended = self._run(f"spiffe://{TD}/job/train/fit", "train", ended_at=self.now, ended_by="ann", reason=reason)
+        return RunOutcome(run=ended, credentials=2, points=self._points(False))
+
+    async def token_service(self, caller: Caller) -> TokenServiceState:
+        self._decide(caller, "login")
+        return TokenServiceState(url="https://localhost:9443/token", audience=f"vg://{TD}/system/sts")
+
+    async def exchange_token(self, caller: Caller, request: ExchangeRequest) -> ExchangeOutcome:
+        self._decide(caller, "login", request)
+        if request.form["scope"] == "administer":
+            return ExchangeOutcome(error="invalid-scope", reason="that is no scope", remedy="ask for less")
+        return ExchangeOutcome(access_token="aaa.bbb.ccc", token_type="DPoP", expires_in=300, scope=request.form["scope"])
 
     async def register(self, caller: Caller, request: RegistrationRequest) -> Registration:
         self._decide(caller, "register", request)

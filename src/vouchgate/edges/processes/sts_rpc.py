@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from vouchgate.edges.processes.rpc_server import Handler, Peer
 from vouchgate.flows.attest_remote import AttestRequest
 from vouchgate.flows.issue_identity import bundle_pem
-from vouchgate.vocabulary.errors import NotPermitted
+from vouchgate.identity.bundle import write_jwks
+from vouchgate.vocabulary.errors import NotPermitted, Unavailable
 from vouchgate.vocabulary.names import principal
 from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.wire import from_plain, to_plain
@@ -66,7 +67,19 @@ def handlers(control: Control) -> dict[str, Handler]:
         made = service.authorize(params["query"])
         return plain(made) if isinstance(made, Denied) else {"login": made}
 
+    async def event(peer: Peer, params: dict[str, Any]) -> Any:
+        only(peer)
+        return to_plain(await control.people.events.take(params["transmitter"], params["token"], peer=params["peer"]))
+
+    async def bundle(peer: Peer, _: dict[str, Any]) -> Any:
+        only(peer)
+        if context.facts.bundle is None:
+            raise Unavailable("there is no bundle yet", remedy="try again shortly")
+        return write_jwks(context.facts.bundle)
+
     return {
+        "sts.event": event,
+        "sts.bundle": bundle,
         "sts.certificate": certificate,
         "sts.jwks": jwks,
         "sts.metadata": metadata,

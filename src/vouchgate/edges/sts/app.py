@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vouchgate.edges.api.rates import Rates
-from vouchgate.edges.sts import metadata
+from vouchgate.edges.sts import attest, authorize, metadata, token
 from vouchgate.edges.sts.answers import answer, failure, peer, presented
 from vouchgate.edges.sts.desk import Desk
 from vouchgate.vocabulary.errors import VouchgateError
@@ -29,6 +29,10 @@ ROUTES: tuple[tuple[str, str, Resource], ...] = (
     *(("GET", path, metadata.metadata) for path in metadata.PATHS),
     ("GET", metadata.KEYS_PATH, metadata.keys),
     ("GET", metadata.BUNDLE_PATH, metadata.bundle),
+    ("POST", "/token", token.token),
+    ("POST", "/attest", attest.attest),
+    ("GET", "/nonce", attest.nonce),
+    ("GET", "/authorize", authorize.authorize),
 )
 
 log = logging.getLogger("vouchgate.sts")
