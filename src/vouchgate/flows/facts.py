@@ -25,7 +25,6 @@ from vouchgate.evidence.policystatement import verify_policy
 from vouchgate.evidence.statement import read_vouch
 from vouchgate.evidence.trustroot import verify_trust_root
 from vouchgate.evidence.verify import verify
-from vouchgate.flows.budgets import refused, spent_until
 from vouchgate.flows.changes import (
     Change,
     CredentialIssued,
@@ -50,6 +49,7 @@ from vouchgate.flows.facts_cells import Cell, Cells
 from vouchgate.flows.facts_credentials import Credentials, Standing
 from vouchgate.flows.facts_registrations import Registered
 from vouchgate.flows.sequence import Sequenced
+from vouchgate.flows.spent import refused, spent_until
 from vouchgate.identity.bundle import TrustBundle, parse_jwks
 from vouchgate.identity.verify import registered
 from vouchgate.policy import facts as world_facts

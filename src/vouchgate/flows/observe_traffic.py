@@ -3,7 +3,7 @@
 In the tailer
 1. An event becomes an OCSF entry and a short line for people (shape.py).
 In the control plane
-2. Entries and the file's new offset are one commit; a batch whose first offset is not the stored one is refused (exactly once).
+2. Entries, what they count of budgets (budgets.py) and the file's new offset are one commit; a batch whose first offset is not the stored one is refused (exactly once).
 3. The line gets the reason of the decision behind it: the PDP worker's answer, the grant's standing decision, or the gateway's own word.
 4. In observe the decision that enforcing would have made is computed beside and recorded once per cell and epoch.
 """
@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from vouchgate.audit import ocsf
+from vouchgate.flows.budgets import Budgets
 from vouchgate.flows.facts import Facts
 from vouchgate.flows.sequence import Sequencer
 from vouchgate.flows.shape import SOURCE, Shaped
@@ -36,8 +37,15 @@ REMEMBERED = 5_000
 class Observer:
     """Steps 2 to 4."""
 
-    def __init__(self, facts: Facts, sequencer: Sequencer, traffic: Traffic, clock: Callable[[], UnixMillis]) -> None:
-        self._facts, self._sequencer, self._traffic, self._clock = facts, sequencer, traffic, clock
+    def __init__(
+        self,
+        facts: Facts,
+        sequencer: Sequencer,
+        traffic: Traffic,
+        clock: Callable[[], UnixMillis],
+        budgets: Budgets | None = None,
+    ) -> None:
+        self._facts, self._sequencer, self._traffic, self._clock, self._budgets = facts, sequencer, traffic, clock, budgets
         self._decisions: OrderedDict[str, Decision] = OrderedDict()
         self._would: OrderedDict[tuple[Any, ...], Decision] = OrderedDict()
         self.heard_at = UnixMillis(0)
@@ -61,7 +69,13 @@ class Observer:
         news: dict[str, Decision] = {}
         lines = [self._explained(one, news) for one in shaped]
         extra = [Append(entry=ocsf.decision(would), label=would.id) for would in news.values()]
-        first = await self._sequencer.append(SOURCE, entries + extra, steps=(offset,))
+        counts = self._budgets.count(shaped) if self._budgets else []
+        try:
+            first = await self._sequencer.append(SOURCE, entries + extra, steps=(offset, *counts))
+        except BaseException:
+            if self._budgets:
+                self._budgets.undo()
+            raise
         for would in news.values():
             self.remember(would)
         self.heard_at = self._clock()
@@ -69,6 +83,8 @@ class Observer:
             if one.final:
                 self.end_lines += 1
                 self._traffic.add(msgspec.structs.replace(line, seq=first + number))
+        if self._budgets:
+            await self._budgets.settle()
 
     def _explained(self, one: Shaped, news: dict[str, Decision]) -> DecisionLine:
         line = one.line

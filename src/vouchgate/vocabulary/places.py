@@ -54,8 +54,6 @@ class Budget(Noun, frozen=True, kw_only=True):
     requests: int = 0
     bytes: int = 0
     """Bytes of bodies, both ways."""
-    tokens: int = 0
-    """Tokens as the provider's answers count them (`usage.total_tokens`)."""
 
 
 class Egress(Noun, frozen=True, kw_only=True):

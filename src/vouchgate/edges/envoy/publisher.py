@@ -257,7 +257,9 @@ class GatewayView:
             self._secrets[name] = bytes(value)
         else:
             self._secrets.pop(name, None)
-        using = {one.id: one for one in self._endpoints.values() if one.egress is not None and one.egress.secret == name}
+        using: dict[str, Endpoint] = {
+            one.id: one for one in self._endpoints.values() if one.egress is not None and one.egress.secret == name
+        }
         self._push_secrets(using)
         if value:
             self._set(CLUSTER_TYPE, {key: cluster(endpoint, system_ca=self._settings.system_ca) for key, endpoint in using.items()})
