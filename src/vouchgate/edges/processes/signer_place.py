@@ -220,7 +220,10 @@ class Places:
                 raise StoreDamaged(f"the key `{name}` is another one after the move", remedy="the old keys are untouched; move them again")
 
     def _sweep(self, lies: PlaceName) -> None:
-        """Rules 2 and 3."""
+        """Rules 2 and 3; and what a write left that was cut off, which may be half a key."""
+        for name in self._keys.names():
+            if name.startswith(".") and name.endswith(".new"):
+                self._keys.erase(name)
         if self._keys.has(MOVING):
             moving = _read(self._keys, MOVING, Moving)
             if moving.to == lies and moving.generate:
@@ -229,7 +232,7 @@ class Places:
             self._keys.erase(MOVING)
         for name in self._keys.names():
             stray = any(name.endswith(suffix) for place, all_of in SUFFIXES.items() if place != lies for suffix in all_of)
-            if stray and not name.startswith("."):
+            if stray:
                 raise NotPermitted(
                     f"`{name}` does not belong where the keys lie (`{lies}`)", remedy=f"remove it from `{self._keys.path.name}`"
                 )
@@ -238,7 +241,7 @@ class Places:
         endings = tuple(suffix for place, all_of in SUFFIXES.items() if place != lies for suffix in all_of)
         seals = {seal for place, all_of in SEALS.items() if place != lies for seal in all_of}
         for name in self._keys.names():
-            if name.removeprefix(".").removesuffix(".new").endswith(endings) or name in seals:
+            if name.endswith(endings) or name in seals:
                 self._keys.erase(name)
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, derive_private_key, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -34,6 +34,7 @@ from vouchgate.vocabulary.wire import Noun, decode, encode
 SALT_BYTES = 32
 """Bytes of salt: random, so that equal passphrases give unlike keys."""
 SEAL = "seal.json"
+T = TypeVar("T")
 AnyKey = EllipticCurvePrivateKey | Ed25519PrivateKey
 
 
@@ -109,7 +110,7 @@ class SealedKeys(Certificates):
         """A key of either kind. Raises `StoreDamaged`."""
         file = f"{checked_name(name)}{self.suffix}"
         try:
-            sealed = decode(SealedKey, self.folder.read(file), what=f"key file `{file}`")
+            sealed = _one_spelling(SealedKey, self.folder.read(file), file)
             secret = keeper("file").unwrap(self._master, sealed.wrapped, self._bound(name, sealed.spki))
             key = _key(sealed.kind, secret)
         except (InvalidInput, Unverified, ValueError):
@@ -167,9 +168,17 @@ def new_seal(
 def read_seal(folder: Folder, name: str = SEAL) -> Seal:
     """The seal of a folder. Raises `StoreDamaged`."""
     try:
-        return decode(Seal, folder.read(name), what=f"`{name}`")
+        return _one_spelling(Seal, folder.read(name), name)
     except InvalidInput as error:
         raise StoreDamaged(error.reason, remedy=RESTORE) from None
+
+
+def _one_spelling(kind: type[T], data: bytes, name: str) -> T:
+    """A document in the very bytes in which it was written: base64 alone has several. Raises `InvalidInput`."""
+    read = decode(kind, data, what=f"`{name}`")
+    if encode(read) != data:
+        raise InvalidInput(f"`{name}` was written by another hand", remedy=RESTORE)
+    return read
 
 
 def master_of(trust_domain: str, seal: Seal, unlock: Unlock) -> bytes:
