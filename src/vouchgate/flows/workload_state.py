@@ -7,6 +7,7 @@ Which foreign bundles a workload sees, its registration says (`federates_with`).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -32,6 +33,7 @@ class State:
         self._made: dict[str, Any] | None = None
         self._made_at = 0.0
         self._crls: list[bytes] = []
+        self._making = asyncio.Lock()
         self.stale = True
 
     def changed(self) -> None:
@@ -44,11 +46,13 @@ class State:
 
     async def now(self) -> dict[str, Any]:
         """The state as the agent takes it. Raises `Unavailable` before there is a bundle."""
-        if self.stale or self._made is None or self.overdue():
-            self.stale = False
-            self._made = await self._make()
-            self._made_at = self._steady()
-        return self._made
+        async with self._making:
+            if self.stale or self._made is None or self.overdue():
+                # a change while it is made makes it stale again
+                self.stale = False
+                self._made = await self._make()
+                self._made_at = self._steady()
+            return self._made
 
     async def _make(self) -> dict[str, Any]:
         facts = self._context.facts

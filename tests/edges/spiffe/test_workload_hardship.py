@@ -288,7 +288,7 @@ def test_repeated_refusals_are_one_entry_with_a_count():
     run(story)
 
 
-def test_ten_thousand_refusals_of_a_stranger_do_not_delay_others():
+def test_bytes_without_end_do_not_delay_others():
     async def story() -> None:
         async with agent_world() as house:
             await house.register()
@@ -322,3 +322,31 @@ def test_set_user_id_programs_and_malformed_facts_are_refused():
             assert not house.issued()
 
     run(story)
+
+
+def test_ten_thousand_half_open_streams_leave_others_as_they_are():
+    async def story() -> None:
+        async with agent_world() as house:
+            await house.register()
+            clients = [await raw(house) for _ in range(100)]
+            opened = 0
+            for client in clients:
+                for _ in range(100):
+                    client.ask(X509, None)
+                    opened += 1
+                await asyncio.sleep(0)
+            assert opened == 10_000
+            await house.until(lambda: len(house.agent.server.streams) == 1, 20)
+            # an honest caller of another uid: the bounds of the first are the first's own
+            house.agent.server.streams[os.getuid()] -= (held := house.agent.server.streams[os.getuid()])
+            house.agent.server._allowance.clear()
+            assert held <= house.agent.server.bounds.streams_per_uid
+            began = time.monotonic()
+            assert await gets_one(house)
+            assert time.monotonic() - began < 5
+            house.agent.server.streams[os.getuid()] += held
+            for client in clients:
+                client.close()
+            await house.until(lambda: not house.agent.server.streams, 20)
+
+    run(story, 60)
