@@ -35,7 +35,7 @@ class P256Key:
         return "P256Key(...)"
 
 
-def dpop_proof(pem: bytes, method: str, url: str, now: int, nonce: str = "") -> str:
+def dpop_proof(pem: bytes, method: str, url: str, now: int, *, nonce: str = "", ath: str = "") -> str:
     """A proof that the key is held here (RFC 9449, section 4.2). Raises `InvalidInput` for a key that is not on P-256."""
     try:
         key = serialization.load_pem_private_key(pem, None)
@@ -45,7 +45,9 @@ def dpop_proof(pem: bytes, method: str, url: str, now: int, nonce: str = "") -> 
         raise InvalidInput("the key is not a P-256 key", remedy="use the key.pem that `vouchgate identity issue` wrote")
     numbers = key.public_key().public_numbers()
     jwk = {"kty": "EC", "crv": "P-256", "x": _b64(numbers.x.to_bytes(32, "big")), "y": _b64(numbers.y.to_bytes(32, "big"))}
-    claims = {"jti": secrets.token_urlsafe(16), "htm": method, "htu": url, "iat": now // 1000} | ({"nonce": nonce} if nonce else {})
+    claims = {"jti": secrets.token_urlsafe(16), "htm": method, "htu": url, "iat": now // 1000} | {
+        name: value for name, value in (("nonce", nonce), ("ath", ath)) if value
+    }
     header = {"typ": "dpop+jwt", "alg": "ES256", "jwk": jwk}
     text = f"{_b64(json.dumps(header).encode())}.{_b64(json.dumps(claims).encode())}"
     r, s = decode_dss_signature(key.sign(text.encode(), ec.ECDSA(hashes.SHA256())))
