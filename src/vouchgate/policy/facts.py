@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vouchgate.policy.extensions import ExtensionError, Ip, parse_ip
-from vouchgate.policy.values import Uid
+from vouchgate.policy.values import Uid, values
 from vouchgate.policy.world import Entity, Evidence, Held, World
 from vouchgate.vocabulary.decisions import Risk
 from vouchgate.vocabulary.errors import InvalidInput
@@ -125,7 +125,7 @@ def put_principal(world: World, principal: Principal) -> Uid:
 def put_endpoint(world: World, endpoint: Endpoint, evidence: Evidence) -> Uid:
     """An endpoint; its model is the artifact whose digest it serves."""
     uid = resource_uid(endpoint.id)
-    attributes: dict[str, Any] = {"wrapped": endpoint.wrapped}
+    attributes: dict[str, Any] = {"wrapped": endpoint.wrapped, "outside": endpoint.egress is not None, "labels": values(endpoint.labels)}
     if endpoint.model_digest:
         artifact = resource_uid(f"vg://{endpoint.trust_domain}/artifact/{endpoint.model_digest}")
         attributes["model"] = _ensure(world, artifact, Evidence())
