@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench bench-gateway bench-revoke bench-audit bench-policy eval-faults docs example clean
+.PHONY: help run demo test check bench bench-gateway bench-revoke bench-audit bench-policy bench-scale eval-access eval-faults docs example clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,8 @@ bench: $(STAMP) example ## every benchmark and the kills, a missed goal notwiths
 	-$(BIN)/python -m benchmarks.policy
 	-$(BIN)/python benchmarks/gateway.py
 	-$(BIN)/python benchmarks/revocation.py
+	-$(BIN)/python -m benchmarks.scale
+	-$(BIN)/python evals/access.py
 	-$(BIN)/python evals/faults.py
 	$(BIN)/python benchmarks/figures.py
 
@@ -54,6 +56,12 @@ bench-gateway: $(STAMP) example ## latency and CPU beside the plain hop, direct,
 
 bench-revoke: $(STAMP) example ## revocation to enforcement on live connections
 	$(BIN)/python benchmarks/revocation.py
+
+bench-scale: $(STAMP) example ## memory and times with 10,000 registrations
+	$(BIN)/python -m benchmarks.scale
+
+eval-access: $(STAMP) example ## every route with every kind of defective identity: nobody may get in
+	$(BIN)/python evals/access.py
 
 eval-faults: $(STAMP) example ## kill and stop every process at random points under load, at least 200 times
 	$(BIN)/python evals/faults.py
