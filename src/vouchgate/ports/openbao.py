@@ -35,7 +35,7 @@ async def sign_intermediate(client: HttpClient, url: str, *, mount: str, token: 
     )
     if answer.status in (401, 403):
         raise NotPermitted("OpenBao did not permit it", remedy=f"use a token whose policy allows update on {mount}/root/sign-intermediate")
-    said = _object(answer.body)
+    said = _object(answer.body, refused=answer.status != 200)
     if answer.status != 200:
         raise Unavailable(f"OpenBao refused: {_errors(said)}", remedy="see the mount's default issuer and its maximal life")
     data = said.get("data")
@@ -45,17 +45,19 @@ async def sign_intermediate(client: HttpClient, url: str, *, mount: str, token: 
 def _chain(data: dict[str, Any]) -> str:
     """Rule 1: each certificate once, ours first, then upwards as OpenBao orders them."""
     above = data.get("ca_chain") or [data.get("issuing_ca")]
-    parts = [data.get("certificate"), *(above if isinstance(above, list) else [])]
+    parts = [data.get("certificate"), *(above if isinstance(above, list) else [None])]
     if not all(isinstance(part, str) and part.startswith("-----BEGIN CERTIFICATE-----") for part in parts):
         raise Unavailable("OpenBao's answer holds no certificates", remedy="see whether the mount is a PKI engine with an issuer")
     return "".join(f"{part.strip()}\n" for part in dict.fromkeys(str(part) for part in parts))
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def _object(body: bytes, *, refused: bool) -> dict[str, Any]:
     try:
         said = json.loads(body)
     except (ValueError, RecursionError):
         said = None
+    if said is None and refused:
+        return {}
     if not isinstance(said, dict):
         raise Unavailable("OpenBao's answer is not a JSON object", remedy="see whether the address is OpenBao's")
     return said
