@@ -20,6 +20,13 @@ def check_gateway(settings: Settings, no: No) -> None:
     for key in ("federated_listen", "egress_listen"):
         if getattr(settings.gateway, key).endswith(":0"):
             raise no(("gateway", key), "it has no port", "write host:port, for example 127.0.0.1:8444")
+    taken: dict[str, str] = {}
+    for key in ("listen", "plain_listen", "federated_listen", "egress_listen"):
+        where = getattr(settings.gateway, key)
+        if where in taken and not where.endswith(":0"):
+            raise no(("gateway", key), f"`{taken[where]}` listens on {where} already", "each listener has an address of its own")
+        if where:
+            taken[where] = key
     _check_mcp(settings, no)
     _check_egress(settings, no)
 
