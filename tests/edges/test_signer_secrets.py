@@ -209,6 +209,8 @@ def test_a_move_onto_a_full_disk_changes_nothing(house):
     assert house.once("--init-only") == 0
     before = {path.name: path.read_bytes() for path in (house.path / "keys").iterdir()}
 
+    house.log = Path("/dev/null")
+
     def no_room() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (120, 120))
 
