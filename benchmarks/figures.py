@@ -34,6 +34,7 @@ RUNS = {
         "make bench-gateway",
     ),
     "revocation": ("From a revocation to its enforcement on live connections", "make bench-revoke"),
+    "identity": ("Identities over the Workload API", "make bench-identity"),
     "audit": ("The audit log", "make bench-audit"),
     "policy": ("Deciding, beside cedarpy", "make bench-policy"),
     "faults": ("Kills and stops of every process at random points, under load", "make eval-faults"),

@@ -33,6 +33,7 @@ from vouchgate.flows.context import Context, Reads
 from vouchgate.flows.facts import Facts, compile_sources, sources_digest
 from vouchgate.flows.facts_credentials import live_credentials
 from vouchgate.flows.sequence import Sequenced
+from vouchgate.flows.workload_servers import server_registrations
 from vouchgate.identity.bundle import make_bundle, write_jwks
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.errors import Unverified
@@ -109,7 +110,8 @@ async def bring_in(context: Context, signed_root: bytes, policies: Sequence[tupl
     if root is None or root.expires_at <= context.clock.now():
         raise Unverified("the TrustRoot has expired", remedy="run `vouchgate admin renew-trust --root-key FILE`, then start again")
     await publish_keys(context)
-    for change in wanted(context.settings, context.facts, context.clock.now(), own_uid=context.place.own_uid):
+    place = context.place
+    for change in wanted(context.settings, context.facts, context.clock.now(), own_uid=place.own_uid, isolated=place.isolated):
         await put(context, change)
     if bootstrap and "bootstrap" not in context.facts.settings:
         await put(context, SettingPut(key="bootstrap", value=bootstrap))
@@ -174,7 +176,7 @@ async def put(context: Context, change: Change, *, who: str = "system:control") 
     return made[0]
 
 
-def wanted(settings: Settings, facts: Facts, now: UnixMillis, *, own_uid: int) -> list[Change]:
+def wanted(settings: Settings, facts: Facts, now: UnixMillis, *, own_uid: int, isolated: bool) -> list[Change]:
     """Step 3, as changes."""
     found: list[Change] = []
     for name, zone in settings.zones.items():
@@ -195,7 +197,8 @@ def wanted(settings: Settings, facts: Facts, now: UnixMillis, *, own_uid: int) -
         known_endpoint = facts.endpoints.get(endpoint.id)
         if known_endpoint is None or msgspec.structs.replace(known_endpoint, model_digest="", digest_tier="") != endpoint:
             found.append(EndpointPut(endpoint=endpoint))
-    for registration in registrations_of(settings, now, own_uid=own_uid):
+    servers = server_registrations(settings, now, own_uid=own_uid, isolated=isolated)
+    for registration in (*registrations_of(settings, now, own_uid=own_uid), *servers):
         known_one = facts.registrations.get(registration.principal)
         if known_one is None or msgspec.structs.replace(known_one, created_at=now, epoch=0) != registration:
             found.append(RegistrationPut(registration=registration))

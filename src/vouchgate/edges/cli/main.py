@@ -42,6 +42,7 @@ NOUNS = {
         "join-token": "a single-use token that earns a registration once",
         "issue": "issue a certificate or token",
         "list": "who is registered, who was seen",
+        "watch": "fetch this process's own identity over the Workload API, and follow it",
         "check": "hold certificates, tokens and bundles to their standards",
     },
     "policy": {"check": "check a policy file", "show": "the policy in force", "apply": "put a policy file in force"},

@@ -21,6 +21,7 @@ from google.protobuf import any_pb2
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 
+from vouchgate.edges.spiffe.der import split_der
 from vouchgate.edges.spiffe.serving import Caller, caller_of, next_message, receive, send
 from vouchgate.edges.spiffe.workload_api import Desk, Held
 
@@ -132,18 +133,6 @@ def _roots(name: str, certificates: bytes) -> Any:
     pem = "".join(ssl.DER_cert_to_PEM_cert(der) for der in split_der(certificates))
     context = common_pb2.CertificateValidationContext(trusted_ca=base_pb2.DataSource(inline_string=pem))
     return secret_pb2.Secret(name=name, validation_context=context)
-
-
-def split_der(data: bytes) -> list[bytes]:
-    """Certificates that stand one after the other, apart (X.690, section 8.1.3: definite lengths)."""
-    found: list[bytes] = []
-    while data:
-        first = data[1]
-        size = first & 0x7F if first & 0x80 else 0
-        length = 2 + size + (int.from_bytes(data[2 : 2 + size], "big") if size else first)
-        found.append(data[:length])
-        data = data[length:]
-    return found
 
 
 def _pem_key(der: bytes) -> bytes:
