@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -30,18 +31,24 @@ from vouchgate.identity.attested import JoinToken, Trust
 from vouchgate.identity.catalog import attest, attestors, match
 from vouchgate.identity.dpop import Seen, read_proof, thumbprint
 from vouchgate.identity.verify import attested
-from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded, Unavailable
+from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded, Unavailable
 from vouchgate.vocabulary.names import principal_parts
 from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.principals import Registration, VerifiedPrincipal
-from vouchgate.vocabulary.records import Append, PutRecord
+from vouchgate.vocabulary.records import Append, DeleteRecord, PutRecord
 from vouchgate.vocabulary.settings import StsSourceSettings
 from vouchgate.vocabulary.sources import SourceKind, TrustSource
 from vouchgate.vocabulary.vouches import UnixMillis
 from vouchgate.vocabulary.wire import Noun
 
 MAX_NONCES = 10_000
-"""Nonces that wait at once; each is 32 characters."""
+"""Nonces of digits that wait at once."""
+MAX_USED_NONCES = 100_000
+"""Used nonces that are remembered until their end; each costs its user a signature."""
+USED, USED_INDEX = "used-evidence", "until-hour"
+"""Records of evidence that was used, and the hour in which it ends by itself."""
+FORGET_HOURS = 48
+HOUR_MS = 3_600_000
 NONCE_MS = 300_000
 """Life of a nonce: time to have a cloud sign something over it."""
 EVIDENCE_MS = 300_000
@@ -67,24 +74,73 @@ class AttestRequest(Noun, frozen=True, kw_only=True):
 
 
 class Nonces:
-    """Single-use numbers that were made for one attempt each. Belongs to one thread."""
+    """Single-use numbers, made for one attempt each. Belongs to one thread.
+
+    A nonce of text holds its own end under a key that lives as long as this process, so that asking for many takes no room here; only used ones
+    are remembered. One of digits is too short for that: those that wait are kept, within a bound.
+    """
 
     def __init__(self) -> None:
-        self._until: OrderedDict[str, int] = OrderedDict()
+        self._key = secrets.token_bytes(32)
+        self._used: OrderedDict[str, int] = OrderedDict()
+        self._digits: OrderedDict[str, int] = OrderedDict()
 
     def make(self, now: UnixMillis, *, digits: bool = False) -> str:
-        """A new one. Raises `LimitExceeded` where too many wait."""
-        while self._until and next(iter(self._until.values())) <= now:
-            self._until.popitem(last=False)
-        if len(self._until) >= MAX_NONCES:
+        """A new one. Raises `LimitExceeded` where too many of digits wait."""
+        if not digits:
+            head = (now + NONCE_MS).to_bytes(6, "big") + secrets.token_bytes(9)
+            return base64.urlsafe_b64encode(head + self._mac(head)).decode()
+        _forget(self._digits, now)
+        if len(self._digits) >= MAX_NONCES:
             raise LimitExceeded("too many attempts are going on", remedy="try again in a few minutes")
-        nonce = f"{secrets.randbelow(10**10):010d}" if digits else secrets.token_urlsafe(24)
-        self._until[nonce] = now + NONCE_MS
+        nonce = f"{secrets.randbelow(10**10):010d}"
+        self._digits[nonce] = now + NONCE_MS
         return nonce
 
-    def take(self, nonce: str, now: UnixMillis) -> bool:
-        """Use one up; whether it was there."""
-        return self._until.pop(nonce, 0) > now
+    def holds(self, nonce: str, now: UnixMillis) -> bool:
+        """Whether it was made here, counts still and was not used."""
+        if nonce in self._digits:
+            return self._digits[nonce] > now
+        try:
+            raw = base64.b64decode(nonce.encode("ascii"), b"-_", validate=True)
+        except ValueError:
+            return False
+        head, mac = raw[:15], raw[15:]
+        return (
+            len(raw) == 30
+            and hmac.compare_digest(mac, self._mac(head))
+            and int.from_bytes(head[:6], "big") > now
+            and nonce not in self._used
+        )
+
+    def use(self, nonce: str, now: UnixMillis) -> bool:
+        """Use one up; whether it held. A memory that is full refuses."""
+        _forget(self._used, now)
+        if not self.holds(nonce, now) or len(self._used) >= MAX_USED_NONCES:
+            return False
+        if self._digits.pop(nonce, 0) == 0:
+            self._used[nonce] = now + NONCE_MS
+        return True
+
+    def _mac(self, head: bytes) -> bytes:
+        return hmac.digest(self._key, head, "sha256")[:15]
+
+
+def _forget(until: OrderedDict[str, int], now: UnixMillis) -> None:
+    while until and next(iter(until.values())) <= now:
+        until.popitem(last=False)
+
+
+async def forget_used(context: Context) -> int:
+    """Remove what evidence left behind whose end is over: it is refused by its own time from there on. How many records went."""
+    now = context.clock.now()
+    gone = 0
+    for hour in range(now // HOUR_MS - FORGET_HOURS, now // HOUR_MS):
+        page = context.store.scan(USED, index=USED_INDEX, equals=str(hour), limit=1_000)
+        if page:
+            await context.sequencer.append("system:evidence", [], steps=[DeleteRecord(kind=USED, key=record.key) for record in page])
+        gone += len(page)
+    return gone
 
 
 def trust_of(context: Context, name: str, source: str) -> Trust | Denied:
@@ -195,7 +251,8 @@ def attested_by(
     end = established.expires_at or now + KEEP_MS
     until = min(x for x in (end, earned.expires_at or end, now + EVIDENCE_MS))
     digest = hashlib.sha256(f"{name}\0{trust.name}\0{key}".encode()).hexdigest()
-    used = PutRecord(kind="used-evidence", key=digest, value=str(end).encode(), must_be_new=True)
+    hour = {USED_INDEX: str(end // HOUR_MS + 1)}
+    used = PutRecord(kind=USED, key=digest, value=str(end).encode(), indexes=hour, must_be_new=True)
     return attested(earned, f"evidence-{digest[:32]}", UnixMillis(until), now), (used,)
 
 
@@ -207,7 +264,7 @@ def _earnable(registration: Registration) -> bool:
 async def attest_remote(
     context: Context, request: AttestRequest, *, proof: str, urls: tuple[str, ...], nonces: Nonces, seen: Seen, peer: str
 ) -> dict[str, Any] | Denied:
-    """Steps 1 to 5. Raises `Conflict` for evidence that was used, `Unavailable` while nothing is issued."""
+    """Steps 1 to 5. Raises `Unavailable` while nothing is issued."""
     if context.clock.trouble:
         raise Unavailable(f"nothing is issued: {context.clock.trouble}", remedy="set the clock right, then `vouchgate admin accept-clock`")
     now = context.clock.now()
@@ -226,7 +283,7 @@ async def attest_remote(
 
 def _held_key(request: AttestRequest, proof: str, urls: tuple[str, ...], nonces: Nonces, seen: Seen, now: UnixMillis) -> bytes | Denied:
     """Step 4."""
-    if not nonces.take(request.nonce, now):
+    if not nonces.holds(request.nonce, now):
         return Denied(code="invalid-nonce", reason="the nonce is unknown, used or too old", remedy="GET /nonce, then try again")
     try:
         spki = base64.b64decode(request.spki, validate=True)
@@ -242,6 +299,8 @@ def _held_key(request: AttestRequest, proof: str, urls: tuple[str, ...], nonces:
     assert not isinstance(held, Denied)
     if held.jkt != _jkt(spki):
         return Denied(code="invalid-dpop-proof", reason="the proof is by another key", remedy="sign the nonce with the key of `spki`")
+    if not nonces.use(request.nonce, now):
+        return Denied(code="invalid-nonce", reason="the nonce was used", remedy="GET /nonce, then try again")
     return spki
 
 
@@ -279,7 +338,10 @@ async def _issue(
         peer=peer,
         now=now,
     )
-    await context.sequencer.submit(f"sts:{name}", [change], [Append(entry=entry, label=identity)], steps=used)
+    try:
+        await context.sequencer.submit(f"sts:{name}", [change], [Append(entry=entry, label=identity)], steps=used)
+    except Conflict:
+        return Denied(code="invalid-grant", reason="this evidence was used before", remedy="fetch fresh evidence")
     if context.facts.revocation_of(name, identity) is not None:
         return Denied(code="access-denied", reason=f"`{name}` was revoked meanwhile", remedy="ask a responder")
     if request.form == "x509":

@@ -93,6 +93,10 @@ class Pending:
         self._wishes[name] = (now + PENDING_MS, wish)
         return name
 
+    def waits(self, name: str, now: UnixMillis) -> bool:
+        """Whether a login of that name is waited for."""
+        return self._wishes.get(name, (0, None))[0] > now
+
     def taken(self, name: str, now: UnixMillis) -> Wish:
         """The wish of a login, once. Raises `NotFound`."""
         until, wish = self._wishes.pop(name, (0, None))

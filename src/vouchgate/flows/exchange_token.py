@@ -30,7 +30,7 @@ from vouchgate.identity.scopes import parse_scopes, within
 from vouchgate.identity.verify import acting, delegated, presented, verify_x509
 from vouchgate.identity.x509svid import thumbprint_of
 from vouchgate.vocabulary.decisions import Decision
-from vouchgate.vocabulary.errors import InvalidInput, Unavailable
+from vouchgate.vocabulary.errors import Conflict, InvalidInput, Unavailable
 from vouchgate.vocabulary.names import resource
 from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.places import Endpoint, canonical_uri
@@ -345,7 +345,12 @@ async def issue(
         parents=chain.parents,
         actors=chain.actors,
     )
-    await context.sequencer.submit(f"sts:{chain.principal.id}", [change], [_entry(context, said["jti"], audience, peer, chain)], steps=used)
+    entry = _entry(context, said["jti"], audience, peer, chain)
+    try:
+        await context.sequencer.submit(f"sts:{chain.principal.id}", [change], [entry], steps=used)
+    except Conflict as error:
+        # evidence that was used, or what it rests on was revoked while it was signed
+        return Denied(code="invalid-grant", reason=error.reason, remedy=error.remedy)
     late = struck(chain, context.facts, run) or context.facts.revocation_of(chain.principal.id, said["jti"])
     if late is not None:
         return Denied(code="invalid-grant", reason=f"`{late.target}` was revoked: {late.reason}", remedy="ask a responder")

@@ -4,12 +4,13 @@
    nothing stands against. What was declared cannot be changed.
 2. While it goes on, credentials are bound to it (issue_identity.py) and live no longer than it.
 3. End: the run's end and its revocation are one commit, so no credential is recorded in between; points strike its credentials by their ids.
-4. A run that reached its end is marked as ended; its credentials expired with it.
+4. A run that reached its end is marked as ended; its credentials expired with it. Evidence that was used and ended since is forgotten.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from typing import Any
@@ -18,6 +19,7 @@ import msgspec
 
 from vouchgate.audit import ocsf
 from vouchgate.flows.administer import act_entry, authorise
+from vouchgate.flows.attest_remote import forget_used
 from vouchgate.flows.changes import Revoked, RunPut
 from vouchgate.flows.context import Context
 from vouchgate.flows.explain import full_principal
@@ -162,6 +164,8 @@ async def expire(context: Context) -> None:
             except VouchgateError:
                 # the store is away: the next look tries again, and nothing was issued past the end
                 break
+        with contextlib.suppress(VouchgateError):
+            await forget_used(context)
 
 
 def over(context: Context) -> list[Run]:

@@ -56,7 +56,7 @@ class TokenService:
         return await exchange(self.context, asked, shown, self.seen)
 
     async def attest(self, request: AttestRequest, *, proof: str, peer: str) -> dict[str, Any] | Denied:
-        """POST /attest. Raises `Conflict` for evidence that was used."""
+        """POST /attest"""
         urls = (f"{address(self.context)}/attest",)
         return await attest_remote(self.context, request, proof=proof, urls=urls, nonces=self.nonces, seen=self.seen, peer=peer)
 

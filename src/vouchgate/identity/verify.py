@@ -25,6 +25,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
+from msgspec import structs
+
 from vouchgate.identity.actors import CREDENTIAL, MAX_ACTORS, NEVER_ACT
 from vouchgate.identity.bundle import TrustBundle
 from vouchgate.identity.jwtsvid import JwtFacts, read_jwt
@@ -59,7 +61,8 @@ def verify_x509(
     facts = read_x509(chain, bundle, now)
     if isinstance(facts, Denied):
         return facts
-    return _mint(facts.principal, "x509", facts.serial, now=now, not_after=facts.not_after, groups_of=groups_of)
+    made = _mint(facts.principal, "x509", facts.serial, now=now, not_after=facts.not_after, groups_of=groups_of)
+    return structs.replace(made, binding=facts.binding)
 
 
 def verify_jwt(
@@ -195,8 +198,9 @@ def delegated(
         return Denied(
             code="chain", reason=f"the chain would name more than {MAX_ACTORS}, or one who acts for nobody", remedy="go back a hand"
         )
-    if subject.binding and actor.binding and subject.binding != actor.binding:
-        return Denied(code="two-runs", reason="the two credentials are bound to different things", remedy="act within one run")
+    runs = [one.binding for one in (subject, actor) if one.binding and one.binding.run]
+    if len(set(runs)) > 1:
+        return Denied(code="two-runs", reason="the two credentials are bound to different runs", remedy="act within one run")
     made = (*subject.parents, subject.credential_id, *actor.parents, actor.credential_id)
     return VerifiedPrincipal(
         principal=subject.principal,
@@ -205,7 +209,7 @@ def delegated(
         authenticated=subject.authenticated and actor.authenticated,
         actors=chain,
         scopes=scopes,
-        binding=subject.binding or actor.binding,
+        binding=runs[0] if runs else None,
         parents=tuple(dict.fromkeys(one for one in made if CREDENTIAL.match(one))),
         verified_at=actor.verified_at,
         not_after=UnixMillis(min(subject.not_after, actor.not_after, not_after)),

@@ -33,6 +33,8 @@ from vouchgate.vocabulary.settings import Settings, StsSettings, host_port
 
 RETRY_SECONDS = 0.2
 """Between tries to get a certificate."""
+COMPLAIN_AFTER = 25
+"""Tries of a start after which the log is told: the control plane starts beside this process."""
 
 
 def outbound(installation: wiring.Installation) -> dict[str, Handler]:
@@ -64,6 +66,7 @@ def web_certificate(settings: StsSettings) -> tuple[str, bytes] | None:
 
 async def renew(server: TlsServer, control: Remote, settings: StsSettings, log: logging.Logger, told: asyncio.Event) -> None:
     """Keep the service's certificate fresh: a new key and certificate at half of the old one's life."""
+    tries = 0
     while True:
         pause = RETRY_SECONDS
         try:
@@ -75,7 +78,9 @@ async def renew(server: TlsServer, control: Remote, settings: StsSettings, log: 
             told.set()
             pause = said["seconds"] / 2
         except VouchgateError as error:
-            log.error("the certificate could not be renewed: %s", error.reason)
+            tries += 1
+            if told.is_set() or tries % COMPLAIN_AFTER == 0:
+                log.error("the certificate could not be renewed: %s", error.reason)
         await asyncio.sleep(pause)
 
 

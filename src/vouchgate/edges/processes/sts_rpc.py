@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vouchgate.edges.processes.rpc_server import Handler, Peer
-from vouchgate.flows.attest_remote import AttestRequest
+from vouchgate.flows.attest_remote import AttestRequest, address
 from vouchgate.flows.issue_identity import bundle_pem
+from vouchgate.flows.login_oidc import CallBack
 from vouchgate.identity.bundle import write_jwks
 from vouchgate.vocabulary.errors import NotPermitted, Unavailable
 from vouchgate.vocabulary.names import principal
@@ -67,6 +68,24 @@ def handlers(control: Control) -> dict[str, Handler]:
         made = service.authorize(params["query"])
         return plain(made) if isinstance(made, Denied) else {"login": made}
 
+    async def login(peer: Peer, params: dict[str, Any]) -> Any:
+        only(peer)
+        providers = control.people.providers()
+        if not service.pending.waits(params["wish"], context.clock.now()):
+            return plain(Denied(code="invalid-request", reason="nobody waits for this login", remedy="begin again in the application"))
+        if not params["provider"] and len(providers) != 1:
+            return {"providers": [{"name": one.name, "title": one.title or one.name} for one in providers]}
+        chosen = params["provider"] or providers[0].name
+        url = f"{address(context)}/login/callback"
+        begun = await control.people.begin(chosen, redirect_uri=url, owner=f"authorize:{params['wish']}")
+        return {"url": begun.url, "binding": begun.binding}
+
+    async def login_back(peer: Peer, params: dict[str, Any]) -> Any:
+        only(peer)
+        back = CallBack(**params["back"])
+        person = await control.people.logins.finish(params["binding"], f"authorize:{params['wish']}", back, peer=params["peer"])
+        return {"url": service.granted(params["wish"], person.registration.principal)}
+
     async def event(peer: Peer, params: dict[str, Any]) -> Any:
         only(peer)
         return to_plain(await control.people.events.take(params["transmitter"], params["token"], peer=params["peer"]))
@@ -78,6 +97,8 @@ def handlers(control: Control) -> dict[str, Handler]:
         return write_jwks(context.facts.bundle)
 
     return {
+        "sts.login": login,
+        "sts.login_back": login_back,
         "sts.event": event,
         "sts.bundle": bundle,
         "sts.certificate": certificate,

@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vouchgate.edges.api.rates import Rates
-from vouchgate.edges.sts import attest, authorize, metadata, token
+from vouchgate.edges.sts import attest, authorize, login, metadata, token
 from vouchgate.edges.sts.answers import answer, failure, peer, presented
 from vouchgate.edges.sts.desk import Desk
 from vouchgate.vocabulary.errors import VouchgateError
@@ -33,6 +33,8 @@ ROUTES: tuple[tuple[str, str, Resource], ...] = (
     ("POST", "/attest", attest.attest),
     ("GET", "/nonce", attest.nonce),
     ("GET", "/authorize", authorize.authorize),
+    ("GET", authorize.LOGIN_PATH, login.login),
+    ("GET", f"{authorize.LOGIN_PATH}/callback", login.callback),
 )
 
 log = logging.getLogger("vouchgate.sts")

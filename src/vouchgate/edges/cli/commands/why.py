@@ -45,6 +45,8 @@ def _show(session: Session, answer: Explanation) -> None:
     show.line()
     groups = f"in {', '.join(answer.groups)}" if answer.groups else "in no group"
     show.field("who", decision.principal or "a caller without identity", "; ".join(part for part in (groups, answer.credential) if part))
+    if decision.actors:
+        show.field("acting", *(f"{actor}" for actor in decision.actors))
     tier = f" ({answer.digest_tier}: {TIER_MEANS[answer.digest_tier]})" if answer.digest_tier else ""
     model = f"model {short_digest(answer.model_digest)}{tier}" if answer.model_digest else "no model is known behind it"
     show.field("what", f"{decision.action} on {decision.resource}", model)
