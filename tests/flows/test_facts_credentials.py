@@ -13,10 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vouchgate.flows import start
-from vouchgate.flows.changes import CredentialIssued, RegistrationPut, RegistrationRemoved, Revoked, SourcePut, SourceRemoved
+from vouchgate.flows.changes import CredentialIssued, RegistrationPut, RegistrationRemoved, Revoked, RunPut, SourcePut, SourceRemoved
 from vouchgate.flows.facts import Facts
 from vouchgate.flows.facts_credentials import Credentials
+from vouchgate.flows.sweep import sweep
 from vouchgate.vocabulary.errors import Conflict, LimitExceeded, NotFound
+from vouchgate.vocabulary.names import PrincipalId, TrustDomain
+from vouchgate.vocabulary.runs import Run
 from vouchgate.vocabulary.sources import TrustSource
 from vouchgate.vocabulary.vouches import Revocation, UnixMillis
 
@@ -25,6 +28,14 @@ RUN = "run-0123456789abcdef"
 
 def issued(name: str, *, run: str = "", parents: Sequence[str] = (), until: int = NOW + HOUR) -> CredentialIssued:
     return CredentialIssued(id=name, principal=ALICE, kind="jwt", not_after=UnixMillis(until), run=run, parents=tuple(parents))
+
+
+BEGUN = RunPut(
+    run=Run(
+        id=RUN, trust_domain=TrustDomain("test.local"), principal=PrincipalId(ALICE), zone="serve", stage="train",
+        started_at=NOW, not_after=UnixMillis(NOW + HOUR),
+    )
+)  # fmt: skip
 
 
 def against(kind: Any, target: str) -> Revocation:
@@ -98,6 +109,7 @@ def test_a_revoked_run_is_found_by_whatever_a_credential_says_of_itself(asked: d
     async def go() -> None:
         async with running(make_world()) as world:
             await serving(world)
+            await world.put(BEGUN)
             await world.put(issued("a", run=RUN), issued("b", parents=["a"]))
             await world.put(Revoked(revocation=against("run", RUN)))
             assert (world.facts.revocation_of("spiffe://test.local/job/serve/x", **asked) is not None) == struck
@@ -109,6 +121,7 @@ def test_points_are_given_each_struck_credential_and_pardoned_with_the_run() -> 
     async def go() -> None:
         async with running(make_world()) as world:
             await serving(world)
+            await world.put(BEGUN)
             await world.put(issued("a", run=RUN), issued("b", parents=["a"]), issued("c"))
             standing = against("run", RUN)
             await world.put(Revoked(revocation=standing))
@@ -125,6 +138,7 @@ def test_after_a_restart_and_in_a_replica_the_live_ones_are_known() -> None:
     async def go() -> None:
         async with running(make_world()) as world:
             await serving(world)
+            await world.put(BEGUN)
             await world.put(issued("a", run=RUN), issued("b", parents=["a"]), issued("old", run=RUN, until=NOW + 5), issued("c"))
             later = UnixMillis(NOW + 6)
             again = Facts(world.facts.trust_domain, world.facts._fingerprint)
@@ -202,5 +216,26 @@ def test_keys_of_others_only_get_newer() -> None:
                     world.facts.check(SourcePut(source=msgspec.structs.replace(source, sequence=sequence)))
             await world.put(SourceRemoved(name="corp"))
             assert world.facts.sources == {}
+
+    asyncio.run(go())
+
+
+def test_what_has_ended_is_swept_and_what_was_made_longer_is_not() -> None:
+    async def go() -> None:
+        async with running(make_world()) as world:
+            end = UnixMillis(NOW + 60_000)
+            names = [f"spiffe://test.local/service/serve/c{number}" for number in range(250)]
+            await serving(world)
+            for name in names:
+                await world.put(RegistrationPut(registration=msgspec.structs.replace(registration(name), expires_at=end)))
+            longer = msgspec.structs.replace(registration(names[0]), expires_at=UnixMillis(end + 1))
+            await world.put(RegistrationPut(registration=longer))
+            assert await sweep(world.context) == 0
+            world.clock.at = end
+            assert await sweep(world.context) == 249
+            assert await sweep(world.context) == 0
+            assert set(world.facts.registrations) == {ALICE, names[0]}
+            await world.settled()
+            assert world.granted() == {ALICE, names[0]}
 
     asyncio.run(go())

@@ -39,7 +39,7 @@ async def issue_identity(context: Context, caller: Caller, request: IdentityRequ
         )
     name = principal(context.trust_domain, request.kind, request.zone, request.name)
     who = caller.principal.principal.id
-    registration = context.facts.registrations.get(name)
+    registration = context.facts.registration_of(name, context.clock.now())
     if registration is not None:
         require_roles(context, caller, registration.groups, "speak for whoever holds it")
     if request.groups is not None and (registration is None or registration.groups != request.groups):

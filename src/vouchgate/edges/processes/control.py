@@ -34,7 +34,7 @@ from vouchgate.edges.processes.asks import Outside
 from vouchgate.edges.processes.control_rpc import handlers
 from vouchgate.edges.processes.gateway_settings import gateway_settings
 from vouchgate.edges.processes.rpc_server import serve
-from vouchgate.flows import runs, start
+from vouchgate.flows import runs, start, sweep
 from vouchgate.flows.attest_remote import bring_source_keys
 from vouchgate.flows.audit_trail import Trail
 from vouchgate.flows.budgets import Budgets
@@ -326,6 +326,7 @@ class Control:
             asyncio.create_task(self.health.run()),
             asyncio.create_task(runs.expire(self.context)),
             asyncio.create_task(self.pushes.run()),
+            asyncio.create_task(sweep.run(self.context)),
             asyncio.create_task(self.people.run()),
             asyncio.create_task(self.secrets.run()),
             asyncio.create_task(self.federation.run()),
