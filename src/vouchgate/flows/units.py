@@ -67,7 +67,8 @@ def signer_command(settings: Settings, layout: Layout, users: Users, python: Pyt
     keys = settings.keys
     place = ("--place", PLACES[keys.place], *(("--remember",) if keys.place == "keyring" else ()))
     token = ("--module", keys.module, "--token", keys.token) if keys.place == "pkcs11" else ()
-    return python("vouchgate.edges.processes.signer", *known, *solo, *place, *token, *more)
+    issuers = ("--issuer-seconds", str(settings.keys.issuer_hours * 3600))
+    return python("vouchgate.edges.processes.signer", *known, *solo, *place, *token, *issuers, *more)
 
 
 def signer_spec(

@@ -31,6 +31,15 @@ class KeySettings(Noun, frozen=True, kw_only=True):
         dict[str, str], Meta(max_length=16, description="pkcs11: environment that the module needs; nothing secret belongs here.")
     ] = {}
 
+    issuer_hours: Annotated[
+        int,
+        Meta(
+            ge=48,
+            le=2160,
+            description="Life of the intermediate that signs certificates; replaced at half of it, which a leaf never outlives.",
+        ),
+    ] = 168
+
     @property
     def secret_file(self) -> str:
         """The file that holds what opens the keys, or nothing."""
