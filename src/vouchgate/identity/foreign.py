@@ -69,8 +69,8 @@ class Verified:
     alg: str
 
 
-def read_keys(data: bytes) -> dict[str, ForeignKey]:
-    """Key id -> key. Raises `InvalidInput` (rules 1, 2)."""
+def read_keys(data: bytes, *, use: str = "sig") -> dict[str, ForeignKey]:
+    """Key id -> key, of those that are for `use`; in a SPIFFE bundle that is `jwt-svid`, and is said. Raises `InvalidInput` (rules 1, 2)."""
     document = parse_object(data, limit=MAX_SET_BYTES, what="JWK Set")
     listed = document.get("keys")
     if not isinstance(listed, list) or not 1 <= len(listed) <= MAX_KEYS or not all(isinstance(one, dict) for one in listed):
@@ -85,7 +85,7 @@ def read_keys(data: bytes) -> dict[str, ForeignKey]:
             if kid in seen:
                 raise _bad_set(f"two keys have the id `{kid[:80]}`")
             seen.add(kid)
-        key = _key(one)
+        key = _key(one, use)
         if key is not None:
             found[key.kid] = key
     if not found:
@@ -164,10 +164,10 @@ def unb64(text: str) -> bytes | None:
     return raw if b64(raw) == text else None
 
 
-def _key(one: Mapping[str, Any]) -> ForeignKey | None:
+def _key(one: Mapping[str, Any], use: str) -> ForeignKey | None:
     """A key that can be used here, or None."""
     kid, kind, curve, alg = one.get("kid"), one.get("kty"), one.get("crv", ""), one.get("alg", "")
-    if not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID or kind not in _MEMBERS or one.get("use", "sig") != "sig":
+    if not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID or kind not in _MEMBERS or one.get("use", "sig") != use:
         return None
     operations = one.get("key_ops", ["verify"])
     if not isinstance(operations, list) or "verify" not in operations or not isinstance(alg, str) or (alg and alg not in ALGORITHMS):

@@ -6,7 +6,7 @@ import base64
 import ipaddress
 
 import pytest
-from attestor_world import NONCE, NOW, OURS, SECONDS, certificate, der, ec_key, ed_key, name, pem, rsa_key
+from attestor_world import NONCE, NOW, OURS, SECONDS, certificate, der, ec_key, ed_key, jwk, jwks, name, pem, rsa_key
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
@@ -63,7 +63,7 @@ def test_a_corporate_certificate_and_its_key_are_an_identity(key):
         ("x509pop:san:ip", "10.0.0.1"), ("x509pop:san:email", "a@corp.example"), ("x509pop:ca", ROOT.fingerprint(hashes.SHA256()).hex()),
         ("x509pop:ca", MIDDLE.fingerprint(hashes.SHA256()).hex()),
     }  # fmt: skip
-    assert answer.replay_key == f"x509pop:{NONCE}" and answer.expires_at > NOW
+    assert answer.replay_key == NONCE and answer.expires_at > NOW
 
 
 def test_a_certificate_without_an_alternative_name_or_extended_usage_holds_as_corporate_cas_write_them():
@@ -156,6 +156,15 @@ def test_a_spire_or_istio_certificate_is_its_foreign_id():
     assert ("x509pop:spiffe", f"spiffe://{FOREIGN}/ns/train/sa/trainer") in {(one.type, one.value) for one in answer.selectors}
 
 
+def test_a_foreign_bundle_is_where_its_authorities_come_from():
+    root = certificate("SPIRE", ec_key("spire"), ca=True, sans=(URI(f"spiffe://{FOREIGN}"),))
+    said = jwk(ec_key("spire"), "", use="x509-svid", x5c=[base64.b64encode(der(root)).decode()])
+    bundle = jwks({name: value for name, value in said.items() if name != "kid"})
+    source = Trust(name="x509pop", trust_domain=OURS, issuer=FOREIGN, keys=bundle)
+    made = leaf(issuer=(root, ec_key("spire")), sans=(URI(f"spiffe://{FOREIGN}/a"),))
+    assert code(shown(made, source=source)) == "holds" and code(shown(leaf(), MIDDLE, source=source)) == "x509-untrusted"
+
+
 @pytest.mark.parametrize(
     ("uris", "more", "wanted"),
     [
@@ -197,7 +206,7 @@ def join(token: str, *kept: JoinToken, now: int = NOW):
 def test_a_join_token_is_known_by_its_hash_alone():
     answer = join(TOKEN, JoinToken(sha256="0" * 64, expires_at=NOW * 2), KEPT)
     assert [(one.type, one.value) for one in answer.selectors] == [("join:token", public_id(KEPT.sha256))]
-    assert answer.replay_key == f"join:{KEPT.sha256}" and answer.expires_at == NOW + 600_000
+    assert answer.replay_key == KEPT.sha256 and answer.expires_at == NOW + 600_000
     assert TOKEN[4:] not in repr(answer) and TOKEN[4:] not in repr(KEPT)
 
 

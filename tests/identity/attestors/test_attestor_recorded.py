@@ -10,6 +10,7 @@ import pytest
 
 from vouchgate.identity.attestors import Attested, Trust
 from vouchgate.identity.catalog import attest, attestors
+from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.wire import decode, encode, to_plain
 
@@ -66,10 +67,9 @@ def test_another_source_does_not_take_it(name):
         _, source = recorded(other)
         try:
             answer = attest(name, said["given"], source, said["now"], said["nonce"])
-        except Exception as error:
-            assert getattr(error, "code", "") == "invalid-input"
-        else:
-            assert isinstance(answer, Denied), other
+        except InvalidInput:
+            continue  # keys of another kind are a broken source
+        assert isinstance(answer, Denied), other
 
 
 @every_file

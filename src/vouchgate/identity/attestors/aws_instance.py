@@ -64,7 +64,7 @@ def _establish(given: Mapping[str, Any], trust: Trust, now: UnixMillis, nonce: s
         "account": said["accountId"], "region": said["region"], "instance": said["instanceId"], "image": said["imageId"],
         "type": said["instanceType"], "zone": said["availabilityZone"],
     })  # fmt: skip
-    once = f"{trust.name}:{said['accountId']}:{said['region']}:{said['instanceId']}:{started}"
+    once = f"{said['accountId']}:{said['region']}:{said['instanceId']}:{started}"
     return Attested(selectors=found, replay_key=once, expires_at=UnixMillis(until))
 
 

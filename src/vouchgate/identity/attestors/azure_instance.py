@@ -60,9 +60,7 @@ def _establish(given: Mapping[str, Any], trust: Trust, now: UnixMillis, nonce: s
         return _no("azure-stale", "the document was made for another attempt, or is not valid now")
     plan = {f"plan_{name}": value or None for name, value in said.get("plan", {}).items()}
     facts = {"subscription": said["subscriptionId"], "vm": said["vmId"], "sku": said.get("sku"), **plan}
-    return Attested(
-        selectors=selectors(prefix(trust, "azure"), facts), replay_key=f"{trust.name}:{said['vmId']}:{nonce}", expires_at=UnixMillis(ends)
-    )
+    return Attested(selectors=selectors(prefix(trust, "azure"), facts), replay_key=f"{said['vmId']}:{nonce}", expires_at=UnixMillis(ends))
 
 
 def _signer_fault(parsed: SignedDocument, content: bytes, trust: Trust, now: UnixMillis) -> Denied | None:

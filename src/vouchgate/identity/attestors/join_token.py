@@ -25,7 +25,7 @@ def _establish(given: Mapping[str, Any], trust: Trust, now: UnixMillis, nonce: s
     if kept is None or now >= kept.expires_at:
         return Denied(code="join-token-unknown", reason="the join token is unknown, used or expired", remedy="ask for a new join token")
     found = selectors(prefix(trust, "join"), {"token": public_id(kept.sha256)})
-    return Attested(selectors=found, replay_key=f"{trust.name}:{kept.sha256}", expires_at=kept.expires_at)
+    return Attested(selectors=found, replay_key=kept.sha256, expires_at=kept.expires_at)
 
 
 ATTESTOR = Attestor(name="join-token", version=1, kind="presented", fields=_FIELDS, establish=_establish)

@@ -19,7 +19,7 @@ from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.vouches import UnixMillis
 
 _FIELDS = Fields(required={"token": "document"})
-_TYPES = ("JWT", "at+jwt")
+_TYPES = ("jwt", "at+jwt")
 
 
 def _establish(given: Mapping[str, Any], trust: Trust, now: UnixMillis, nonce: str) -> Attested | Denied:

@@ -20,7 +20,7 @@ from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.vouches import UnixMillis
 
 _FIELDS = Fields(required={"token": "document"})
-_EXPECTED = Expected(claims=Fields(), any_issuer=True, needs_iat=False, types=("JWT", "JOSE"), use="jwt-svid")
+_EXPECTED = Expected(claims=Fields(), any_issuer=True, needs_iat=False, types=("jwt", "jose"), use="jwt-svid")
 _ID = re.compile(r"spiffe://(?P<domain>[a-z0-9._-]{1,255})(?P<path>(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)+)\Z")
 MAX_ID = 2_048
 """Bytes of a SPIFFE id (SPIFFE-ID, section 2.3)."""

@@ -3,7 +3,7 @@
 Rules
 1. The path ends at a CA of the source (foreign_certificates.py); the caller signed this server's nonce with the leaf's key (possession.py).
 2. A source that stands for a foreign trust domain (`issuer`) vouches for that domain's SPIFFE ids alone, and only such a source makes the
-   selector `x509pop:spiffe`. No source vouches for a name of ours.
+   selector `x509pop:spiffe`. No source vouches for a name of ours. Its CAs may be recorded as a SPIFFE bundle (`keys`).
 3. Every CA of the path is a selector (`x509pop:ca`), so a registration may ask for one intermediate.
 The nonce is the replay key: a second attempt needs a second signature. The foreign CA's revocations are not read; its certificates must be
 short-lived, or the registration must be revoked here.
@@ -20,6 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchgate.identity.attestors import Attested, Attestor, Trust, prefix, selectors
+from vouchgate.identity.foreign_bundle import read_foreign_bundle
 from vouchgate.identity.foreign_certificates import names, spiffe_id, verify_path
 from vouchgate.identity.possession import challenge, proves
 from vouchgate.vocabulary.fields import Fields
@@ -37,7 +38,7 @@ def _establish(given: Mapping[str, Any], trust: Trust, now: UnixMillis, nonce: s
         signature = base64.b64decode(given["signature"].encode("ascii"), validate=True)
     except (ValueError, binascii.Error):
         return _no("x509-malformed", "the certificates are not PEM, or the signature is not base64")
-    path = verify_path(chain, trust.authorities, trust.intermediates, now)
+    path = verify_path(chain, _authorities(trust), trust.intermediates, now)
     if isinstance(path, Denied):
         return path
     if not proves(path.leaf.public_key(), challenge(trust.trust_domain, nonce, chain[0]), signature):
@@ -46,7 +47,13 @@ def _establish(given: Mapping[str, Any], trust: Trust, now: UnixMillis, nonce: s
     if isinstance(spiffe, Denied):
         return spiffe
     found = selectors(prefix(trust, "x509pop"), {**names(path.leaf), "spiffe": spiffe or None, "ca": path.authorities})
-    return Attested(selectors=found, replay_key=f"{trust.name}:{nonce}", expires_at=UnixMillis(now + NONCE_LIFE_MS))
+    return Attested(selectors=found, replay_key=nonce, expires_at=UnixMillis(now + NONCE_LIFE_MS))
+
+
+def _authorities(trust: Trust) -> tuple[bytes, ...]:
+    if trust.authorities or not trust.keys:
+        return trust.authorities
+    return read_foreign_bundle(trust.keys, trust.issuer, ours=trust.trust_domain).authorities
 
 
 def _no(code: str, reason: str) -> Denied:
