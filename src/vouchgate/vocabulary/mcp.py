@@ -16,6 +16,7 @@ NOTIFICATIONS = "notifications/*"
 """Stands for every method that begins so."""
 METHODS: dict[str, str] = {
     "initialize": "describe",
+    "server/discover": "describe",
     "ping": "describe",
     NOTIFICATIONS: "describe",
     RESPONSE: "describe",
@@ -28,6 +29,7 @@ METHODS: dict[str, str] = {
     "resources/read": "read-resource",
     "resources/subscribe": "read-resource",
     "resources/unsubscribe": "read-resource",
+    "subscriptions/listen": "read-resource",
     "prompts/get": "get-prompt",
     "completion/complete": "complete",
 }
