@@ -136,7 +136,8 @@ def test_the_same_mark_is_the_same_and_signs_nothing():
         ({"spki": b"\x30\x03abc"}, "invalid-input"),
         ({"spki": b"x" * 10_000}, "invalid-input"),
         ({"pid": 77}, "gone"),
-        ({"pid": 20}, "not-registered"),
+        ({"pid": 20, "uid": 2000}, "not-registered"),
+        ({"pid": 20}, "other-user"),
     ],
 )
 def test_refusals_are_typed_recorded_and_sign_nothing(changes, code):

@@ -143,7 +143,7 @@ class Workloads:
                 self.attached.pop(connection, None)
                 continue
             before = self.attached.get(connection)
-            established = selectors_of(facts)
+            established = _of_peer(facts, wanted)
             refused = established if isinstance(established, Denied) else None
             held = frozenset[Selector]() if isinstance(established, Denied) else established
             seen = Attached(wanted.pid, wanted.uid, held, refused, now)
@@ -323,6 +323,14 @@ class Workloads:
         due = [self.refusals.note(one) for one in refused]
         if any(due):
             self._context.spawn(self.record_refusals())
+
+
+def _of_peer(facts: Mapping[str, Mapping[str, Any]], wanted: Wanted) -> frozenset[Selector] | Denied:
+    """`selectors_of`, for the user that connected: a process may start a set-user-id program and leave its connection to a child, which
+    would then speak as root."""
+    if facts.get("unix-process", {}).get("uid", wanted.uid) != wanted.uid:
+        return Denied(code="other-user", reason="the process became another user after it connected", remedy="connect again")
+    return selectors_of(facts)
 
 
 def selectors_of(facts: Mapping[str, Mapping[str, Any]]) -> frozenset[Selector] | Denied:
