@@ -152,7 +152,7 @@ def test_a_disabled_person_stays_out(house: Installation, provider: Provider) ->
 
 
 def test_a_browser_sees_whom_to_log_in_with(house: Installation) -> None:
-    console = house.status().console
+    console = house.status().console.removeprefix("http://")
     connection = http.client.HTTPConnection(console, timeout=5)
     connection.request("GET", "/api/v1/login", headers={"host": console})
     assert json.loads(connection.getresponse().read()) == [{"name": "staff", "title": "staff"}]
