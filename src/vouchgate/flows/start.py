@@ -263,6 +263,7 @@ def egress_of(settings: Settings, one: EgressSettings) -> Endpoint:
             secret=one.secret,
             header=one.header,
             prefix=f"{one.scheme} " if one.scheme else "",
+            query=one.query,
             ca_file=one.ca_file,
             budget=budget,
         ),

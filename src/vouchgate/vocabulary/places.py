@@ -65,6 +65,8 @@ class Egress(Noun, frozen=True, kw_only=True):
     """Header that carries it; whatever the caller sends there is removed."""
     prefix: str = "Bearer "
     """Before the secret in that header."""
+    query: bool = False
+    """Whether a call may have a query; some providers take a key there, by which a caller could call as somebody else."""
     ca_file: str = ""
     """PEM file of the authorities that may vouch for the provider; empty for the system's."""
     budget: Budget = Budget()

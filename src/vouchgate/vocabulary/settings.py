@@ -173,6 +173,9 @@ class EgressSettings(Noun, frozen=True, kw_only=True):
     scheme: Annotated[
         str, Meta(pattern=r"^[A-Za-z0-9]{0,32}$", description="Word before the secret in that header; empty: the secret alone.")
     ] = "Bearer"
+    query: Annotated[
+        bool, Meta(description="Calls may have a query; some providers take a key there, by which a caller could call as somebody else.")
+    ] = False
     ca_file: Annotated[
         str, Meta(max_length=4096, description="PEM file of the authorities that may vouch for the provider; empty: the system's.")
     ] = ""

@@ -132,6 +132,16 @@ def test_a_caller_s_own_credentials_never_leave(out: Harness, provider: Provider
     assert "authorization" not in dict(provider.seen[0]["headers"])
 
 
+def test_a_key_in_the_query_never_leaves(out: Harness, provider: Provider):
+    for query in ("?key=callers-own", "?", "?%6bey=callers-own", "?a=1"):
+        answer = out.call("POST", PATH + query, who="alice", port=out.egress_port, body=b"{}")
+        assert answer.status == 404, query
+    assert provider.seen == []
+    put(out, destination(provider, {"query": True}))
+    assert out.call("POST", PATH + "?a=1", who="alice", port=out.egress_port, body=b"{}").status == 200
+    assert provider.seen[0]["path"] == "/v1/chat/completions?a=1"
+
+
 def test_where_callers_are_is_nobody_s_business(out: Harness, provider: Provider):
     call(out, headers={"x-forwarded-for": "10.9.8.7"})
     names = {name for name, _ in provider.seen[0]["headers"]}

@@ -202,6 +202,13 @@ def test_revoking_the_alias_or_the_certificate_strikes_at_once(fed: Harness):
         fed.settled()
 
 
+def test_no_partner_is_one_of_our_own(fed: Harness):
+    fed.do(lambda: fed.view.set_federated_names({FOREIGN: spiffe("alice")}))
+    fed.settled()
+    assert call(fed, fed.partner.issue(FOREIGN)).status == 403
+    assert fed.asked[0].federated == FOREIGN
+
+
 def test_a_name_that_is_no_longer_known_is_asked(fed: Harness):
     fed.do(lambda: fed.view.set_federated_names({}))
     fed.settled()

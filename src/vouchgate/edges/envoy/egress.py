@@ -4,7 +4,7 @@ Rules
 1. The provider's certificate must chain to the named authorities (else the system's) and hold for exactly the upstream's host (RFC 9525,
    section 6); its name is sent as SNI. TLS 1.2 at least.
 2. What the caller sent as a credential of its own is removed: the secret's header, and every header of `CREDENTIALS`. So are forwarded
-   addresses, which are nobody's business outside.
+   addresses, which are nobody's business outside. A query, in which some providers take keys, is no route unless it is allowed.
 3. The secret comes over SDS and is put in by the cluster's own filter: it is on the way to this provider alone, in no route, no log and no
    dump, and a new one counts from the next request on. Without it there is no cluster: 503, never a call without a key.
 4. Its version is a count, not a digest: a digest is shown in dumps, and would let a weak secret be guessed.

@@ -52,7 +52,7 @@ from vouchgate.edges.envoy.settings import BUNDLE_SECRET, MAX_SLOTS, PARTNER_SEC
 from vouchgate.edges.envoy.tokens import JWT, token_filter
 from vouchgate.vocabulary.decisions import Grant
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded
-from vouchgate.vocabulary.names import trust_domain
+from vouchgate.vocabulary.names import principal_parts, trust_domain
 from vouchgate.vocabulary.places import DEFAULT_LEASE_SECONDS, Endpoint, Zone
 from vouchgate.vocabulary.vouches import Revocation, UnixMillis
 from vouchgate.vocabulary.wire import Noun
@@ -62,6 +62,8 @@ LAPSE_MARGIN_SECONDS = 0.2
 MIN_TTL_SECONDS = 0.05
 """Shortest TTL sent."""
 IDLE_SECONDS = 60.0
+ALIAS_ZONE = "federated-"
+"""How the zone of every principal begins that stands for a partner's workload."""
 MAX_PARTNERS = 64
 """Foreign trust domains of one gateway."""
 RENEWALS_PER_LEASE = 3
@@ -236,10 +238,12 @@ class GatewayView:
             self._push_listeners()
 
     def set_federated_names(self, names: Mapping[str, str]) -> None:
-        """All foreign callers that are known: foreign SPIFFE id -> our principal for it, whose grants and revocations are its own."""
+        """All foreign callers that are known: foreign SPIFFE id -> our principal for it, whose grants and revocations are its own. One that is
+        not of a zone `federated-...` stands for nobody foreign, whatever its registration says."""
         aliases: dict[str, tuple[str, ...]] = {}
         for foreign, alias in sorted(names.items()):
-            aliases[alias] = (*aliases.get(alias, ()), foreign)
+            if principal_parts(alias).zone.startswith(ALIAS_ZONE):
+                aliases[alias] = (*aliases.get(alias, ()), foreign)
         changed = {alias for alias in aliases.keys() | self._aliases.keys() if aliases.get(alias) != self._aliases.get(alias)}
         self._aliases = aliases
         if not changed:

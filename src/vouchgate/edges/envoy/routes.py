@@ -112,6 +112,8 @@ def _route(endpoint: Endpoint, slot: int, authority: str, route: Route, *, obser
     if not _METHOD.match(route.method):
         raise InvalidInput(f"`{route.method[:40]}` is not a method", remedy="write one upper-case method, for example POST")
     made.match.headers.add(name=":method").string_match.exact = route.method
+    if endpoint.egress is not None and not endpoint.egress.query:
+        made.match.headers.add(name=":path", invert_match=True).string_match.contains = "?"
     full = endpoint.prefix + route.path
     pattern = path_pattern(full)
     if "{" in full:
