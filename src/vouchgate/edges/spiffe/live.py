@@ -27,14 +27,15 @@ SPREAD_PER_SECOND = 500
 class Live:
     """One live stream."""
 
-    __slots__ = ("_alarm", "_wake", "caller", "reasons", "retries")
+    __slots__ = ("_wake", "caller", "failed", "reasons", "retries")
 
     def __init__(self, caller: Caller) -> None:
         self.caller = caller
         self.reasons: set[str] = set()
+        self.failed: set[str] = set()
+        """What could not be answered, and is asked again."""
         self.retries = 0
         self._wake = asyncio.Event()
-        self._alarm: asyncio.TimerHandle | None = None
 
     def wake(self, reason: str, after: float = 0.0) -> None:
         """Something may be another."""
@@ -51,13 +52,14 @@ class Live:
             async with asyncio.timeout(timeout):
                 await self._wake.wait()
         except TimeoutError:
-            self.reasons.add("rotate")
+            self.reasons |= self.failed or {"rotate"}
         self._wake.clear()
-        reasons, self.reasons = self.reasons, set()
+        reasons, self.reasons, self.failed = self.reasons | self.failed, set(), set()
         return reasons
 
-    def later(self) -> float:
-        """When to try again, in monotonic seconds."""
+    def later(self, reasons: set[str]) -> float:
+        """When to try this again, in monotonic seconds."""
+        self.failed = reasons
         pause = min(RETRY_MOST_SECONDS, RETRY_FIRST_SECONDS * float(1 << self.retries))
         self.retries = min(self.retries + 1, 16)
         return time.monotonic() + pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreading load, no secret

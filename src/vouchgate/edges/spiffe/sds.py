@@ -73,7 +73,7 @@ class SecretDiscovery:
                 sent, version = content, version + 1
                 response.version_info = response.nonce = str(version)
                 await send(stream, response)
-            reasons = await live.next(held.renew_at)
+            reasons = await live.next(held.next_at)
             if reading.done():
                 reading.result()
                 return

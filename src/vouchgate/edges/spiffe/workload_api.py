@@ -42,6 +42,13 @@ class Held:
     renew_at: float
     ends_at: float
     """Monotonic seconds."""
+    retry_at: float | None = None
+    """When what failed is tried again."""
+
+    @property
+    def next_at(self) -> float:
+        """When something is to be done without being told."""
+        return self.renew_at if self.retry_at is None else self.retry_at
 
 
 class Desk:
@@ -90,9 +97,9 @@ class Desk:
         except GRPCError as error:
             if error.status is not Status.UNAVAILABLE or time.monotonic() >= held.ends_at:
                 raise
-            held.renew_at = live.later()
+            held.retry_at = live.later(reasons)
             return held
-        live.retries = 0
+        live.retries, fresh.retry_at = 0, None
         return fresh
 
 
@@ -145,7 +152,7 @@ class WorkloadApi:
                 if sent != (held.chain, held.federates, self._desk.known.version):
                     sent = (held.chain, held.federates, self._desk.known.version)
                     await send(stream, _x509_response(held, known))
-                held = await self._desk.again(live, held, await live.next(held.renew_at))
+                held = await self._desk.again(live, held, await live.next(held.next_at))
 
     async def _x509_bundles(self, stream: Any) -> None:
         caller, _ = await self._begin(stream, messages.X509BundlesRequest)
@@ -200,7 +207,7 @@ class WorkloadApi:
                     except GRPCError as error:
                         if error.status is not Status.UNAVAILABLE:
                             raise
-                        until = live.later()
+                        until = live.later(reasons)
 
 
 def _id(trust_domain: str) -> str:
