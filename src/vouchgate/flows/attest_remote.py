@@ -32,7 +32,7 @@ from vouchgate.identity.catalog import attest, attestors, match
 from vouchgate.identity.dpop import Seen, read_proof, thumbprint
 from vouchgate.identity.verify import attested
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded, Unavailable
-from vouchgate.vocabulary.names import principal_parts
+from vouchgate.vocabulary.names import principal_parts, resource
 from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.principals import Registration, VerifiedPrincipal
 from vouchgate.vocabulary.records import Append, DeleteRecord, PutRecord
@@ -197,7 +197,17 @@ async def bring_source_keys(context: Context, keys: Mapping[str, bytes]) -> None
             sequence=old.sequence + 1 if old else 1,
             fetched_at=context.clock.now(),
         )
-        await context.sequencer.submit("system:settings", [SourcePut(source=put)], [])
+        entry = ocsf.act(
+            context.trust_domain,
+            uid=secrets.token_hex(16),
+            who="system:settings",
+            verb="record-keys",
+            resource=resource(context.trust_domain, "system", "control"),
+            outcome="done",
+            detail={"source": source.name, "sha256": hashlib.sha256(made).hexdigest(), "sequence": put.sequence},
+            now=context.clock.now(),
+        )
+        await context.sequencer.submit("system:settings", [SourcePut(source=put)], [Append(entry=entry)])
 
 
 def _from_pem(pem: bytes, name: str) -> bytes:

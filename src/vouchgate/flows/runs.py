@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from vouchgate.audit import ocsf
-from vouchgate.flows.administer import act_entry, authorise
+from vouchgate.flows.administer import act_entry, authorise, system_of
 from vouchgate.flows.attest_remote import forget_used
 from vouchgate.flows.changes import Revoked, RunPut
 from vouchgate.flows.context import Context
@@ -160,12 +160,26 @@ async def expire(context: Context) -> None:
         for run in over(context):
             ended = msgspec.structs.replace(run, ended_at=context.clock.now(), ended_by="expiry", reason="it reached its end")
             try:
-                await context.sequencer.submit("system:runs", [RunPut(run=ended)], [])
+                await context.sequencer.submit("system:runs", [RunPut(run=ended)], [_expired(context, run)])
             except VouchgateError:
                 # the store is away: the next look tries again, and nothing was issued past the end
                 break
         with contextlib.suppress(VouchgateError):
             await forget_used(context)
+
+
+def _expired(context: Context, run: Run) -> Append:
+    entry = ocsf.act(
+        context.trust_domain,
+        uid=f"ended/{run.id}",
+        who="system:runs",
+        verb="end-run",
+        resource=system_of(context),
+        outcome="done",
+        detail={"run": run.id, "reason": "it reached its end"},
+        now=context.clock.now(),
+    )
+    return Append(entry=entry)
 
 
 def over(context: Context) -> list[Run]:

@@ -93,7 +93,7 @@ def read_beyond(claims: Mapping[str, Any], *, subject: str, trust_domain: str) -
     scopes = read_scopes(claims["scope"]) if "scope" in claims else None
     cnf = _confirmation(claims["cnf"]) if "cnf" in claims else ("", "")
     parents, binding = _parents(mark), _binding(mark)
-    if actors is None or cnf is None or parents is None or binding is None:
+    if actors is None or cnf is None or parents is None or binding is None or ("act" in claims and not actors):
         return None
     if ("scope" in claims) != (scopes is not None) or (actors and scopes is None):  # 3
         return None
