@@ -41,7 +41,7 @@ MAX_UNDECIDED_SECONDS = 5.0
 CELLS_AT_ONCE = 512
 """Cells of one question to the PDP worker: about 20 ms of its time, so that a revocation's cells never wait longer."""
 MAX_SEATS = 2_000
-"""Grants of one endpoint's map, as the gateway bounds it (edges/envoy/maps.py)."""
+"""Grants of one endpoint's map at most, as the gateway bounds it (edges/envoy/maps.py); `[limits] entries_per_map` may say less."""
 PUSH_REST = 20.0
 """A map that only gained is pushed when we have rested this many times as long as the last push took: a twentieth of our time."""
 REST_PER_GRANT = 0.0005
@@ -99,7 +99,9 @@ class Publisher:
         record: Callable[[Sequence[Decision]], None],
         publish_keys: Callable[[], None],
         sent: Callable[[str, int, dict[str, Any]], None],
+        seats: int = 0,
     ) -> None:
+        """`seats`: grants of one map, where that is less than `MAX_SEATS`."""
         self._facts, self._points, self._decider = facts, points, decider
         self._clock, self._record, self._publish_keys, self._sent = clock, record, publish_keys, sent
         self._out: dict[str, tuple[str, ...]] = {}
@@ -112,6 +114,7 @@ class Publisher:
         """Asked cells whose caller is gone since: their answers count for nothing."""
         self._kept = StandingDecisions()
         self._seats: dict[str, Seats] = {}
+        self._most = min(seats or MAX_SEATS, MAX_SEATS)
         self._gained: dict[str, None] = {}
         """Endpoints whose map is to be pushed, by age."""
         self._push_at = 0.0
@@ -349,7 +352,7 @@ class Publisher:
 
     def _seat(self, cell: Cell) -> bool:
         """Give the cell's grants their seat; whether the map loses something by it."""
-        seats = self._seats.setdefault(cell[0], Seats(MAX_SEATS))
+        seats = self._seats.setdefault(cell[0], Seats(self._most))
         grants = self._grants_of(cell)
         outcome = seats.put(cell, grants)
         if outcome == "gained":

@@ -109,6 +109,7 @@ class Control:
             record=self._record,
             publish_keys=self._publish_keys,
             sent=self._sent,
+            seats=self.settings.limits.entries_per_map,
         )
         self.traffic = Traffic()
         self.budgets = Budgets(
