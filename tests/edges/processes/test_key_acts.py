@@ -214,3 +214,19 @@ def test_what_was_typed_is_overwritten(monkeypatch):
         os.write(descriptor, b"x")
     os.close(descriptor)
     assert all(set(one) == {0} for one in typed)
+
+
+def test_the_page_names_commands_and_settings_that_exist():
+    import re
+
+    from vouchgate.edges.cli.main import NOUNS
+    from vouchgate.vocabulary.settings_keys import KeySettings
+
+    page = (Path(__file__).parents[3] / "docs" / "keys.md").read_text()
+    for command in re.findall(r"vouchgate admin ([a-z-]+)", page):
+        assert command in NOUNS["admin"]
+    for block in re.findall(r"```toml\n(.*?)```", page, re.S):
+        for name in re.findall(r"^\s*([a-z_]+) =", block, re.M):
+            assert name in KeySettings.__struct_fields__
+    for place in ("file", "passphrase", "keyring", "pkcs11"):
+        assert f"| `{place}`" in page
