@@ -407,7 +407,16 @@ def jwt_vectors() -> list[dict[str, Any]]:
     add("RFC 8725 3.3: a JWS inside a JWS", "JWT-SVID 2", "jwt-header", _nested(good))
     # RFC 8725 3.4: inputs of the signature
     add("RFC 8725 3.4: a kid that is no key", "JWT-SVID 4", "jwt-unknown-key", jose(header(kid="00" * 32), claims()))
-    # RFC 8725 3.5: the key's strength is the bundle's business; 3.6: no compression
+    for what, r, s in (
+        ("r of zero", 0, 1),
+        ("s of zero", 1, 0),
+        ("r of the order", ORDER, 1),
+        ("both beyond the order", 2**256 - 1, 2**256 - 1),
+    ):
+        numbers = r.to_bytes(32, "big") + s.to_bytes(32, "big")
+        add(f"RFC 8725 3.4: a signature with {what}", "JWT-SVID 4", "jwt-signature", f"{head}.{body}.{b64(numbers)}")
+    # RFC 8725 3.5: a secret that everybody knows
+    add("RFC 8725 3.5: HS256 with an empty secret", "JWT-SVID 2.1", "jwt-algorithm", _hmac(header(alg="HS256"), claims(), b""))
     add("RFC 8725 3.6: compressed", "JWT-SVID 2", "jwt-header", jose(header(zip="DEF"), claims()))
     # RFC 8725 3.7: UTF-8
     add("RFC 8725 3.7: claims in UTF-16", "RFC 7519 4", "jwt-malformed", jose(header(), json.dumps(claims()).encode("utf-16")))
@@ -431,6 +440,8 @@ def jwt_vectors() -> list[dict[str, Any]]:
     for member, value in (("jku", "https://evil.test/keys"), ("x5u", "https://evil.test/c.pem"), ("jwk", jwk(OTHER)), ("x5c", ["AAAA"]),
                           ("crit", ["exp"]), ("b64", False), ("x5t", "AAAA")):  # fmt: skip
         add(f"RFC 8725 3.10: `{member}` in the header", "JWT-SVID 2", "jwt-header", jose(header(**{member: value}), claims(), by=OTHER))
+    for path in ("../../../dev/null", "' OR 1=1 --", "https://evil.test/key"):
+        add(f"RFC 8725 3.10: a kid of {path}", "JWT-SVID 4", "jwt-unknown-key", jose(header(kid=path), claims(), by=OTHER))
     # RFC 8725 3.11, 3.12: explicit types, one meaning a kind of token
     add("RFC 8725 3.11: another type", "JWT-SVID 2.3", "jwt-algorithm", jose(header(typ="at+jwt"), claims()))
     add("RFC 8725 3.12: the type of a DPoP proof", "JWT-SVID 2.3", "jwt-algorithm", jose(header(typ="dpop+jwt"), claims()))
