@@ -18,7 +18,7 @@ import shutil
 import socket
 import ssl
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ from vouchgate.vocabulary.digests import Digest
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, InvalidSettings, Unavailable, Unsupported
 from vouchgate.vocabulary.layout import Layout, Users
 from vouchgate.vocabulary.processes import Folder
-from vouchgate.vocabulary.settings import MAX_SETTINGS_BYTES, Settings, host_port
+from vouchgate.vocabulary.settings import MAX_SETTINGS_BYTES, AgentSettings, Settings, host_port
 from vouchgate.vocabulary.settings_file import parse_settings
 from vouchgate.vocabulary.sources import MAX_SOURCE_BYTES
 from vouchgate.vocabulary.vouches import UnixMillis
@@ -229,15 +229,25 @@ def kernel() -> Any:
 class Looker:
     """Reads who processes are, one after the other in a thread of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, agent: AgentSettings) -> None:
         from vouchgate.ports.attest import Collector
 
-        self._collector = Collector()
+        self._collector = Collector(slurm=_slurm(agent))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="look")
 
     async def look(self, pids: list[int]) -> list[dict[str, dict[str, Any]] | None]:
         """What each process's attestors are to be given, or None where there is none of that number any more."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: [self._collector.look(pid) for pid in pids])
+
+
+def _slurm(agent: AgentSettings) -> Callable[[Sequence[str]], dict[str, Any]] | None:
+    """What Slurm says of a process, where there is one."""
+    if not agent.slurm:
+        return None
+    from vouchgate.ports.slurm import Slurm
+
+    token = read_secret(Path(agent.slurm_token_file)).decode("ascii", "replace").strip() if agent.slurm_token_file else ""
+    return Slurm(agent.slurm, agent.slurm_node, user=agent.slurm_user, token=token, version=agent.slurm_version).facts
 
 
 def lock_data_dir(layout: Layout) -> int:

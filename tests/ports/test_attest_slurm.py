@@ -215,6 +215,23 @@ def test_one_that_drips_or_floods_or_hangs_is_left(serve, monkeypatch):
     stop.set()
 
 
+def test_a_job_is_asked_for_once_a_second_and_a_controller_that_failed_is_left_alone(serve):
+    now = [0.0]
+    plays = iter([recorded("running"), recorded("running", job_state=["COMPLETED"]), reply(500, b"{}"), recorded("running")])
+    target, seen = serve(lambda to: next(plays)(to))
+    slurm = Slurm(target, "gpu02", steady=lambda: now[0])
+    for at, asked, state in ((0.0, 1, "RUNNING"), (0.9, 1, "RUNNING"), (1.0, 2, "COMPLETED")):
+        now[0] = at
+        assert slurm.facts(STEP)["job_state"] == [state] and len(seen) == asked
+    for at in (2.0, 6.9):
+        now[0] = at
+        with pytest.raises(Unavailable):
+            slurm.facts(STEP)
+        assert len(seen) == 3
+    now[0] = 7.0
+    assert slurm.facts(STEP)["job_state"] == ["RUNNING"] and len(seen) == 4
+
+
 @pytest.mark.parametrize(
     ("target", "more"),
     [

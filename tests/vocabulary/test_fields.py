@@ -7,15 +7,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vouchgate.vocabulary.errors import InvalidInput
-from vouchgate.vocabulary.fields import MAX_INTEGER, MAX_ITEMS, MAX_TEXT, Fields
+from vouchgate.vocabulary.fields import MAX_DOCUMENT_TEXT, MAX_INTEGER, MAX_ITEMS, MAX_TEXT, Fields
 from vouchgate.vocabulary.wire import decode, encode
 
 KINDS = Fields(
     required={"text": "text"},
-    optional={"integer": "integer", "number": "number", "flag": "flag", "texts": "texts", "counts": "counts"},
+    optional={"document": "document", "integer": "integer", "number": "number", "flag": "flag", "texts": "texts", "counts": "counts"},
     ignored=("pid",),
 )
-GOOD = {"text": "x", "integer": -5, "number": 1.5, "flag": False, "texts": ["a"], "counts": {"a": 1}, "pid": object()}
+GOOD = {
+    "text": "x",
+    "document": "x" * 5_000,
+    "integer": -5,
+    "number": 1.5,
+    "flag": False,
+    "texts": ["a"],
+    "counts": {"a": 1},
+    "pid": object(),
+}
 
 
 def test_what_is_declared_is_taken():
@@ -28,7 +37,7 @@ def test_what_is_declared_is_taken():
     "changes",
     [
         {"text": 5}, {"text": None}, {"text": b"x"}, {"text": "x" * (MAX_TEXT + 1)}, {"integer": True}, {"integer": 1.0}, {"integer": "1"},
-        {"integer": MAX_INTEGER + 1}, {"integer": -MAX_INTEGER - 1}, {"number": "1"}, {"number": True}, {"number": float("nan")},
+        {"document": 5}, {"document": b"x"}, {"document": "x" * (MAX_DOCUMENT_TEXT + 1)}, {"integer": MAX_INTEGER + 1}, {"integer": -MAX_INTEGER - 1}, {"number": "1"}, {"number": True}, {"number": float("nan")},
         {"number": float("inf")}, {"number": -float("inf")}, {"number": 2**60}, {"flag": 1}, {"flag": "true"}, {"texts": "abc"}, {"texts": [1]},
         {"texts": ["x"] * (MAX_ITEMS + 1)}, {"texts": {"a": 1}}, {"counts": [1]}, {"counts": {1: 1}}, {"counts": {"a": True}}, {"counts": {"a": "1"}},
         {"counts": {str(n): n for n in range(MAX_ITEMS + 1)}}, {"unknown": 1}, {"TEXT": "x"}, {"": "x"}, {"text ": "x"},

@@ -5,7 +5,9 @@ Rules
 2. One request has a deadline and a bound on its answer's bytes; a slurmrestd that is gone, slow or answers nonsense is `Unavailable`, and
    nothing is established. A job that it does not know is no error: it has no facts.
 3. A token goes over TLS, or to this machine's loopback address. Over a unix socket the kernel says who asks (`rest_auth/local`).
-4. Of the answer only the fields below are read; a job's name, comment and script are its user's words.
+4. A job is asked for once in `KEPT_SECONDS`, and after a failure nobody for `PAUSE_SECONDS`: jobs that attest all the time do not keep the
+   controller busy, and a controller that hangs does not keep other processes waiting.
+5. Of the answer only the fields below are read; a job's name, comment and script are its user's words.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -25,8 +27,14 @@ from vouchgate.identity.cgroup_paths import slurm_step
 from vouchgate.vocabulary.errors import InvalidSettings, Unavailable
 from vouchgate.vocabulary.outcomes import Denied
 
-TIMEOUT_SECONDS = 5.0
+TIMEOUT_SECONDS = 2.0
 """A controller that has not answered by then is overloaded; the workload attests again."""
+KEPT_SECONDS = 1.0
+"""How long an answer counts; a job that ended meanwhile is noticed at the next look."""
+PAUSE_SECONDS = 5.0
+"""How long nothing is asked after a failure."""
+MAX_KEPT = 4_096
+"""Jobs whose answers are kept."""
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 """Bytes of an answer; a job has about 8 KiB, and an array's are all in it."""
 UNKNOWN_JOB = 2017
@@ -76,7 +84,16 @@ class _Answer(msgspec.Struct):
 class Slurm:
     """Asks one slurmrestd."""
 
-    def __init__(self, target: str, node: str, *, user: str = "", token: str = "", version: str = "v0.0.40") -> None:
+    def __init__(
+        self,
+        target: str,
+        node: str,
+        *,
+        user: str = "",
+        token: str = "",
+        version: str = "v0.0.40",
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`target` is `unix:<path>`, `http://127.0.0.1:<port>` or `https://<host>:<port>`; `node` is this machine's NodeName."""
         found = _TARGET.match(target)
         if not found or not _VERSION.match(version) or not _WORD.match(user) or not _WORD.match(token) or not node:
@@ -88,6 +105,9 @@ class Slurm:
         self._path, self._scheme = found["path"], found["scheme"]
         self._host, self._port = (found["host"] or "localhost").strip("[]"), int(found["port"] or 0)
         self._node, self._version = node, version
+        self._steady = steady
+        self._kept: dict[int, tuple[float, dict[str, Any]]] = {}
+        self._failed: tuple[float, Unavailable] | None = None
         self._headers = {name: value for name, value in (("X-SLURM-USER-NAME", user), ("X-SLURM-USER-TOKEN", token)) if value}
 
     def facts(self, cgroups: Sequence[str]) -> dict[str, Any]:
@@ -98,7 +118,25 @@ class Slurm:
         step = slurm_step(cgroups)
         if step is None or isinstance(step, Denied):
             return {}
-        return {"node": self._node, **self._job(step.job)}
+        return {"node": self._node, **self._recent(step.job)}
+
+    def _recent(self, job: int) -> dict[str, Any]:
+        """Rule 4."""
+        now = self._steady()
+        if self._failed and now - self._failed[0] < PAUSE_SECONDS:
+            raise self._failed[1]
+        kept = self._kept.get(job)
+        if kept and now - kept[0] < KEPT_SECONDS:
+            return kept[1]
+        try:
+            said = self._job(job)
+        except Unavailable as error:
+            self._failed = (self._steady(), error)
+            raise
+        if len(self._kept) >= MAX_KEPT:
+            self._kept = {}
+        self._kept[job] = (now, said)
+        return said
 
     def _job(self, job: int) -> dict[str, Any]:
         status, body = self._get(f"/slurm/{self._version}/job/{job}")

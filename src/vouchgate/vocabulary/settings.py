@@ -177,7 +177,7 @@ class EgressSettings(Noun, frozen=True, kw_only=True):
         bool, Meta(description="Calls may have a query; some providers take a key there, by which a caller could call as somebody else.")
     ] = False
     ca_file: Annotated[
-        str, Meta(max_length=4096, description="PEM file of the authorities that may vouch for the provider; empty: the system's.")
+        str, Meta(max_length=4096, description="PEM file of the authorities that may vouch for the provider, readable by the gateway; empty: the system's.")
     ] = ""
     labels: Annotated[tuple[Name, ...], Meta(max_length=16, description="Labels of the data that it may be sent, for policies.")] = ()
     requests_per_day: Annotated[int, Meta(ge=0, description="Requests of one caller on one day (UTC); 0: no bound.")] = 0
@@ -258,6 +258,14 @@ class AgentSettings(Noun, frozen=True, kw_only=True):
     requests_per_second: Annotated[
         int, Meta(ge=1, le=100_000, description="Requests at the Workload API of one uid, on average; twice as many at once.")
     ] = 500
+    slurm: Annotated[
+        str,
+        Meta(description="slurmrestd, which says whose a job's processes are: unix:<path>, http://127.0.0.1:<port> or https; empty: none."),
+    ] = ""
+    slurm_node: Annotated[str, Meta(max_length=64, description="NodeName of this machine in slurm.conf.")] = ""
+    slurm_version: Annotated[str, Meta(description="Version of slurmrestd's interface, v0.0.40 or newer.")] = "v0.0.40"
+    slurm_user: Annotated[str, Meta(max_length=64, description="Whose token it is; empty for a unix socket.")] = ""
+    slurm_token_file: Annotated[str, Meta(description="Its token, 0600, of root; empty for a unix socket.")] = ""
 
 
 class StsClientSettings(Noun, frozen=True, kw_only=True):

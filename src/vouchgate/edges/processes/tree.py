@@ -101,7 +101,7 @@ class Tree:
         self.serving: list[Serving] = []
         self.servers = 0
         self.stop = asyncio.Event()
-        self.looker = wiring.Looker()
+        self.looker = wiring.Looker(settings.agent)
         self.installation: wiring.Installation | None = None
         self.secret: int | None = None
         """Descriptor of what opens the signer's keys, handed down at each of its starts."""
