@@ -172,6 +172,8 @@ def _trust(context: Context, source: StsSourceSettings) -> Trust | Denied:
         audience=source.audience or address(context),
         keys=b"" if authorities else recorded.keys,
         authorities=authorities,
+        host=source.host,
+        max_age_seconds=source.max_age_seconds,
         required=source.required,
         optional=source.optional,
         ignored=source.ignored,

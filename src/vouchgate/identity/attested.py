@@ -38,9 +38,7 @@ class Trust(Noun, frozen=True, kw_only=True):
     keys: bytes = b""
     """JWK Set or SPIFFE bundle."""
     authorities: tuple[bytes, ...] = ()
-    """Certificates, DER: CAs that a path may end at, or the signers themselves where a provider publishes those."""
-    intermediates: tuple[bytes, ...] = ()
-    """CA certificates, DER, that may stand on a path and are not trusted by themselves."""
+    """Certificates, DER: CAs that a path may end at, issuing ones too, or the signers themselves where a provider publishes those."""
     host: str = ""
     """DNS name that the signer's certificate of a document must have; empty for the provider's own."""
     max_age_seconds: int = 0

@@ -47,11 +47,10 @@ class Path:
     """Lower-case hexadecimal SHA-256 of each CA above the leaf, the recorded one last."""
 
 
-def verify_path(chain: Sequence[bytes], authorities: Sequence[bytes], intermediates: Sequence[bytes], now: UnixMillis) -> Path | Denied:
+def verify_path(chain: Sequence[bytes], authorities: Sequence[bytes], now: UnixMillis) -> Path | Denied:
     """Rules 1 to 4. Raises `InvalidInput` where the recorded CAs cannot be read."""
     try:
         store = verification.Store([x509.load_der_x509_certificate(der) for der in authorities])
-        between = [x509.load_der_x509_certificate(der) for der in intermediates]
     except (ValueError, TypeError):
         raise InvalidInput("the recorded CA certificates cannot be read, or there are none", remedy="name them in vouchgate.toml") from None
     if not 1 <= len(chain) <= MAX_CHAIN or any(len(der) > MAX_CERTIFICATE_BYTES for der in chain):  # 1
@@ -64,7 +63,7 @@ def verify_path(chain: Sequence[bytes], authorities: Sequence[bytes], intermedia
     if why:
         return _no("x509-not-a-client", why)
     try:
-        verified = _verifier(store, now).verify(leaf, [*sent, *between])
+        verified = _verifier(store, now).verify(leaf, sent)
     except Exception:  # whatever stops the path check, the path is not shown
         return _no("x509-untrusted", "no recorded CA signed the certificate, or it is not valid now")
     return Path(leaf, tuple(one.fingerprint(hashes.SHA256()).hex() for one in verified.chain[1:]))

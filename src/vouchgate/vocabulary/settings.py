@@ -287,6 +287,10 @@ class StsSourceSettings(Noun, frozen=True, kw_only=True):
     keys_file: Annotated[
         str, Meta(description="Its JWK Set, SPIFFE bundle, or CA certificates as PEM; empty: the recorded keys of its name.")
     ] = ""
+    host: Annotated[str, Meta(max_length=253, description="azure-instance: DNS name of the signer; empty: metadata.azure.com.")] = ""
+    max_age_seconds: Annotated[
+        int, Meta(ge=0, le=86_400, description="aws-instance: seconds after its start in which an instance attests; 0: 900.")
+    ] = 0
     required: Annotated[tuple[str, ...], Meta(max_length=32, description="Claims that a generic token must have.")] = ()
     optional: Annotated[tuple[str, ...], Meta(max_length=32, description="Claims that it may have.")] = ()
     ignored: Annotated[tuple[str, ...], Meta(max_length=64, description="Claims that say nothing here.")] = ()

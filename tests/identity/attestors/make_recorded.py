@@ -66,7 +66,7 @@ def azure() -> tuple[dict[str, str], Trust]:
         "eastus.metadata.azure.com", rsa_key("leaf"), (middle, rsa_key("middle")), sans=(x509.DNSName("eastus.metadata.azure.com"),)
     )
     signed = cms(json.dumps(attested(DIGITS)).encode(), leaf, rsa_key("leaf"))
-    source = Trust(name="azure", trust_domain=OURS, authorities=(der(root),), intermediates=(der(middle),))
+    source = Trust(name="azure", trust_domain=OURS, authorities=(der(root), der(middle)))
     return {"encoding": "pkcs7", "signature": base64.b64encode(signed).decode()}, source
 
 

@@ -69,10 +69,7 @@ def test_a_corporate_certificate_and_its_key_are_an_identity(key):
 def test_a_certificate_without_an_alternative_name_or_extended_usage_holds_as_corporate_cas_write_them():
     assert code(shown(leaf(sans=(), ekus=None), MIDDLE)) == "holds"
     assert code(shown(leaf(ekus=(ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,)), MIDDLE)) == "holds"
-    assert (
-        code(shown(leaf(), source=Trust(name="x509pop", trust_domain=OURS, authorities=(der(ROOT),), intermediates=(der(MIDDLE),))))
-        == "holds"
-    )
+    assert code(shown(leaf(), source=Trust(name="x509pop", trust_domain=OURS, authorities=(der(MIDDLE),)))) == "holds"
     assert code(shown(leaf(issuer=(ROOT, ec_key("root"))))) == "holds"
 
 

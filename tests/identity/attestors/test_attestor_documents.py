@@ -185,7 +185,7 @@ def test_signed_attributes_cover_the_content():
 ROOT_KEY, LEAF_KEY = rsa_key("digicert"), rsa_key("metadata")
 ROOT = certificate("DigiCert", ROOT_KEY, ca=True)
 MIDDLE = certificate("Microsoft Azure TLS", rsa_key("middle"), (ROOT, ROOT_KEY), ca=True, path_length=0)
-AZURE = Trust(name="azure", trust_domain="test.local", authorities=(der(ROOT),), intermediates=(der(MIDDLE),))
+AZURE = Trust(name="azure", trust_domain="test.local", authorities=(der(ROOT), der(MIDDLE)))
 
 
 def signer(*hosts: str, key=LEAF_KEY, issuer=(MIDDLE, rsa_key("middle")), **more) -> x509.Certificate:
@@ -220,7 +220,7 @@ def test_a_machine_is_told_by_its_attested_document():
     assert ("azure:plan_publisher", "r") in {(one.type, one.value) for one in planned.selectors}
     assert code(azure(leaf=signer("metadata.azure.com"))) == code(azure(leaf=signer("*.metadata.azure.com"))) == "holds"
     assert code(azure(source=Trust(name="azure", authorities=(der(ROOT),)), others=(MIDDLE,))) == "holds"
-    china = Trust(name="azure", authorities=AZURE.authorities, intermediates=AZURE.intermediates, host="metadata.azure.cn")
+    china = Trust(name="azure", authorities=AZURE.authorities, host="metadata.azure.cn")
     assert code(azure(leaf=signer("metadata.azure.cn"), source=china)) == "holds" and code(azure(source=china)) == "azure-signature"
 
 

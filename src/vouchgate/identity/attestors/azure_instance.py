@@ -4,7 +4,7 @@ OIDC token, and is read by the attestor `oidc`.
 
 Rules
 1. The document (`/metadata/attested/document?nonce=...`) is CMS, signed by a certificate for `metadata.azure.com` or a name below it (`host`
-   for other clouds) under a recorded CA (foreign_certificates.py, signed_documents.py).
+   for other clouds) under a recorded CA (foreign_certificates.py, signed_documents.py). The document holds the leaf alone, so the issuing CAs are recorded.
 2. It holds the nonce of this attempt, and counts between `createdOn` and `expiresOn`.
 3. Every field is required, optional or ignored by name.
 """
@@ -66,7 +66,7 @@ def _establish(given: Mapping[str, Any], trust: Trust, now: UnixMillis, nonce: s
 def _signer_fault(parsed: SignedDocument, content: bytes, trust: Trust, now: UnixMillis) -> Denied | None:
     """Rule 1. The signer's certificate comes with the document, and counts because of its path and its name."""
     for der in parsed.embedded:
-        path = verify_path([der, *parsed.embedded[:4]], trust.authorities, trust.intermediates, now)
+        path = verify_path([der, *parsed.embedded[:4]], trust.authorities, now)
         if isinstance(path, Denied) or holds(parsed, content, [path.leaf]) is None:
             continue
         host = trust.host or HOST

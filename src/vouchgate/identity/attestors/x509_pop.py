@@ -38,7 +38,7 @@ def _establish(given: Mapping[str, Any], trust: Trust, now: UnixMillis, nonce: s
         signature = base64.b64decode(given["signature"].encode("ascii"), validate=True)
     except (ValueError, binascii.Error):
         return _no("x509-malformed", "the certificates are not PEM, or the signature is not base64")
-    path = verify_path(chain, _authorities(trust), trust.intermediates, now)
+    path = verify_path(chain, _authorities(trust), now)
     if isinstance(path, Denied):
         return path
     if not proves(path.leaf.public_key(), challenge(trust.trust_domain, nonce, chain[0]), signature):
