@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import socket
@@ -16,11 +17,12 @@ from typing import Any
 
 import pytest
 
-from vouchgate.identity.catalog import attest
+from vouchgate.identity.catalog import attest, match
 from vouchgate.ports import attest as port
 from vouchgate.ports.attest import Collector, alive, look, peer
 from vouchgate.vocabulary.errors import InvalidInput, NotFound, Unverified
 from vouchgate.vocabulary.outcomes import Denied
+from vouchgate.vocabulary.principals import Registration
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root starts processes as other users and in other namespaces")
 WAIT = "import sys; print('up', flush=True); sys.stdin.read()"
@@ -329,6 +331,45 @@ def test_a_process_that_becomes_another_all_the_time_is_refused_and_keeps_nobody
     finally:
         child.kill()
         child.wait()
+
+
+@root_only
+def test_a_collector_that_is_not_root_tells_what_it_may_and_nothing_else(start):
+    child, (reads, writes) = start(), os.pipe()
+    looker = os.fork()
+    if looker == 0:
+        try:
+            os.setresgid(4343, 4343, 4343)
+            os.setresuid(4242, 4242, 4242)
+            os.write(writes, json.dumps(Collector().facts(child.pid)).encode())
+        finally:
+            os._exit(0)
+    os.close(writes)
+    os.waitpid(looker, 0)
+    with os.fdopen(reads, "rb") as told:
+        facts = json.loads(told.read())
+    assert facts["uid"] == 0 and facts["exe_unread"] == "denied" and not {"exe_path", "exe_sha256"} & set(facts)
+
+
+@root_only
+def test_a_user_that_borrows_a_trusted_programs_name_is_told_apart(start, tmp_path):
+    """prctl(2), PR_SET_MM_EXE_FILE lets a process name another file; what it earns by path and hash narrows its user, and is nothing alone."""
+    facts = Collector().facts(start("/bin/sh", "-c", "echo up; exec cat", user=4242, group=4343, extra_groups=[], cwd="/").pid)
+    answer = attest("unix-process", facts)
+    assert not isinstance(answer, Denied)
+    alone = tuple(one for one in answer.selectors if one.type in ("unix:path", "unix:sha256"))
+    entry = Registration(principal="spiffe://test.local/service/prod/a", trust_domain="test.local", selectors=alone, created_at=0)
+    assert len(alone) == 2 and isinstance(match(answer.selectors, [entry], 1), Denied)
+
+
+def test_many_that_come_and_go_are_facts_or_nothing(start):
+    collector = Collector()
+    for _ in range(60):
+        child = subprocess.Popen(["/bin/true"])
+        found = collector.look(child.pid)
+        assert found is None or "unread" in found["unix-process"] or found["unix-process"]["pid"] == child.pid
+        child.wait()
+        assert collector.look(child.pid) is None
 
 
 def test_no_descriptor_is_left_open(start):

@@ -218,7 +218,11 @@ def test_one_that_drips_or_floods_or_hangs_is_left(serve, monkeypatch):
 def test_a_job_is_asked_for_once_a_second_and_a_controller_that_failed_is_left_alone(serve):
     now = [0.0]
     plays = iter([recorded("running"), recorded("running", job_state=["COMPLETED"]), reply(500, b"{}"), recorded("running")])
-    target, seen = serve(lambda to: next(plays)(to))
+
+    def play(to: http.server.BaseHTTPRequestHandler) -> None:
+        next(plays)(to)
+
+    target, seen = serve(play)
     slurm = Slurm(target, "gpu02", steady=lambda: now[0])
     for at, asked, state in ((0.0, 1, "RUNNING"), (0.9, 1, "RUNNING"), (1.0, 2, "COMPLETED")):
         now[0] = at
