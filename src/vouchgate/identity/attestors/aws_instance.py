@@ -1,5 +1,6 @@
-"""An EC2 instance, by its instance identity document and the RSA-2048 signature over it. There was no network: the recorded documents in the
-tests have the published form, indefinite lengths included, and own keys.
+"""An EC2 instance, by its instance identity document and the RSA-2048 signature over it.
+
+The tests' recordings have the provider's published form and keys of their own; none was made by the provider itself.
 
 Rules
 1. The signature (`/dynamic/instance-identity/rsa2048`) is CMS with RSA and SHA-256 or better, by a certificate that AWS publishes for the

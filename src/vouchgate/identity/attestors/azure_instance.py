@@ -1,5 +1,7 @@
-"""An Azure virtual machine, by its attested document. There was no network: the recorded documents in the tests have the published form and own
-keys. The document was chosen over the managed identity's token, because it holds our nonce and names the machine; that token is an ordinary
+"""An Azure virtual machine, by its attested document.
+
+The tests' recordings have the provider's published form and keys of their own; none was made by the provider itself.
+The document was chosen over the managed identity's token, because it holds our nonce and names the machine; that token is an ordinary
 OIDC token, and is read by the attestor `oidc`.
 
 Rules

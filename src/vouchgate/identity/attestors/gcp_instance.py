@@ -1,5 +1,6 @@
-"""A Compute Engine instance, by its identity token of format `full`. There was no network: the recorded tokens in the tests have the published
-form and own keys.
+"""A Compute Engine instance, by its identity token of format `full`.
+
+The tests' recordings have the provider's published form and keys of their own; none was made by the provider itself.
 
 Rules
 1. The token is read by foreign_tokens.py: Google's issuer, our audience, RS256.

@@ -1,5 +1,6 @@
-"""A GitLab CI job, by its ID token. The claims are those that GitLab publishes; there was no network, so the recorded tokens in the tests are
-made in that form with own keys.
+"""A GitLab CI job, by its ID token.
+
+The tests' recordings have the provider's published form and keys of their own; none was made by the provider itself.
 
 Rules
 1. The token is read by foreign_tokens.py; RS256, with a `jti`.

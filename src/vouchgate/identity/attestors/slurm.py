@@ -1,5 +1,7 @@
 """A process of a Slurm job step: slurmstepd's cgroup, joined with what slurmrestd says of that job.
 
+The tests' recordings have slurmrestd's published form; none was made by a cluster.
+
 Rules
 1. Job, step and task come from the cgroup, which slurmstepd made as root; what the job is comes from the controller (`job_*`,
    ports/slurm.py). Neither is the process's own word: no `SLURM_*` variable is read.
