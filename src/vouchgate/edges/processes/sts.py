@@ -31,6 +31,8 @@ from vouchgate.vocabulary.errors import VouchgateError
 from vouchgate.vocabulary.layout import Layout
 from vouchgate.vocabulary.settings import Settings, StsSettings, host_port
 
+LOOK_SECONDS = 20.0
+"""Between two looks at the trust bundle; a new root signs at the earliest two minutes after it was published."""
 RETRY_SECONDS = 0.2
 """Between tries to get a certificate."""
 COMPLAIN_AFTER = 25
@@ -65,10 +67,9 @@ def web_certificate(settings: StsSettings) -> tuple[str, bytes] | None:
 
 
 async def renew(server: TlsServer, control: Remote, settings: StsSettings, log: logging.Logger, told: asyncio.Event) -> None:
-    """Keep the service's certificate fresh: a new key and certificate at half of the old one's life."""
+    """Keep the service's certificate fresh: a new key and certificate at half of the old one's life, and when a CA comes or goes."""
     tries = 0
     while True:
-        pause = RETRY_SECONDS
         try:
             key = ec.generate_private_key(ec.SECP256R1())
             spki = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -76,12 +77,22 @@ async def renew(server: TlsServer, control: Remote, settings: StsSettings, log: 
             pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
             server.identity(wiring.pem_chain(said["chain"]), pem, said["bundle"], web_certificate(settings))
             told.set()
-            pause = said["seconds"] / 2
+            await until_due(control, said["seconds"] / 2)
+            continue
         except VouchgateError as error:
             tries += 1
             if told.is_set() or tries % COMPLAIN_AFTER == 0:
                 log.error("the certificate could not be renewed: %s", error.reason)
-        await asyncio.sleep(pause)
+        await asyncio.sleep(RETRY_SECONDS)
+
+
+async def until_due(control: Remote, seconds: float, look: float = LOOK_SECONDS) -> None:
+    """Wait until the time is over or the trust bundle is another: a new root is known here before leaves under it come. Raises a typed error."""
+    before = await control.call("sts.bundle")
+    for _ in range(max(1, int(seconds // look))):
+        await asyncio.sleep(min(look, seconds))
+        if await control.call("sts.bundle") != before:
+            return
 
 
 async def run(data_dir: Path) -> None:
