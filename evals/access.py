@@ -43,7 +43,11 @@ from vouchgate.edges.api.app import ACTS, READS  # noqa: E402
 
 ALICE = f"spiffe://{TRUST_DOMAIN}/service/serve/alice"
 NOBODY_UID = 65_534
-BAD_REQUEST = 400
+BAD_REQUEST, NOT_FOUND = 400, 404
+REFUSED_IN_ANSWER = 499
+"""Our word for a 200 whose body is a refusal (RFC 6749, section 5.2, as the API tells it)."""
+PUBLIC = {"GET /api/v1/token": "where the token service is and what it is called; nothing of it is secret"}
+"""Reads that are for everybody who reaches the socket, each with why; they stand in the row."""
 SHORT_SECONDS = 10
 """Shortest life that can be asked for."""
 NEVER = frozenset({(401, ""), (403, "")})
@@ -331,9 +335,11 @@ def api_rows(house: Installation) -> Iterator[Row]:
         kinds["a uid that nobody knows"] = lambda method, path: _as_nobody(house, method, path, acts.get(path, {}))
     for kind, tried in kinds.items():
         answers = {f"{method} {path}": tried(method, path) for method, path in table}
-        let_in = [name for name, status in answers.items() if status not in {400, 401, 403, 429}]
-        unread = [name for name, status in answers.items() if status == BAD_REQUEST and "name" not in kind]
+        refusals = {BAD_REQUEST, NOT_FOUND, REFUSED_IN_ANSWER, 401, 403, 429}
+        let_in = [name for name, status in answers.items() if status not in refusals and name not in PUBLIC]
+        unread = [name for name, status in answers.items() if status in {BAD_REQUEST, NOT_FOUND} and "name" not in kind]
         told = ", ".join(f"{count} x {status}" for status, count in sorted(Counter(answers.values()).items()))
+        told += "".join(f"; {name} is public: {why}" for name, why in PUBLIC.items() if answers.get(name) == 200)
         told += f"; refused before anybody asked who it is: {', '.join(unread)}" if unread else ""
         yield Row(
             name=f"access/api: {kind}", value=len(let_in), unit=f"of {len(table)} accepted", goal="= 0", met=not let_in, n=len(table),
@@ -389,11 +395,21 @@ def _unix(house: Installation, method: str, path: str, body: Mapping[str, Any] =
     link.sock.connect(str(house.layout.api_socket))
     try:
         link.request(method, path, json.dumps(dict(body)) if method == "POST" else None, {"content-type": "application/json"})
-        return link.getresponse().status
+        answer = link.getresponse()
+        said = answer.read()
+        return REFUSED_IN_ANSWER if answer.status == 200 and _refuses(said) else answer.status
     except OSError:
         return 0
     finally:
         link.close()
+
+
+def _refuses(body: bytes) -> bool:
+    try:
+        said = json.loads(body)
+    except ValueError:
+        return False
+    return isinstance(said, dict) and bool(said.get("error")) and not said.get("access_token")
 
 
 def _as_nobody(house: Installation, method: str, path: str, body: Mapping[str, Any]) -> int:
