@@ -57,8 +57,8 @@ from vouchgate.vocabulary.vouches import Revocation, UnixMillis
 
 WAITS_MS = 600_000
 """Ten minutes: a person finds their second factor."""
-MAX_WAITING = 512
-"""Logins that wait, all together."""
+MAX_WAITING_OF_A_KIND = 2_000
+"""Logins that wait for browsers, for users of this machine, or for clients of the token service; a flood of one kind ends no other's."""
 MAX_WAITING_OF_ONE = 128
 """Logins that wait for one owner; the browsers without a session are one, and their rate is bounded before (edges/api)."""
 MAX_CODE = 4_096
@@ -121,7 +121,7 @@ class Logins:
         return tuple(LoginProvider(name=one.name, title=one.title or one.name) for one in self._context.settings.oidc)
 
     async def begin(self, alias: str, *, redirect_uri: str, owner: str) -> LoginBegun:
-        """Rule 1. `redirect_uri` was checked by whoever serves it. Raises `NotFound`, `Unavailable`, `LimitExceeded`."""
+        """Rule 1. `redirect_uri` was checked by whoever serves it. Raises `NotFound`, `Unavailable`, and what a description lacks."""
         settings = self._sources.settings_of(alias)
         provider = await self._sources.provider(alias)
         now = self._context.clock.now()
@@ -300,14 +300,15 @@ class Logins:
         return waiting
 
     def _make_room(self, owner: str, now: UnixMillis) -> None:
-        """Rule 1: an owner's oldest gives way to their newest; nobody's gives way to a stranger's."""
+        """Rule 1: an owner's oldest gives way to their newest, and a kind's to the kind's."""
         for key in [key for key, one in self._waiting.items() if now > one.begun_at + WAITS_MS]:
             del self._waiting[key]
-        own = [key for key, one in self._waiting.items() if one.owner == owner]
+        kind = [(key, one.owner) for key, one in self._waiting.items() if _kind(one.owner) == _kind(owner)]
+        own = [key for key, who in kind if who == owner]
         if len(own) >= MAX_WAITING_OF_ONE:
             del self._waiting[own[0]]
-        if len(self._waiting) >= MAX_WAITING:
-            raise LimitExceeded(f"{MAX_WAITING} logins wait to be finished", remedy="try again in a few minutes")
+        elif len(kind) >= MAX_WAITING_OF_A_KIND:
+            del self._waiting[kind[0][0]]
 
     async def _refused(self, alias: str, error: VouchgateError, peer: str) -> None:
         entry = self._entry(alias, "", "", peer, error.reason, ok=False)
@@ -338,6 +339,11 @@ def _held(said: T | Denied) -> T:
 
 def _revoked(name: str, by: Revocation) -> Unverified:
     return Unverified(f"`{name}` is revoked: {by.reason}", remedy="ask a responder; `vouchgate revoke --undo` lets you in again")
+
+
+def _kind(owner: str) -> str:
+    """`browser`, `uid` or `authorize`."""
+    return owner.partition(":")[0]
 
 
 def _hash(text: str) -> str:

@@ -78,11 +78,12 @@ class People:
         """Rule 1. Raises `LoggedOut`."""
         who, now = caller.principal, self._context.clock.now()
         name = who.principal.id
-        if caller.how == "uid":
-            return
         standing = self._context.facts.revocation_of(name)
         if standing is not None:
             raise LoggedOut(f"`{name}` is revoked: {standing.reason}", remedy="ask a responder")
+        if caller.how == "uid":
+            # the kernel says anew at each request who that is
+            return
         if now >= who.not_after or self._ended.get(name, UnixMillis(-1)) >= who.verified_at:
             raise LoggedOut("the session has ended", remedy=_LOG_IN)
         if self._context.facts.registration_of(name, now) is None:

@@ -93,9 +93,12 @@ class Telling:
 
     async def run(self) -> None:
         """Until cancelled."""
-        await self.start()
+        started = False
         while True:
             try:
+                if not started:
+                    await self.start()
+                    started = True
                 await self.turn()
             except VouchgateError:
                 # the store is away; what waits is still recorded or among `_fresh`

@@ -33,7 +33,7 @@ from vouchgate.vocabulary.settings import (
 from vouchgate.vocabulary.settings_federation import absolute_federation, check_federation
 from vouchgate.vocabulary.settings_gateway import check_gateway
 from vouchgate.vocabulary.settings_keys import absolute_keys, check_keys
-from vouchgate.vocabulary.settings_people import absolute_people, check_people
+from vouchgate.vocabulary.settings_people import absolute_people, check_events, check_people
 from vouchgate.vocabulary.wire import Noun
 
 NAME = re.compile(NAME_PATTERN)
@@ -232,6 +232,7 @@ def _checked(settings: Settings, path: Path, lines: _Lines) -> Settings:
     check_federation(settings.federation, settings.trust_domain, no)
     person_zones = [one.zone for one in settings.identities if one.kind == "person"]
     check_people(settings.oidc, settings.ssf, person_zones, ROLES, no)
+    check_events(settings.ssf, settings.sts.listen, settings.sts.url, no)
     return _absolute(settings, path)
 
 
@@ -359,6 +360,7 @@ def _absolute(settings: Settings, path: Path) -> Settings:
         ),
         **absolute_people(settings.oidc, settings.ssf, at),
         federation=absolute_federation(settings.federation, at),
+        egress=tuple(msgspec.structs.replace(one, ca_file=at(one.ca_file)) for one in settings.egress),
         sts=msgspec.structs.replace(
             settings.sts,
             web_certificate=at(settings.sts.web_certificate),

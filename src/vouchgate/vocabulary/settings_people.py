@@ -128,6 +128,17 @@ def check_people(oidc: Sequence[OidcSettings], ssf: SsfSettings, person_zones: S
         _check_url(receiver.url, ("ssf", "receivers", number, "url"), no)
 
 
+def check_events(ssf: SsfSettings, listen: str, url: str, no: Complain) -> None:
+    """Whether events can come in where some are announced, and whether ours name an issuer that receivers can find."""
+    if ssf.transmitters and not listen:
+        raise no(("ssf", "transmitters"), "events come to the token service, which does not listen", "set `listen` of [sts]")
+    issuer = ssf.issuer or url
+    if ssf.receivers and not (issuer and _URL.match(issuer)):
+        raise no(
+            ("ssf", "issuer"), "our events need an issuer", "set it, or `url` of [sts], to the address at which receivers find our keys"
+        )
+
+
 def _check_provider(
     one: OidcSettings, here: tuple[str | int, ...], before: Sequence[str], person_zones: Sequence[str], roles: Sequence[str], no: Complain
 ) -> None:

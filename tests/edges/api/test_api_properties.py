@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from vouchgate.edges.api.app import ACTS, READS, build_app
 from vouchgate.edges.api.guard import PEER, UnixPeer
 from vouchgate.edges.api.metrics import prometheus_text
 from vouchgate.edges.api.rates import MAX_BUCKETS, Rates
-from vouchgate.edges.api.sessions import MAX_SESSIONS, Sessions
+from vouchgate.edges.api.sessions import MAX_SESSIONS, MAX_SESSIONS_OF_ONE, Sessions
 from vouchgate.edges.api.stream import events
 from vouchgate.edges.cli.printing import duration, harmless
 from vouchgate.vocabulary.answers import DecisionLine, Metric, Sample
@@ -121,14 +122,27 @@ def test_rates_remember_a_bounded_number() -> None:
     assert len(rates._buckets) == MAX_BUCKETS
 
 
+def named(name: str) -> Any:
+    caller = MemorySurface().caller("admin", "cookie", "")
+    who = msgspec.structs.replace(caller.principal.principal, id=f"spiffe://test.local/person/staff/{name}")
+    return msgspec.structs.replace(caller, principal=msgspec.structs.replace(caller.principal, principal=who))
+
+
 def test_sessions_are_bounded_and_the_oldest_ends() -> None:
     sessions = Sessions(lambda: 0, 10)
-    caller = MemorySurface().caller("admin", "cookie", "")
-    tokens = [sessions.open(caller)[0] for _ in range(MAX_SESSIONS + 1)]
+    tokens = [sessions.open(named(str(number)))[0] for number in range(MAX_SESSIONS + 1)]
     assert sessions.find(tokens[0]) is None
     assert sessions.find(tokens[1]) is not None
     assert sessions.find("") is None
     assert all(token not in repr(vars(sessions)) for token in tokens)
+
+
+def test_nobodys_logins_end_anothers_session() -> None:
+    sessions = Sessions(lambda: 0, 10)
+    other = sessions.open(named("ada"))[0]
+    tokens = [sessions.open(named("eve"))[0] for _ in range(MAX_SESSIONS_OF_ONE + 3)]
+    assert sessions.find(other) is not None
+    assert [sessions.find(one) is not None for one in tokens] == [False] * 3 + [True] * MAX_SESSIONS_OF_ONE
 
 
 def line(seq: int) -> DecisionLine:

@@ -4,7 +4,7 @@ Rules
 1. The cookie's value is 256 random bits and kept here as its SHA-256; a copy of this process's memory opens no session.
 2. A session ends after its time, at logout, and with the process. It carries who the caller is, never what the caller may do: every act
    is decided again, so revoking the person takes effect at once.
-3. At most `MAX_SESSIONS`; a further one ends the oldest.
+3. At most `MAX_SESSIONS`, and `MAX_SESSIONS_OF_ONE` of one person; a further one ends the oldest.
 4. A session of the command line is a bearer token, good on the unix socket alone, for the uid that logged in alone; a cookie is never good
    there, nor the token in a browser.
 5. It never outlives what the caller's own proof says (`not_after`), and a login always makes a new one: none is taken over.
@@ -24,8 +24,10 @@ from vouchgate.vocabulary.answers import Caller
 
 COOKIE = "vg_session"
 CSRF_HEADER = "x-csrf-token"
-MAX_SESSIONS = 256
-"""Sessions at once; a team's administrators have about ten."""
+MAX_SESSIONS = 1_024
+"""Sessions at once: an organisation's people, at about 1 KiB each."""
+MAX_SESSIONS_OF_ONE = 16
+"""Sessions of one person; a further one ends their own oldest, so that nobody's logins end another's."""
 TOKEN_BYTES = 32
 BROWSER = -1
 """In the place of a uid: a browser's session."""
@@ -56,6 +58,9 @@ class Sessions:
         token = secrets.token_urlsafe(TOKEN_BYTES)
         ends_at = min(self._now() + self._life, caller.principal.not_after) if uid == BROWSER else caller.principal.not_after
         session = Session(caller, secrets.token_urlsafe(TOKEN_BYTES), ends_at, uid, shown)
+        own = [key for key, one in self._sessions.items() if one.caller.principal.principal.id == caller.principal.principal.id]
+        if len(own) >= MAX_SESSIONS_OF_ONE:
+            del self._sessions[own[0]]
         self._sessions[_digest(token)] = session
         while len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)
