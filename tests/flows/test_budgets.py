@@ -18,6 +18,7 @@ from vouchgate.flows.changes import EndpointPut, SettingPut, ZonePut
 from vouchgate.flows.observe_traffic import Observer
 from vouchgate.flows.shape import SOURCE, Shaped
 from vouchgate.flows.spent import flag, spent_until
+from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.answers import DecisionLine
 from vouchgate.vocabulary.errors import Conflict, Unavailable
 from vouchgate.vocabulary.places import Budget, Egress
@@ -65,7 +66,7 @@ def line(who: str = ALICE, *, at: int = NOW, size: int = 10, final: bool = True,
         "seq": 0, "at": UnixMillis(at), "effect": "allow", "would_be": "allow", "mode": "enforce", "principal": who, "authenticated": True,
         "action": "infer", "resource": DIGITS, "request_id": "r", "peer": "10.0.0.7:1",
     }  # fmt: skip
-    return Shaped(entry=b"entry", line=DecisionLine(**(wanted | changes)), final=final, bytes=size)
+    return Shaped(entry=b"entry", line=DecisionLine(**(wanted | changes)), final=final, size=size)
 
 
 @contextlib.asynccontextmanager
@@ -350,3 +351,10 @@ def test_a_provider_and_observe_exclude_each_other() -> None:
         await world.put(SettingPut(key="x", value="y"))
 
     run(story)
+
+
+def test_what_travels_from_the_tailer_and_what_is_stored_reads_back() -> None:
+    sent = line(size=7)
+    assert wire.decode(Shaped, wire.encode(sent), what="line") == sent
+    used = Used(endpoint=DIGITS, principal=ALICE, day=3, requests=1, bytes=7)
+    assert wire.decode(Used, wire.encode(used), what="budget") == used

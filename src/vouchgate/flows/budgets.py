@@ -92,7 +92,7 @@ class Budgets:
         for one in shaped:
             cell = (one.line.resource, one.line.principal)
             if one.final and one.line.effect == "allow" and one.line.principal and self._budget(cell) is not None:
-                self._add(cell, day=one.line.at // DAY_MS, size=one.bytes)
+                self._add(cell, day=one.line.at // DAY_MS, size=one.size)
         return [PutRecord(KIND, flag(cell), wire.encode(self._used[cell])) for cell in self._before]
 
     def undo(self) -> None:

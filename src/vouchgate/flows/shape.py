@@ -39,8 +39,8 @@ class Shaped(wire.Noun, frozen=True, kw_only=True):
     """Let through by observe."""
     final: bool = True
     """The request's end; a stream's start is logged, not counted."""
-    bytes: int = 0
-    """Of both bodies."""
+    size: int = 0
+    """Bytes of both bodies."""
 
 
 def shape(event: Event, trust_domain: str) -> Shaped:
@@ -69,7 +69,7 @@ def shape(event: Event, trust_domain: str) -> Shaped:
         peer=event.peer,
     )
     observed = str(event.detail.get("map", "")).startswith("observe:")
-    return Shaped(entry=ocsf.request(trust_domain, event), line=line, observed=observed, final=event.phase == "end", bytes=event.bytes_in + event.bytes_out)
+    return Shaped(entry=ocsf.request(trust_domain, event), line=line, observed=observed, final=event.phase == "end", size=event.bytes_in + event.bytes_out)
 
 
 def _native(details: str, part: str) -> str:

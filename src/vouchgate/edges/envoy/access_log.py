@@ -26,7 +26,7 @@ ADMIN_SECONDS = 2.0
 MAX_STATS_BYTES = 1024 * 1024
 
 _DENIED = ("rbac_access_denied", "jwt_authn_access_denied", "ext_authz_denied", "lua_response", "direct_response")
-_COUNTER = re.compile(r"http\.(tls|plain)\.(?:rbac\.(\w+?)_*\.)?(\w+): (\d+)\Z")
+_COUNTER = re.compile(r"http\.(tls|plain|federated|egress)\.(?:rbac\.(\w+?)_*\.)?(\w+): (\d+)\Z")
 
 
 def parse_line(line: bytes, *, source: str, inode: int, offset: int, observed_at: UnixMillis) -> Event:
