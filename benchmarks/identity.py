@@ -132,11 +132,11 @@ class House:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def client(house: House, what: str, uid: int, *more: object) -> subprocess.Popen[str]:
+def client(house: House, what: str, uid: int, *more: object, quiet: bool = False) -> subprocess.Popen[str]:
     """A workload's process."""
     command = [sys.executable, "-m", "benchmarks.load.workload_client", what, house.socket, str(uid), *map(str, more)]
     root = Path(__file__).resolve().parents[1]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL if quiet else None, text=True, cwd=root)
 
 
 def issuance(house: House, count: int) -> list[Row]:
@@ -152,7 +152,7 @@ def issuance(house: House, count: int) -> list[Row]:
     total = sum(used.values())
     per_core = done / total
     each = ", ".join(f"{name} {seconds / done * 1e6:.0f}" for name, seconds in sorted(used.items(), key=lambda one: -one[1]) if seconds)
-    stranger = client(house, "issue", STRANGER_UID, 1, 1)
+    stranger = client(house, "issue", STRANGER_UID, 1, 1, quiet=True)
     with contextlib.suppress(subprocess.TimeoutExpired):
         stranger.communicate(timeout=20)
     stranger.kill()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -350,3 +351,44 @@ def test_ten_thousand_half_open_streams_leave_others_as_they_are():
             await house.until(lambda: not house.agent.server.streams, 20)
 
     run(story, 60)
+
+
+def test_any_frames_end_at_most_their_own_connection():
+    async def story() -> None:
+        async with agent_world(bounds=Bounds(requests_per_second=100_000)) as house:
+            await house.register()
+            chance = random.Random(7)
+            path = str(house.folder / "workload.sock")
+            for _ in range(150):
+                reader, writer = await asyncio.open_unix_connection(path)
+                writer.write(PREFACE + b"".join(_frame(chance) for _ in range(chance.randrange(1, 12))))
+                if chance.random() < 0.5:
+                    await asyncio.sleep(0)
+                writer.close()
+                del reader
+            await house.until(lambda: not house.agent.server.callers)
+            await house.until(lambda: not house.agent.server.streams and not len(house.agent.streams))
+            assert not house.agent.server._per_uid
+            assert await gets_one(house)
+
+    run(story)
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+
+
+def _frame(chance: random.Random) -> bytes:
+    """A frame of any type with any flags, often a call that begins well."""
+    if chance.random() < 0.4:
+        raw = Raw()
+        raw.h2.initiate_connection()
+        raw.h2.clear_outbound_data_buffer()
+        number = raw.h2.get_next_available_stream_id() + 2 * chance.randrange(4)
+        raw.h2.send_headers(number, [(":method", "POST"), (":scheme", "http"), (":path", X509), (":authority", "a"), ("te", "trailers"),
+                                     ("content-type", "application/grpc"), ("workload.spiffe.io", "true")])  # fmt: skip
+        raw.h2.send_data(number, chance.randbytes(chance.randrange(9)), end_stream=chance.random() < 0.5)
+        return raw.h2.data_to_send()
+    body = chance.randbytes(chance.choice((0, 1, 4, 5, 8, 30)))
+    return (
+        len(body).to_bytes(3, "big") + bytes((chance.randrange(12), chance.randrange(256))) + chance.randrange(9).to_bytes(4, "big") + body
+    )

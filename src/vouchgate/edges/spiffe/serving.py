@@ -240,11 +240,9 @@ class _Bounded(Handler):  # type: ignore[misc]
             release_stream()
             return
 
-        def release() -> None:
-            self.owner.leave(self.caller)
-            release_stream()
-
-        super().accept(stream, headers, release)
+        super().accept(stream, headers, release_stream)
+        # a task that is cancelled before it began runs no `finally`; its end is told all the same
+        self._tasks[stream].add_done_callback(lambda _: self.owner.leave(self.caller))
 
     def cancel(self, stream: Any) -> None:
         # a stream that was reset unread has no task
