@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import functools
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -28,6 +29,7 @@ from flows_world import (
 
 from vouchgate.flows import runs
 from vouchgate.flows.changes import RegistrationPut, RunPut
+from vouchgate.flows.facts import compile_sources
 from vouchgate.flows.issue_identity import issue_identity
 from vouchgate.identity.ca import spki_of
 from vouchgate.identity.jwtsvid import JwtFacts, read_jwt
@@ -40,6 +42,14 @@ from vouchgate.vocabulary.vouches import UnixMillis
 
 FIT = principal(TD, "job", "serve", "fit")
 OTHER = principal(TD, "job", "serve", "other")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_once() -> Iterator[None]:
+    """The same few policies in every case."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vouchgate.flows.facts.compile_sources", functools.cache(compile_sources))
+        yield
 
 
 @asynccontextmanager
