@@ -9,7 +9,7 @@ from cryptography import x509
 from test_sign import CA_KEY, CONTROL, NOW, STRANGER, TD, X509, World
 
 from vouchgate.flows.sign import MAX_BATCH, SignedBefore
-from vouchgate.flows.x509_authority import CaState, RootState
+from vouchgate.flows.x509_state import CaState, RootState
 from vouchgate.identity.bundle import make_bundle
 from vouchgate.identity.verify import verify_x509
 from vouchgate.identity.x509svid import read_x509

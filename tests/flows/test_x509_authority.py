@@ -13,18 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vouchgate.flows.x509_authority import (
-    FIRST,
-    LEAVES_MS,
-    MAX_ISSUERS,
-    MAX_ROOTS,
-    SPREAD_MS,
-    Authority,
-    CaState,
-    MemoryKeys,
-    issuer_name,
-    root_name,
-)
+from vouchgate.flows.x509_authority import LEAVES_MS, MAX_ISSUERS, MAX_ROOTS, SPREAD_MS, Authority
+from vouchgate.flows.x509_state import FIRST, CaState, MemoryKeys, issuer_name, root_name
 from vouchgate.identity.bundle import TrustBundle
 from vouchgate.identity.ca import make_ca, spki_of
 from vouchgate.identity.x509svid import X509Facts, read_x509

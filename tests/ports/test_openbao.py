@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchgate import wiring
-from vouchgate.flows.x509_authority import Authority, CaState, MemoryKeys
+from vouchgate.flows.x509_authority import Authority
+from vouchgate.flows.x509_state import CaState, MemoryKeys
 from vouchgate.identity.bundle import TrustBundle
 from vouchgate.identity.ca import make_ca, path_length_of, spki_of, uris_of
 from vouchgate.identity.upstream import read_pem_chain

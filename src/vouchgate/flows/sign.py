@@ -32,7 +32,20 @@ from vouchgate.evidence.catalog import check_fits
 from vouchgate.evidence.dsse import spki_of as ed25519_spki
 from vouchgate.evidence.policystatement import PolicyStatement, sign_policy
 from vouchgate.evidence.statement import sign_vouch
-from vouchgate.flows.x509_authority import ISSUER_SECONDS, Authority, CaKeys, CaState, MemoryKeys, Step, next_update
+from vouchgate.flows.sign_requests import (
+    CaInstallRequest,
+    CaStepRequest,
+    CheckpointRequest,
+    CrlRequest,
+    JwtRequest,
+    PolicyRequest,
+    SetRequest,
+    VouchRequest,
+    X509Request,
+    X509Requests,
+)
+from vouchgate.flows.x509_authority import ISSUER_SECONDS, Authority, next_update
+from vouchgate.flows.x509_state import CaKeys, CaState, MemoryKeys
 from vouchgate.identity.actors import Beyond
 from vouchgate.identity.ca import spki_of as ec_spki
 from vouchgate.identity.jwtsvid import issue_jwt
@@ -40,9 +53,8 @@ from vouchgate.identity.sets import our_claims, sign_set
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded, NotPermitted, Unavailable, VouchgateError
 from vouchgate.vocabulary.names import principal_id
 from vouchgate.vocabulary.names import trust_domain as checked_trust_domain
-from vouchgate.vocabulary.principals import Binding
 from vouchgate.vocabulary.trust import PublicKey, key_id
-from vouchgate.vocabulary.vouches import Method, Outcome, Subject, Tier, UnixMillis, Vouch
+from vouchgate.vocabulary.vouches import UnixMillis, Vouch
 from vouchgate.vocabulary.wire import Noun, encode, from_plain, to_plain
 
 T = TypeVar("T")
@@ -132,109 +144,6 @@ class Access:
         """Raise `NotPermitted` unless the uid may use the purpose."""
         if uid not in self.own.get(purpose, frozenset({self.control})):
             raise NotPermitted(f"uid {uid} may not use the signer for `{purpose}`", remedy="ask through the control plane")
-
-
-class X509Request(Noun, frozen=True, kw_only=True):
-    """`x509_svid`"""
-
-    spki: bytes
-    principal: str
-    ttl_seconds: int
-    dns: tuple[str, ...] = ()
-    binding: Binding | None = None
-
-
-class X509Requests(Noun, frozen=True, kw_only=True):
-    """`x509_svids`"""
-
-    requests: tuple[dict[str, Any], ...]
-
-
-class CrlRequest(Noun, frozen=True, kw_only=True):
-    """`crl`"""
-
-    serials: tuple[str, ...] = ()
-    number: int
-
-
-class CaStepRequest(Noun, frozen=True, kw_only=True):
-    """`ca_step`"""
-
-    step: Step
-    force: bool = False
-
-
-class CaInstallRequest(Noun, frozen=True, kw_only=True):
-    """`ca_install`"""
-
-    chain: tuple[bytes, ...]
-    root_fingerprint: str
-
-
-class JwtRequest(Noun, frozen=True, kw_only=True):
-    """`jwt_svid`"""
-
-    principal: str
-    audience: str
-    ttl_seconds: int
-    cnf_x5t: str = ""
-    """Hexadecimal SHA-256 of the certificate that it is bound to."""
-    cnf_jkt: str = ""
-    """Base64url thumbprint of the key that it is bound to."""
-    actors: tuple[str, ...] = ()
-    scopes: tuple[str, ...] | None = None
-    binding: Binding | None = None
-    parents: tuple[str, ...] = ()
-
-
-class SetRequest(Noun, frozen=True, kw_only=True):
-    """`event_token`"""
-
-    event: str
-    issuer: str
-    audience: str
-    jti: str
-    principal: str = ""
-    sub: str = ""
-    sub_issuer: str = ""
-    """Provider that gave the person `sub`; empty where the principal itself is the subject."""
-    credential: str = ""
-    reason: str = ""
-    at: UnixMillis = UnixMillis(0)
-    state: str = ""
-
-
-class VouchRequest(Noun, frozen=True, kw_only=True):
-    """`vouch`"""
-
-    role: str
-    predicate_type: str
-    predicate_version: int
-    subjects: tuple[Subject, ...]
-    outcome: Outcome
-    not_before: UnixMillis
-    expires_at: UnixMillis
-    rests_on: tuple[str, ...] = ()
-    tier: Tier
-    method: Method
-    claims: dict[str, Any] = {}
-
-
-class CheckpointRequest(Noun, frozen=True, kw_only=True):
-    """`checkpoint`"""
-
-    origin: str
-    size: int
-    root_hash: bytes
-
-
-class PolicyRequest(Noun, frozen=True, kw_only=True):
-    """`policy`"""
-
-    version: int
-    policy_digest: str
-    author: str
-    approver: str
 
 
 class Signer:

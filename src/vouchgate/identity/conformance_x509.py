@@ -24,7 +24,7 @@ from vouchgate.identity.conformance import Checked, Finding, note, violation
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.vouches import UnixMillis
 
-MAX_BYTES = 65_536
+MAX_BYTES = 16_384
 """Bytes of one certificate."""
 MAX_CHAIN = 16
 """Certificates of a chain."""

@@ -20,7 +20,8 @@ from gateway_harness import TD, Harness, spiffe
 
 from vouchgate.edges.envoy.messages import SECRET_TYPE
 from vouchgate.edges.envoy.settings import BUNDLE_SECRET, SVID_SECRET
-from vouchgate.flows.x509_authority import Authority, CaState, MemoryKeys
+from vouchgate.flows.x509_authority import Authority
+from vouchgate.flows.x509_state import CaState, MemoryKeys
 from vouchgate.identity.bundle import TrustBundle
 from vouchgate.identity.ca import load_ca, make_ca, spki_of
 from vouchgate.identity.x509svid import issue_x509, read_x509
