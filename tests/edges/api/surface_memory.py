@@ -119,6 +119,7 @@ class MemorySurface:
     def __init__(self, now: int = START) -> None:
         self.out: set[str] = set()
         self.begun: dict[str, tuple[str, str, str]] = {}
+        self.idp = "https://idp.example"
         self.now = now
         self.asked: list[tuple[str, Any]] = []
         self.codes: dict[str, int] = {}
@@ -205,7 +206,7 @@ class MemorySurface:
             raise NotFound(f"there is no provider `{provider}`", remedy="name one")
         state, binding = secrets.token_urlsafe(8), secrets.token_urlsafe(8)
         self.begun[state] = (binding, owner, redirect_uri)
-        return LoginBegun(url=f"https://idp.example/authorize?state={state}", state=state, binding=binding, expires_at=self.now + HOUR)
+        return LoginBegun(url=f"{self.idp}/authorize?state={state}", state=state, binding=binding, expires_at=self.now + HOUR)
 
     async def finish_login(self, binding: str, owner: str, back: CallBack, *, peer: str) -> tuple[Caller, str]:
         if self.begun.get(back.state, ("", "", ""))[:2] != (binding, owner) or back.code != "good":
