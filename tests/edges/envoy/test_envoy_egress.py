@@ -219,7 +219,7 @@ def test_a_request_that_fails_does_not_say_the_key(out: Harness, provider: Provi
     answer = call(out)
     assert answer.status == 503
     assert KEY not in repr(answer)
-    assert "SECRETxyz" not in Path(out.settings.access_log).read_text()
+    assert b"SECRETxyz" not in Path(out.settings.access_log).read_bytes()
 
 
 def test_a_rotation_drops_no_request(out: Harness, provider: Provider):

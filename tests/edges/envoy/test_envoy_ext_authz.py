@@ -179,3 +179,11 @@ def test_a_plain_key_is_not_beyond():
     made = read_check("GET", "/", [*FACTS.items()])
     assert made is not None
     assert not made.beyond
+
+
+@pytest.mark.parametrize(
+    ("model", "asked"), [("call-tool/search", ("call-tool", "search")), ("describe/-", ("describe", "")), ("-", None), ("", None)]
+)
+def test_an_mcp_message_that_nobody_read_is_no_question(model: str, asked: tuple[str, str] | None):
+    made = read_check("POST", "/", [*(FACTS | {"x-vg-action": "mcp", "x-vg-model": model}).items()])
+    assert (made and (made.action, made.tool)) == asked

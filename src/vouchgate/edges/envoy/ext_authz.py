@@ -3,7 +3,7 @@
 Rules
 1. The peer's uid is read from the kernel when the connection is made; another uid's connection is cut before its first byte is read.
 2. The facts come from the `x-vg-` headers that Envoy sets itself (it removes a client's own first); a required one that is missing, or
-   any that is there twice, makes the check 403. `-` is absent.
+   any that is there twice, makes the check 403. `-` is absent. So does an MCP message that the tokenizer did not read.
 3. At most `MAX_AT_ONCE` checks are decided at once; a check that is not decided within `DECIDE_SECONDS`, or whose decision fails, is 503.
    Nothing here ever turns a failure into an allow. To Envoy any 5xx is no answer (503 `pdp-unavailable`): a refusal that is to be read by
    the caller is a 4xx.
@@ -25,6 +25,7 @@ from vouchgate.edges.envoy.log_fields import read_asked
 from vouchgate.edges.envoy.settings import FEDERATED
 from vouchgate.edges.processes.rpc_server import Peer, peer_of
 from vouchgate.vocabulary import wire
+from vouchgate.vocabulary.mcp import MCP
 from vouchgate.vocabulary.outcomes import PROBLEM_MEDIA, PROBLEM_TYPE
 from vouchgate.vocabulary.requests import Request
 
@@ -102,6 +103,8 @@ def read_check(method: str, target: str, headers: list[tuple[str, str]]) -> Requ
         return None
     given = {name: facts.get(f"x-vg-{name}", "") for name in _REQUIRED + _OPTIONAL}
     known = {name: "" if value == "-" else value for name, value in given.items()}
+    if known["action"] == MCP and not known["model"]:
+        return None
     foreign = known["san"].startswith(FEDERATED)
     action, model, tool = read_asked(known["action"], known["model"])
     return Request(
