@@ -516,3 +516,51 @@ def test_what_the_state_says_is_json_and_nothing_secret(folder, handed):
         said = json.loads(path.read_bytes())
         assert said["version"] == 1
     assert RIGHT.strip() not in b"".join(path.read_bytes() for path in (folder / "keys").iterdir())
+
+
+def test_a_token_that_hangs_holds_up_nobody_else(folder):
+    """The signature waits in a thread; the event loop answers who asks for something else."""
+    import asyncio
+    import threading
+
+    from vouchgate.flows.sign import Access as Allowed
+    from vouchgate.flows.sign import Keys, Signer
+    from vouchgate.ports.clock import Clock
+
+    release = threading.Event()
+
+    class Hanging(Counting):
+        def sign_p256(self, identity: bytes, data: bytes) -> bytes:
+            assert release.wait(20)
+            return super().sign_p256(identity, data)
+
+    files = Files(folder)
+    files.before(TD)
+    store = Places(files.folder, files.keys, TD).open(FILE, first=True)
+    store.slow = True  # type: ignore[misc]
+    plain, before = files.open(TD, NOW, store=store)
+    token = Hanging()
+    keys = Keys(
+        ca=plain.ca,
+        ca_certificate=plain.ca_certificate,
+        jwt=TokenEc(token, b"", token.key.public_key()),  # type: ignore[arg-type]
+        ed25519=plain.ed25519,
+    )
+    signer = Signer(keys, before, Allowed(control=0), Clock(NOW), files, ca_keys=store)
+
+    async def ask() -> None:
+        hanging = asyncio.create_task(
+            signer.jwt_svid(0, {"principal": f"spiffe://{TD}/service/prod/a", "audience": "a", "ttl_seconds": 60})
+        )
+        await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            assert await signer.health(0, {})
+            assert (await signer.checkpoint(0, {"origin": f"{TD}/log", "size": 1, "root_hash": b"a" * 32})).startswith(TD)
+        assert not hanging.done()
+        release.set()
+        assert (await hanging)["token"]
+
+    try:
+        asyncio.run(ask())
+    finally:
+        release.set()

@@ -274,6 +274,7 @@ def test_a_token_that_is_taken_out_issues_nothing_and_issues_again_when_it_is_ba
     client = house.serve(*TOKEN, secret=PIN)
     client.call("x509_svid", **X509)
     shutil.move(house.tokens, house.path / "gone")
+    assert not client.call("health")["ok"]
     for _ in range(3):
         for method, params in (
             ("x509_svid", X509),

@@ -126,7 +126,10 @@ def handlers(signer: Signer, access: Access, store: Store) -> dict[str, Handler]
     def handler(name: str, method: Callable[[int, dict[str, Any]], Awaitable[Any]]) -> Handler:
         async def call(peer: Peer, params: dict[str, Any]) -> Any:
             if name == "health":
-                return _with_keys(await _permitted(peer, params), store)
+                health = await _permitted(peer, params)
+                if store.slow:
+                    await asyncio.to_thread(store.look)
+                return _with_keys(health, store)
             return await _permitted(peer, params)
 
         async def _permitted(peer: Peer, params: dict[str, Any]) -> Any:

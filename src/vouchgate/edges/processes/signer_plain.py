@@ -26,6 +26,9 @@ class Certificates:
         """What keeps the keys from signing; files that were opened have none."""
         return ""
 
+    def look(self) -> None:
+        """Nothing to see: an opened key is in memory."""
+
     def has_certificate(self, name: str) -> bool:
         """Whether there is a certificate of this name."""
         return self.folder.has(f"{checked_name(name)}.crt")

@@ -13,6 +13,7 @@ Left to others: sessions, the PIN, reopening (ports/pkcs11.py).
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Literal, NoReturn, Protocol
 
 from cryptography.exceptions import InvalidSignature
@@ -25,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from vouchgate.edges.processes.signer_folder import RESTORE, Folder, checked_name
 from vouchgate.edges.processes.signer_plain import Certificates
 from vouchgate.edges.processes.signer_sealed import AnyKey, Seal, SealedKeys, master_of, new_master, new_seal, parts_of, read_seal
-from vouchgate.vocabulary.errors import InvalidInput, NotFound, StoreDamaged, Unsupported
+from vouchgate.vocabulary.errors import InvalidInput, NotFound, StoreDamaged, Unsupported, VouchgateError
 from vouchgate.vocabulary.wire import Noun, decode, encode
 
 TOKEN_SEAL = "token-seal.json"  # noqa: S105 - the name of a file
@@ -150,6 +151,13 @@ class TokenKeys(Certificates):
     def trouble(self) -> str:
         """Why the token did not do what it was last asked; empty where it did."""
         return self._token.trouble
+
+    def look(self) -> None:
+        """Ask the token for a public key, so that `trouble` is true even where nothing is signed; blocks as long as the token does."""
+        name = next((one for one in self.folder.names() if one.endswith(self.suffix)), "")
+        if name:
+            with contextlib.suppress(VouchgateError):
+                self._token.public(bytes.fromhex(self._reference(name.removesuffix(self.suffix)).id))
 
     @property
     def beside(self) -> bool:
