@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from flows_world import ALICE, DIGITS, NOW, TD, World, caller, make_world, registration, running, serving
 
-from vouchgate.flows import register
+from vouchgate.flows import login, register
 from vouchgate.flows.changes import RegistrationPut
 from vouchgate.flows.context import Buckets
 from vouchgate.vocabulary.answers import JoinTokenRequest, RegistrationRequest
@@ -196,5 +196,33 @@ def test_a_registration_may_end_by_itself():
     async def story(world: World) -> None:
         made = await register.register(world.context, REG, asked(expires_at=UnixMillis(NOW + 1)))
         assert made.expires_at == NOW + 1
+
+    run(story)
+
+
+def test_what_would_come_between_another_and_its_identity_is_refused():
+    async def story(world: World) -> None:
+        boss = registration(principal(TD, "person", "admin", "boss"), groups=("role:responder",), uid=7)
+        await world.put(RegistrationPut(registration=boss))
+        person = asked(kind="person", zone="admin", name="other", groups=(), selectors=(Selector(type="unix:uid", value="7"),))
+        with pytest.raises(Conflict):
+            await register.register(world.context, REG, person)
+        await register.register(world.context, REG, asked(selectors=(Selector(type="unix:uid", value="7"),)))
+        assert login.caller_of_uid(world.context, 7, 1).principal.principal.id == boss.principal
+        with pytest.raises(Conflict):
+            await register.register(world.context, REG, asked(name="twin", selectors=(Selector(type="unix:uid", value="7"),)))
+        narrower = (Selector(type="unix:uid", value="7"), Selector(type="unix:path", value="/usr/bin/serve"))
+        await register.register(world.context, REG, asked(name="narrower", selectors=narrower))
+        assert login.caller_of_uid(world.context, 7, 1).principal.principal.id == boss.principal
+
+    run(story)
+
+
+def test_a_workloads_user_is_a_caller_where_no_person_is():
+    async def story(world: World) -> None:
+        await register.register(world.context, REG, asked(selectors=(Selector(type="unix:uid", value="8"),)))
+        assert login.caller_of_uid(world.context, 8, 1).principal.principal.id == PRICING
+        await register.unregister(world.context, REG, PRICING, "gone")
+        assert "unknown" in login.caller_of_uid(world.context, 8, 1).principal.principal.id
 
     run(story)

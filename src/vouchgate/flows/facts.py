@@ -92,12 +92,13 @@ class Facts(Cells, Standing, Registered):
         """Kind and target -> revocations that stand, by id."""
         self.runs: dict[str, Run] = {}
         self.sources: dict[str, TrustSource] = {}
+        """Recorded keys of others, by name."""
         self.secrets: dict[str, Secret] = {}
-        """Recorded keys of others, by their name in vouchgate.toml."""
         self.credentials = Credentials()
         self._ends: list[tuple[int, str]] = []
         """(end, principal) of registrations that end by themselves; replaced ones among them."""
         self._same: dict[Any, Any] = {}
+        self._of_uid: dict[str, set[str]] = {}
         """Values of registrations, so that equal ones are one object."""
         self.risks: dict[str, Risk] = {}
         self.settings: dict[str, str] = {}
@@ -145,7 +146,9 @@ class Facts(Cells, Standing, Registered):
             case ZonePut(zone=zone) if zone.mode == "observe" and any(
                 one.zone == zone.name and one.egress is not None for one in self.endpoints.values()
             ):
-                raise Conflict(f"a provider is in zone `{zone.name}`", remedy="observe never lets calls out with a key of ours; move it first")
+                raise Conflict(
+                    f"a provider is in zone `{zone.name}`", remedy="observe never lets calls out with a key of ours; move it first"
+                )
             case _:
                 self._check_who(change)
 
@@ -198,12 +201,12 @@ class Facts(Cells, Standing, Registered):
         """Registrations, runs, keys of others, credentials."""
         match change:
             case RegistrationPut(registration=registration):
-                self.registrations[registration.principal] = self._slim(registration)
+                self._keep(self._slim(registration))
                 if registration.expires_at:
                     heapq.heappush(self._ends, (registration.expires_at, registration.principal))
                 world_facts.put_principal(self.world, Principal(id=registration.principal, groups=registration.groups))
             case RegistrationRemoved(principal=principal):
-                self.registrations.pop(principal, None)
+                self._drop(principal)
                 self.world.remove(world_facts.principal_uid(principal))
             case RunPut(run=run):
                 self.runs[run.id] = run
@@ -460,9 +463,7 @@ class Facts(Cells, Standing, Registered):
         caller, mode = registered(registration, now), self.mode_of(endpoint.zone, now)
         if registration.expires_at:
             caller = msgspec.structs.replace(caller, not_after=min(caller.not_after, registration.expires_at))
-        return [
-            self.decide(caller, action, name, now, unknown=world_facts.REQUEST_FACTS, mode=mode) for action, name in asks(endpoint)
-        ]
+        return [self.decide(caller, action, name, now, unknown=world_facts.REQUEST_FACTS, mode=mode) for action, name in asks(endpoint)]
 
 
 def sources_digest(sources: Sequence[tuple[str, str]]) -> str:

@@ -12,10 +12,12 @@ from typing import Any
 
 import msgspec
 
-from vouchgate.vocabulary.names import PrincipalId
+from vouchgate.vocabulary.names import PrincipalId, principal_parts
 from vouchgate.vocabulary.principals import Registration
 from vouchgate.vocabulary.vouches import UnixMillis
 
+UID = "unix:uid"
+"""The selector that names a unix user (identity/attestors/unix_process.py)."""
 MAX_SAME = 4_096
 """Values of registrations that are looked for among those of others."""
 
@@ -26,6 +28,8 @@ class Registered:
     registrations: dict[str, Registration]
     _ends: list[tuple[int, str]]
     _same: dict[Any, Any]
+    _of_uid: dict[str, set[str]]
+    """Unix uid -> principals whose registrations name it."""
     _now: UnixMillis
 
     def _slim(self, registration: Registration) -> Registration:
@@ -37,6 +41,36 @@ class Registered:
             registration,
             **{name: self._same.setdefault(value, value) for name in names if (value := getattr(registration, name)) is not None},
         )
+
+    def _keep(self, registration: Registration) -> None:
+        self._drop(registration.principal)
+        self.registrations[registration.principal] = registration
+        for uid in _uids(registration):
+            self._of_uid.setdefault(uid, set()).add(registration.principal)
+
+    def _drop(self, principal: str) -> None:
+        old = self.registrations.pop(principal, None)
+        for uid in _uids(old) if old else ():
+            left = self._of_uid.get(uid, set())
+            left.discard(principal)
+            if not left:
+                self._of_uid.pop(uid, None)
+
+    def of_uid(self, uid: int) -> list[Registration]:
+        """Registrations that a unix user alone earns."""
+        found = (self.registrations[name] for name in self._of_uid.get(str(uid), ()))
+        return [one for one in found if all(selector.type == UID for selector in one.selectors)]
+
+    def tied(self, made: Registration) -> Registration | None:
+        """Another registration that the same unix user would earn equally, so that neither would be earned."""
+        person = principal_parts(made.principal).kind == "person"
+        for uid in _uids(made):
+            for name in self._of_uid.get(uid, ()):
+                other = self.registrations[name]
+                alike = (principal_parts(name).kind == "person") == person and set(other.selectors) == set(made.selectors)
+                if alike and name != made.principal:
+                    return other
+        return None
 
     def registration_of(self, principal: str, now: UnixMillis) -> Registration | None:
         """A registration that has not ended."""
@@ -60,3 +94,7 @@ class Registered:
         """Groups of a registered principal; none for anyone else, and none after its end."""
         known = self.registration_of(principal, self._now)
         return known.groups if known else ()
+
+
+def _uids(registration: Registration) -> list[str]:
+    return [one.value for one in registration.selectors if one.type == UID]

@@ -17,12 +17,13 @@ from vouchgate.evidence.breakglass import LIFE_MS, verify_break_glass
 from vouchgate.flows.administer import act_entry, authorise
 from vouchgate.flows.changes import Change, RegistrationPut, SettingPut
 from vouchgate.flows.context import Context
+from vouchgate.flows.facts_registrations import UID
 from vouchgate.flows.start import owner_registration
-from vouchgate.identity.catalog import attest, match
+from vouchgate.identity.catalog import match
 from vouchgate.identity.verify import peer_uid, session
 from vouchgate.vocabulary.answers import Caller, CodeIssued
 from vouchgate.vocabulary.errors import NotPermitted, Unavailable, Unverified
-from vouchgate.vocabulary.names import PrincipalId, TrustDomain, principal
+from vouchgate.vocabulary.names import PrincipalId, TrustDomain, principal, principal_parts
 from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.principals import Principal, Registration, Selector
 from vouchgate.vocabulary.settings import ROLES
@@ -68,14 +69,14 @@ def _hash(code: str) -> str:
 
 
 def caller_of_uid(context: Context, uid: int, pid: int) -> Caller:
-    """Rule 1, by the attestor `unix-process`: the kernel's facts earn an identity, nobody chooses one."""
-    people = [one for one in context.facts.registrations.values() if one.selectors and not context.facts.revocation_of(one.principal)]
+    """Rule 1: the kernel's word on the uid earns an identity, nobody chooses one."""
+    found = [one for one in context.facts.of_uid(uid) if not context.facts.revocation_of(one.principal)]
+    # a workload of the same user must not come between a person and what they administer
+    people = [one for one in found if principal_parts(one.principal).kind == "person"] or found
     glass = principal(context.trust_domain, "person", "admin", GLASS)
     broken = [one for one in people if one.principal == glass and broken_until(context) > context.clock.now()]
-    holds_glass = any(Selector(type="unix:uid", value=str(uid)) in one.selectors for one in broken)
-    people = broken if holds_glass else [one for one in people if one.principal != glass]
-    established = attest("unix-process", {"uid": uid, "gid": uid, "pid": pid})
-    earned = established if isinstance(established, Denied) else match(established.selectors, people, context.clock.now())
+    people = broken or [one for one in people if one.principal != glass]
+    earned = match([Selector(type=UID, value=str(uid))], people, context.clock.now())
     if isinstance(earned, Denied):
         who = Principal(id=principal(context.trust_domain, "person", "unknown", f"uid-{uid}"))
     else:

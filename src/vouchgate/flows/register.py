@@ -68,6 +68,9 @@ async def register(context: Context, caller: Caller, request: RegistrationReques
         created_at=old.created_at if old else context.clock.now(),
         expires_at=_end(context, request.expires_at),
     )
+    tied = context.facts.tied(made)
+    if tied is not None:
+        raise Conflict(f"the same facts earn `{tied.principal}`, so neither would be earned", remedy="add a selector to one of them")
     await commit(context, caller, [RegistrationPut(registration=made)], "register", made.principal, {"groups": list(made.groups)})
     return made
 
