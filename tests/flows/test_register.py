@@ -149,9 +149,9 @@ def test_a_registrar_is_bounded():
     async def story(world: World) -> None:
         world.context.registering = Buckets(2)
         for number in range(2):
-            await register.register(world.context, REG, asked(name=f"one-{number}"))
+            await register.register(world.context, REG, asked(name=f"one-{number}", selectors=()))
         with pytest.raises(LimitExceeded):
-            await register.register(world.context, REG, asked(name="one-too-many"))
+            await register.register(world.context, REG, asked(name="one-too-many", selectors=()))
 
     run(story)
 
