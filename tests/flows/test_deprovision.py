@@ -219,11 +219,50 @@ def test_an_id_token_is_no_event_and_an_event_no_login() -> None:
 
 def test_a_transmitter_that_floods_is_told_to_wait() -> None:
     async def story(made: Scene) -> None:
+        import msgspec
+
+        settings = made.world.context.settings
+        slow = msgspec.structs.replace(settings.ssf.transmitters[0], events_per_minute=5)
+        made.world.context.settings = msgspec.structs.replace(settings, ssf=msgspec.structs.replace(settings.ssf, transmitters=(slow,)))
         with pytest.raises(LimitExceeded):
-            for _ in range(2_000):
-                await made.people.events.take("staff", "nonsense", peer="test")
+            for _ in range(20):
+                await made.told(made.staff.event(SSF + "verification"))
         with pytest.raises(NotFound):
             await made.told("x", name="nobody")
+
+    run(story)
+
+
+def test_a_strangers_flood_delays_nobodys_dismissal_and_fills_no_log() -> None:
+    async def story(made: Scene) -> None:
+        caller = await made.logged_in()
+        made.world.clock.at += 60_000
+        flood = [signed({"iss": "x"}, OTHER_RSA, f"made-up-{number}", "RS256", typ="secevent+jwt") for number in range(5)]
+        for number in range(700):
+            assert (await made.people.events.take("staff", flood[number % 5], peer="test")).status == 400
+        assert made.staff.asked("/jwks") == 2
+        assert len(made.entries("security-event", '"outcome":"denied"')) < 100
+        assert (await made.told(made.staff.event(CAEP + "session-revoked"))).status == 202
+        with pytest.raises(Unverified):
+            made.people.check(caller)
+
+    run(story)
+
+
+def test_a_made_up_key_and_a_slow_provider_keep_no_dismissal_waiting() -> None:
+    async def story(made: Scene) -> None:
+        caller = await made.logged_in()
+        made.world.clock.at += 60_000
+        made.staff.gate = asyncio.Event()
+        strange = signed({"iss": "x"}, OTHER_RSA, "made-up", "RS256", typ="secevent+jwt")
+        waiting = asyncio.create_task(made.people.events.take("staff", strange, peer="test"))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        await asyncio.wait_for(made.told(made.staff.event(CAEP + "session-revoked")), 1)
+        with pytest.raises(Unverified):
+            made.people.check(caller)
+        made.staff.gate.set()
+        assert (await waiting).status == 400
 
     run(story)
 

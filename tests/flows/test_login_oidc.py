@@ -416,6 +416,32 @@ def test_keys_of_before_count_while_they_cannot_be_looked_at_and_not_for_ever() 
     run(story)
 
 
+def test_looks_that_fail_do_not_keep_old_keys_alive() -> None:
+    async def story(made: Scene) -> None:
+        await made.logged_in()
+        made.staff.fault = {"/jwks": "500"}
+        for _ in range(12):
+            made.world.clock.at += 2 * 3_600_000 - 1_000
+            await made.logged_in()
+        made.world.clock.at += 3_600_000
+        await refused(made, Unavailable)
+
+    run(story)
+
+
+def test_pinned_keys_count_alone_and_none_are_fetched() -> None:
+    async def story(made: Scene) -> None:
+        await made.logged_in()
+        assert made.staff.asked("/jwks") == 0
+        assert len(made.entries("source-keys", '"came":["one"]')) == 1
+        made.staff.keys = [("two", OTHER_RSA, "RS256")]
+        assert "does not publish" in await refused(made)
+        assert made.staff.asked("/jwks") == 0
+
+    run(story, keys=json.dumps({"keys": [jwk_of(RSA, "one")]}))
+    run(lambda made: _discard(refused(made, InvalidInput)), keys='{"keys": []}')
+
+
 def test_a_restart_goes_on_with_the_recorded_keys() -> None:
     async def story(made: Scene) -> None:
         await made.logged_in()

@@ -8,7 +8,8 @@
 4. An event makes a revocation of the person. `until-login` ones end what was and are lifted by a fresh login (flows/login_oidc.py); after
    `until-undone` ones a responder has to let the person in again. Publishing the revocation and ending sessions follow from the change itself.
 5. Nobody is revoked twice for the same: where a standing revocation says as much, the event is only noted.
-6. Events of a transmitter have a rate; over it the transmitter is told to try again, and nothing is lost.
+6. Events of a transmitter have a rate; over it the transmitter is told to try again, and nothing is lost. Only what it signed is counted:
+   a stranger's flood delays nobody's dismissal. Refusals are entries up to `REFUSALS_PER_MINUTE`; of more, the next entry tells how many.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ SEEN = "event-seen"
 """Record kind of the ids of tokens that were taken."""
 SEEN_MS = (MAX_AGE_DAYS + 1) * 86_400_000
 """How long they are remembered: a day longer than a token may be old."""
+REFUSALS_PER_MINUTE = 60
+"""Entries about refused deliveries to one transmitter's path: enough to see an attack, too few to fill a disk."""
 SWEEP_AT_ONCE = 500
 """Remembered ids that one sweep forgets."""
 
@@ -56,21 +59,23 @@ class Deprovisioning:
     def __init__(self, context: Context, sources: Sources) -> None:
         self._context, self._sources = context, sources
         self._rates: dict[str, Buckets] = {}
+        self._refusals = Buckets(REFUSALS_PER_MINUTE)
+        self._untold: dict[str, int] = {}
 
     async def take(self, name: str, token: str, *, peer: str) -> Taken:
         """A delivery to `/ssf/events/<name>`. Raises `NotFound`, `LimitExceeded`, `Unavailable`: the transmitter tries those again."""
         transmitter = self._transmitter(name)
-        rate = self._rates.setdefault(f"{name}/{transmitter.events_per_minute}", Buckets(transmitter.events_per_minute))
-        if not rate.take(name):
-            raise LimitExceeded(f"`{name}` sends more than {transmitter.events_per_minute} events a minute", remedy="send them more slowly")
         try:
             read = await self._read(transmitter, token)
         except VouchgateError as error:
-            await self._note(transmitter, "denied", {"reason": error.reason, "peer": peer})
+            await self._refused(transmitter, "", error.reason, peer)
             raise
         if isinstance(read, Denied):
-            await self._note(transmitter, "denied", {"err": read.code, "reason": read.reason, "peer": peer})
+            await self._refused(transmitter, read.code, read.reason, peer)
             return Taken(status=400, err=read.code, description=read.reason)
+        rate = self._rates.setdefault(f"{name}/{transmitter.events_per_minute}", Buckets(transmitter.events_per_minute))
+        if not rate.take(name):
+            raise LimitExceeded(f"`{name}` sends more than {transmitter.events_per_minute} events a minute", remedy="send them more slowly")
         try:
             await self._apply(transmitter, read, peer)
         except Conflict:
@@ -154,6 +159,14 @@ class Deprovisioning:
         """Rule 3. The key begins with the day of the token, so that a sweep reads the oldest first."""
         name = hashlib.sha256(encode([transmitter.issuer, read.jti])).hexdigest()
         return PutRecord(kind=SEEN, key=f"{read.issued_at // 86_400_000:08d}/{name}", value=b"{}", must_be_new=True)
+
+    async def _refused(self, transmitter: TransmitterSettings, err: str, reason: str, peer: str) -> None:
+        """Rule 6, second half."""
+        if not self._refusals.take(transmitter.name):
+            self._untold[transmitter.name] = self._untold.get(transmitter.name, 0) + 1
+            return
+        more = self._untold.pop(transmitter.name, 0)
+        await self._note(transmitter, "denied", {"err": err, "reason": reason, "peer": peer, "more": more})
 
     async def _note(self, transmitter: TransmitterSettings, outcome: str, detail: dict[str, Any]) -> None:
         await self._context.sequencer.submit(self._who(transmitter), (), [self._entry(transmitter, outcome, detail)])

@@ -5,8 +5,10 @@
    the last at most every `AGAIN_MS`, so that a flood of made-up key ids asks a provider nothing.
 3. What is fetched replaces what is recorded, and each change is an entry that names the keys that came and went. A key that is no longer
    published counts no longer. A set that is not one (identity/foreign.py) changes nothing and is an entry too.
-4. Where fetching fails, recorded keys count until `MAX_STALE_MS` after the last look; then nobody logs in with that provider.
-5. Whoever fetches could lie: so a change of keys is never silent, and the fetching process cannot make anyone believe an older set.
+4. Where fetching fails, recorded keys count until `MAX_STALE_MS` after the last look that succeeded; then nobody logs in with that provider.
+5. Whoever fetches could lie about keys that it fetches first: so a change of keys is never silent, and a provider's keys may be pinned in the
+   settings; then none are fetched.
+6. Whoever shows a key that is recorded waits for no fetch that somebody else's made-up key caused.
 Left to others: the fetching and its bounds (ports/http.py, edges/processes/outbound.py), what the keys may say (the settings).
 """
 
@@ -49,6 +51,9 @@ class _Look:
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     looked_at: int = 0
+    """The last look that succeeded."""
+    asked_at: int = 0
+    """The last try, so that failures and made-up keys do not ask again and again."""
     failed_at: int = 0
     failure: VouchgateError | None = None
     provider: Provider | None = None
@@ -72,6 +77,9 @@ class Sources:
     async def provider(self, alias: str) -> Provider:
         """How a provider describes itself. Raises `NotFound`, `Unavailable`, `InvalidInput`, `NotPermitted`."""
         one, look = self.settings_of(alias), self._look(f"oidc:{alias}")
+        known = look.provider
+        if known is not None and known.issuer == one.issuer and self._context.clock.now() - look.described_at <= KEPT_MS:
+            return known
         async with look.lock:
             now = self._context.clock.now()
             if look.provider is None or look.provider.issuer != one.issuer or now - look.described_at > KEPT_MS:
@@ -88,6 +96,9 @@ class Sources:
 
     async def provider_keys(self, alias: str, kid: str = "") -> Mapping[str, ForeignKey]:
         """A provider's keys; `kid` is one that a token names. Raises `Unavailable`, `InvalidInput`."""
+        one = self.settings_of(alias)
+        if one.keys:
+            return await self._pinned(f"oidc:{alias}", one.issuer, one.keys)
         provider = await self.provider(alias)
         return await self._keys(f"oidc:{alias}", provider.issuer, provider.jwks_uri, kid)
 
@@ -99,13 +110,15 @@ class Sources:
 
     async def _keys(self, name: str, issuer: str, url: str, kid: str) -> Mapping[str, ForeignKey]:
         look = self._look(name)
+        if (at_hand := self._at_hand(look, name, issuer, kid)) is not None:
+            return at_hand
         async with look.lock:
+            # whoever waited may find that the one before fetched for both
+            if (at_hand := self._at_hand(look, name, issuer, kid)) is not None:
+                return at_hand
             now, recorded = self._context.clock.now(), self._recorded(name, issuer)
             seen_at = max(look.looked_at, recorded.fetched_at if recorded else 0)
             keys = read_keys(recorded.keys) if recorded else {}
-            unknown = bool(kid) and kid not in keys and now - look.looked_at > AGAIN_MS
-            if recorded is not None and now - seen_at <= KEPT_MS and not unknown:
-                return keys
             try:
                 self._not_again(look, now)
                 return await self._fetch(look, name, issuer, url, recorded)
@@ -116,16 +129,36 @@ class Sources:
                     raise
                 return keys
 
+    def _at_hand(self, look: _Look, name: str, issuer: str, kid: str) -> Mapping[str, ForeignKey] | None:
+        """Recorded keys, where nothing is to be gained by fetching (rule 2)."""
+        now, recorded = self._context.clock.now(), self._recorded(name, issuer)
+        if recorded is None or now - max(look.looked_at, recorded.fetched_at) > KEPT_MS:
+            return None
+        keys = read_keys(recorded.keys)
+        return None if kid and kid not in keys and now - look.asked_at > AGAIN_MS else keys
+
+    async def _pinned(self, name: str, issuer: str, text: str) -> Mapping[str, ForeignKey]:
+        """Rule 5. Raises `InvalidInput` for settings that hold no set of keys."""
+        found = read_keys(text.encode())
+        async with self._look(name).lock:
+            await self._record(name, issuer, found, self._recorded(name, issuer))
+        return found
+
     async def _fetch(self, look: _Look, name: str, issuer: str, url: str, recorded: TrustSource | None) -> Mapping[str, ForeignKey]:
-        now = self._context.clock.now()
-        look.looked_at = now
+        look.asked_at = self._context.clock.now()
         said = await self._get(name, url, MAX_KEYS_BYTES)
         try:
             found = read_keys(said)
         except InvalidInput as error:
             await self._note(name, "denied", {"issuer": issuer, "reason": error.reason})
             raise
-        data = write_keys(found)
+        await self._record(name, issuer, found, recorded)
+        look.looked_at = look.asked_at
+        return found
+
+    async def _record(self, name: str, issuer: str, found: Mapping[str, ForeignKey], recorded: TrustSource | None) -> None:
+        """Rule 3."""
+        data, now = write_keys(found), self._context.clock.now()
         if recorded is None or data != recorded.keys:
             before = set(read_keys(recorded.keys)) if recorded else set()
             made = TrustSource(
@@ -133,7 +166,6 @@ class Sources:
             )
             detail = {"issuer": issuer, "came": sorted(set(found) - before), "went": sorted(before - set(found)), "sequence": made.sequence}
             await self._context.sequencer.submit(WHO, [SourcePut(source=made)], [self._entry(name, "done", detail)])
-        return found
 
     async def _get(self, name: str, url: str, max_bytes: int) -> bytes:
         answer = await self._outbound.call("out.get", to=name, url=url, accept="application/json", max_bytes=max_bytes, bearer="")

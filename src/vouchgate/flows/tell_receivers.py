@@ -251,8 +251,8 @@ class Telling:
             step = PutRecord(kind=QUEUE, key=done.key, value=encode(done))
             await self._context.sequencer.append(WHO, [_entry(self._context, outcome, detail)], steps=[step])
         except VouchgateError:
-            # not recorded as done: it is told once more, under the same id
-            self._waiting[delivery.key] = delivery
+            # not recorded as done: it is told once more, under the same id, and not before the store has had a moment
+            self._waiting[delivery.key] = msgspec.structs.replace(delivery, due_at=UnixMillis(now + FIRST_PAUSE_MS))
             return
         self._waiting.pop(delivery.key, None)
 

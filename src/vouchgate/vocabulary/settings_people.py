@@ -59,6 +59,12 @@ class OidcSettings(Noun, frozen=True, kw_only=True):
     session_minutes: Annotated[
         int, Meta(ge=5, le=1440, description="A login and its groups count this long; then the person logs in again.")
     ] = 480
+    keys: Annotated[
+        str,
+        Meta(
+            max_length=65_536, description="Its JWK Set, pinned: these keys alone count, and none are fetched; empty: as it publishes them."
+        ),
+    ] = ""
     origins: Annotated[
         tuple[str, ...], Meta(max_length=8, description="Origins beside the issuer's where its endpoints and keys may be.")
     ] = ()
