@@ -103,8 +103,9 @@ class Cells:
 
     def _touched_by(self, uids: Iterable[Any]) -> Touched:
         reached = {name for uid in uids for name in self.world.touched_by(uid)}
+        behind = {endpoint.id for uid in reached if uid.type == "Tool" for endpoint in self.endpoints_with(uid.id)}
         return Touched(
-            endpoints=frozenset(uid.id for uid in reached if uid.type == "Endpoint"),
+            endpoints=frozenset(uid.id for uid in reached if uid.type == "Endpoint") | behind,
             principals=frozenset(uid.id for uid in reached if uid.type == "Principal"),
         )
 
@@ -121,6 +122,10 @@ class Cells:
         """The endpoints whose every cell was touched."""
         found: set[str] = {one for one in touched.endpoints if one in self.endpoints}
         return found | {one.id for one in self.endpoints.values() if not touched.endpoints.isdisjoint(one.models.values())}
+
+    def endpoints_with(self, tool: str) -> list[Endpoint]:
+        """The endpoints that offer a tool, by its resource id."""
+        return [one for one in self.endpoints.values() if tool in one.tools.values()]
 
     def all_cells(self) -> list[Cell]:
         """Every endpoint x every caller."""
