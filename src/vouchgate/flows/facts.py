@@ -355,6 +355,9 @@ class Facts(Cells, Standing, Registered):
                 self._renew_endpoint(name, now)
             elif kind == "artifact":
                 world_facts.put_artifact(self.world, name, self.evidence(name, now))
+            elif kind == "tool":
+                for endpoint in self.endpoints_with(name):
+                    world_facts.put_tool(self.world, name, endpoint, self.evidence(name, now))
 
     def _renew_endpoint(self, endpoint_id: str, now: UnixMillis) -> None:
         endpoint = self.endpoints.get(endpoint_id)
