@@ -122,6 +122,24 @@ def test_a_process_in_a_namespace_of_its_own_is_contained(start):
     assert not isinstance(answer, Denied) and all(one.type.startswith("container:") for one in answer.selectors)
 
 
+@pytest.mark.parametrize(
+    ("mine", "its", "contained"),
+    [("/x", "/docker/", True), ("/docker/", "/docker/", False), ("/x", "/y", False), ("/docker/", "/y", False)],
+)
+def test_a_group_named_like_a_containers_counts_where_the_collector_is_in_none(start, tmp_path, monkeypatch, mine, its, contained):
+    """A container may share the machine's process numbers (`--pid=host`)."""
+    child = start()
+    proc = tmp_path / "proc"
+    real = port._read
+    (proc / "self").mkdir(parents=True)
+    (proc / "self" / "cgroup").write_text(f"0::{mine}{'4f' * 32}\n")
+    (proc / "stat").write_text("btime 1\n")
+    collector = Collector(proc=proc)
+    collector._proc = Path("/proc")
+    monkeypatch.setattr(port, "_read", lambda folder, name: f"0::{its}{'5e' * 32}\n".encode() if name == "cgroup" else real(folder, name))
+    assert collector.facts(child.pid)["contained"] is contained
+
+
 @root_only
 def test_a_file_bound_over_a_trusted_path_does_not_have_that_path(start, tmp_path):
     mine = own_copy(tmp_path)
@@ -224,6 +242,16 @@ def test_hashing_for_one_user_is_bounded_and_known_files_are_free(monkeypatch, t
         for child in children:
             child.kill()
             child.wait()
+
+
+def test_a_user_with_many_users_is_bounded_and_crowds_root_not_out(monkeypatch):
+    monkeypatch.setattr(port, "MAX_HASHED_PER_MINUTE", 10)
+    monkeypatch.setattr(port, "MAX_HASHED_FOR_ALL", 25)
+    now = [0.0]
+    collector = Collector(steady=lambda: now[0])
+    assert [collector._may_spend(uid, 10) for uid in (100_000, 100_000, 100_001, 100_002, 0, 0)] == [True, False, True, False, True, False]
+    now[0] = 60.0
+    assert collector._may_spend(100_002, 10)
 
 
 def test_a_hash_is_not_kept_for_a_file_that_changed_a_moment_ago(tmp_path):

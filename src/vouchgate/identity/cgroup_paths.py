@@ -29,6 +29,9 @@ _STEP_V1 = re.compile(r"/slurm(?:_[A-Za-z0-9._-]{1,64})?/uid_(?P<uid>0|[1-9][0-9
 _STEP_V2 = re.compile(r"/system\.slice/(?:[A-Za-z0-9._-]{1,64}_)?slurmstepd\.scope/job_(?P<job>[1-9][0-9]{0,9})"
                       r"/step_(?P<step>0|[1-9][0-9]{0,9}|batch|extern|interactive)/user/task_(?P<task>0|[1-9][0-9]{0,9}|special)\Z")  # fmt: skip
 
+_CONTAINED = re.compile(r"/(?:docker|kubepods|kubepods\.slice|libpod_parent|kubelet|kubelet\.slice|garden|lxc|podruntime)/"
+                        r"|/lxc\.payload|(?:docker|libpod|cri-containerd|crio|nerdctl|containerd)[-:][0-9a-z:-]*[0-9a-f]{64}")  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Group:
@@ -81,6 +84,12 @@ def is_path(path: str) -> bool:
     """Whether every segment can be believed (rule 2)."""
     segments = path.split("/")[1:]
     return path.startswith("/") and all(_SEGMENT.match(one) and one not in (".", "..") for one in segments)
+
+
+def looks_contained(lines: Sequence[str]) -> bool:
+    """Whether any group is named as runtimes name their containers, nested, rootless or made up: enough to take something away from the
+    process, never to give it anything."""
+    return any(_CONTAINED.search(group.path) for group in read_groups(lines))
 
 
 def slurm_step(lines: Sequence[str]) -> Step | Denied | None:

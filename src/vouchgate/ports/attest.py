@@ -27,12 +27,13 @@ import socket
 import stat
 import struct
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vouchgate.identity.cgroup_paths import looks_contained
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound, Unavailable, Unsupported, Unverified
 
 SO_PEERPIDFD = 77
@@ -43,6 +44,8 @@ MAX_EXE_BYTES = 512 * 1024 * 1024
 """Bytes of an executable that is hashed; Envoy, the largest here, has about 150 MiB."""
 MAX_HASHED_PER_MINUTE = 1024 * 1024 * 1024
 """Bytes hashed for one user in a minute, about half a second of one core; files whose hash is known are free."""
+MAX_HASHED_FOR_ALL = 4 * MAX_HASHED_PER_MINUTE
+"""Bytes hashed in a minute for everybody but root."""
 MAX_PROC_BYTES = 1024 * 1024
 """Bytes read of one file of /proc; only a process in very many groups or mounts has more."""
 MAX_KNOWN = 1_024
@@ -122,9 +125,12 @@ class Collector:
     ) -> None:
         self._slurm, self._steady, self._proc = slurm, steady, proc
         self._hashes: OrderedDict[tuple[int, ...], str] = OrderedDict()
-        self._spent: dict[int, tuple[float, int]] = {}
-        """User -> begin of its minute, bytes hashed in it."""
+        self._minute = steady()
+        self._spent: Counter[int] = Counter()
+        """Bytes hashed for each user in the minute that began then."""
         self._booted_at = _booted_at(proc)
+        # A collector that is in a container itself cannot tell its own container's groups from another's.
+        self._on_host = not _named_contained((proc / "self" / "cgroup").read_text("utf-8").splitlines())
 
     def look(self, pid: int) -> dict[str, dict[str, Any]] | None:
         """The facts for each attestor that maps them, or None where there is no such process any more (rule 7). Raises `InvalidInput`."""
@@ -151,7 +157,8 @@ class Collector:
 
         `pid uid gid real_uid real_gid contained started_at` (milliseconds since the epoch), `cgroups` (lines), and where they are known
         `groups`, `cgroup` (version 2), `exe_path`, `exe_sha256`, or `exe_unread` with the reason. `real_uid` differs from `uid` where any of
-        the process's users does; `contained` says that it is in a process namespace below the collector's. Raises `NotFound` where it is
+        the process's users does; `contained` says that it is in a process namespace below the collector's, or in a group named like a
+        container's. Raises `NotFound` where it is
         gone, `Unverified` for a kernel thread or a thread, `Conflict` where it changes.
         """
         if isinstance(pid, bool) or not isinstance(pid, int) or not 0 < pid <= MAX_PID:
@@ -194,7 +201,7 @@ class Collector:
         lines = _read(folder, "cgroup").decode("utf-8").splitlines()
         facts: dict[str, Any] = {
             "pid": pid, "uid": uids[1], "gid": gids[1], "real_uid": _other(uids), "real_gid": _other(gids), "cgroups": lines,
-            "contained": len(status["NSpid"].split()) > 1,
+            "contained": len(status["NSpid"].split()) > 1 or (self._on_host and _named_contained(lines)),
             "started_at": self._booted_at + int(numbers[19]) * 1000 // os.sysconf("SC_CLK_TCK"),
         }  # fmt: skip
         groups = status["Groups"].split()
@@ -233,12 +240,13 @@ class Collector:
             os.close(descriptor)
 
     def _may_spend(self, uid: int, size: int) -> bool:
-        now = self._steady()
-        self._spent = {one: spent for one, spent in self._spent.items() if now - spent[0] < _WINDOW_SECONDS}
-        began, spent = self._spent.get(uid, (now, 0))
-        if spent + size > MAX_HASHED_PER_MINUTE:
+        if self._steady() - self._minute >= _WINDOW_SECONDS:
+            self._minute, self._spent = self._steady(), Counter()
+        # A user may have 65,536 others (subuid(5)), so all of them together are bounded too; root's programs are not theirs to crowd out.
+        others = self._spent.total() - self._spent[0]
+        if self._spent[uid] + size > MAX_HASHED_PER_MINUTE or (uid and others + size > MAX_HASHED_FOR_ALL):
             return False
-        self._spent[uid] = (began, spent + size)
+        self._spent[uid] += size
         return True
 
     def _keep(self, said: os.stat_result, digest: str) -> None:
@@ -276,6 +284,13 @@ def _hash(descriptor: int, size: int) -> str | None:
         hashed.update(part)
         left -= len(part)
     return hashed.hexdigest()
+
+
+def _named_contained(lines: list[str]) -> bool:
+    try:
+        return looks_contained(lines)
+    except InvalidInput as error:
+        raise ValueError(error.reason) from None
 
 
 def _other(ids: list[int]) -> int:

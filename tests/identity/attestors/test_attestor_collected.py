@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from vouchgate.identity.attestors import Attested
 from vouchgate.identity.catalog import attest, match
-from vouchgate.identity.cgroup_paths import slurm_step
+from vouchgate.identity.cgroup_paths import looks_contained, slurm_step
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.principals import Registration, Selector
@@ -289,6 +289,30 @@ def test_an_image_that_says_user_1000_does_not_take_that_users_identity():
     both = [*inside.selectors, *attest("container", {"cgroups": [f"0::/docker/{ID}"]}).selectors]
     assert isinstance(match(both, registered(("container:id", ID), ("container:uid", "1000")), 1), Registration)
     assert isinstance(match(both, registered(("container:runtime", "docker"), ("container:uid", "1000")), 1), Denied)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/docker/{ID}", f"/system.slice/docker-{ID}.scope", f"/docker/{ID}/docker/{OTHER}", f"/kubepods/burstable/pod{POD}/{ID}",
+        f"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope/container", "/lxc.payload.web/init.scope",
+        f"/system.slice/containerd.service/kubepods-pod{SLICE}.slice:cri-containerd:{ID}", f"/kubelet.slice/kubelet-kubepods.slice/x/crio-{ID}.scope",
+    ],
+)  # fmt: skip
+def test_a_group_named_like_a_containers_is_seen_wherever_it_is(path):
+    assert looks_contained([f"0::{path}"]) and looks_contained(["3:cpu:/x", f"0::{path}"])
+
+
+def test_a_unit_named_like_a_runtime_is_no_container():
+    for path in (
+        "/system.slice/docker.service",
+        "/system.slice/containerd.service",
+        "/system.slice/docker-proxy.service",
+        "/user.slice/docker.slice/x.scope",
+        STEP,
+        "/",
+    ):
+        assert not looks_contained([f"0::{path}"])
 
 
 def test_a_program_alone_earns_nothing_because_anybody_can_run_it():

@@ -5,7 +5,7 @@ Rules
 2. A process whose users differ (a set-user-id program) speaks for two users; it is refused.
 3. `unix:path` and `unix:sha256` narrow a user, they never stand alone (catalog.py, rule 4). Of a script, they are its interpreter's.
 4. Supplementary groups are facts too (`unix:supplementary_gid`): the kernel gave them to the process at login.
-5. Of a process in a container, the numbers of user and group are the image's choice, though the kernel has them: they and the program's hash
+5. Of a process in a container (a process namespace of its own, or a group named like a container's), the numbers of user and group are the image's choice, though the kernel has them: they and the program's hash
    become `container:uid`, `container:gid`, `container:sha256`, which narrow a container's own selectors and earn nothing alone. So an image
    that says `USER 1000` does not take the identity of this machine's user 1000.
 """
