@@ -15,6 +15,7 @@ from test_x509_authority import corporate
 
 from vouchgate.flows import rotate_ca
 from vouchgate.flows.changes import RegistrationPut
+from vouchgate.flows.needs import _authority
 from vouchgate.identity.ca import spki_of
 from vouchgate.identity.x509svid import X509Facts, read_x509
 from vouchgate.vocabulary.ca import CaInstallRequest, CaStepRequest
@@ -147,6 +148,21 @@ def test_a_leaf_of_before_is_refused_by_a_bundle_that_never_held_its_root():
             for step in ("activate", "retire"):
                 await rotate_ca.step(world.context, KEEPER, CaStepRequest(step=step, force=True, reason="x"))
             assert isinstance(read_x509(issued["chain"], world.context.facts.bundle, NOW), Denied)
+
+    asyncio.run(story())
+
+
+def test_a_ca_that_ends_soon_waits_for_a_person():
+    async def story() -> None:
+        async with office() as world:
+            assert list(_authority(world.context)) == []
+            world.clock.at = NOW + 280 * 86_400_000
+            (need,) = _authority(world.context)
+            assert (need.kind, need.severity) == ("key-expiring", "soon")
+            assert "ca-rotate" in need.command
+            world.clock.at = NOW + 301 * 86_400_000
+            (need,) = _authority(world.context)
+            assert need.severity == "act"
 
     asyncio.run(story())
 

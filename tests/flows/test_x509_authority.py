@@ -275,6 +275,13 @@ def test_a_step_that_does_not_follow_is_refused(step):
         run(authority.step(step, NOW, force=True))
 
 
+def test_a_root_that_waited_too_long_is_not_activated():
+    authority = start(Disk())
+    run(authority.step("prepare", NOW))
+    with pytest.raises(Conflict, match="expires within a day"):
+        run(authority.step("activate", NOW + 364 * DAY + DAY // 2, force=True))
+
+
 def test_two_roots_are_not_prepared_at_once_and_an_abandoned_one_is_gone():
     disk = Disk()
     authority = start(disk)

@@ -8,9 +8,13 @@ from vouchgate.flows.adopt import zone_states
 from vouchgate.flows.checkpoint import Checkpoints
 from vouchgate.flows.context import Context
 from vouchgate.flows.login import GLASS, broken_until
+from vouchgate.identity.ca import load_ca
 from vouchgate.vocabulary.answers import EndpointState, Need, PointState, ProcessState
 
 OWN_MACHINE = "the log is tamper-evident against everyone but this machine's administrator: no outside witness is configured"
+DAY_MS = 86_400_000
+CA_DAYS_LEFT = 30
+"""Days before its end from which a CA is told to expire: a new root takes one day from its preparation to the end of the old one."""
 _RANK = {"act": 0, "soon": 1, "note": 2}
 
 
@@ -22,8 +26,34 @@ def needs(
     checkpoints: Checkpoints,
 ) -> tuple[Need, ...]:
     """Everything, sorted."""
-    found = [*_refused(endpoints), *_enforcement(context, points, processes), *_coming(context, checkpoints), *_lasting(context)]
+    found = [
+        *_refused(endpoints),
+        *_enforcement(context, points, processes),
+        *_coming(context, checkpoints),
+        *_authority(context),
+        *_lasting(context),
+    ]
     return tuple(sorted(found, key=lambda need: _RANK[need.severity]))
+
+
+def _authority(context: Context) -> Iterator[Need]:
+    """The CA that signs, while there is time to follow it with another."""
+    bundle, now = context.facts.bundle, context.clock.now()
+    if bundle is None or not bundle.x509_authorities:
+        return
+    active = load_ca(bundle.x509_authorities[0], bundle.trust_domain)
+    left = (int(active.not_valid_after_utc.timestamp()) * 1000 - now) // DAY_MS
+    own = active.subject == active.issuer
+    if left < CA_DAYS_LEFT:
+        yield Need(
+            kind="key-expiring",
+            severity="act" if left < 1 else "soon",
+            subject="x509-ca",
+            title=f"the CA expires in {max(0, left)} days",
+            detail="nothing is issued after it",
+            remedy="follow it with a new root" if own else "ask the CA above ours for another certificate",
+            command=f"vouchgate admin {'ca-rotate prepare --reason renewal' if own else 'ca-request'}",
+        )
 
 
 def _refused(endpoints: Sequence[EndpointState]) -> Iterator[Need]:

@@ -40,7 +40,7 @@ from vouchgate.flows.x509_state import (
     root_name,
 )
 from vouchgate.identity.bundle import DEFAULT_REFRESH_SECONDS
-from vouchgate.identity.ca import BACKDATE_MS, load_ca, make_ca, make_issuer, make_request, path_length_of, spki_of
+from vouchgate.identity.ca import BACKDATE_MS, instant, load_ca, make_ca, make_issuer, make_request, path_length_of, spki_of
 from vouchgate.identity.crl import NEXT_UPDATE_SECONDS, make_crl
 from vouchgate.identity.upstream import check_upstream
 from vouchgate.identity.x509svid import MAX_TTL_SECONDS, IssuedX509, issue_x509
@@ -248,6 +248,8 @@ class Authority:
             raise Conflict(f"the bundle with the new root may not be everywhere yet: {left} s", remedy="wait, or say --force")
         if self._with("retiring") is not None:
             raise Conflict("an older root is not retired yet", remedy="retire it first: `vouchgate admin ca-rotate retire`")
+        if root.certificate.not_valid_after_utc <= instant(UnixMillis(now + LEAVES_MS)):
+            raise Conflict("the prepared root expires within a day", remedy="abandon it, and prepare or ask for another")
         if not self._signs_itself(root):
             await self._rotate(root, now)
         retiring = replace(self.active, state=_moved(self.active.state, "retiring", now))
