@@ -160,8 +160,8 @@ class Secrets:
         return self.line(name)
 
     async def release(self, caller: Caller, name: str) -> dict[str, str]:
-        """The credential in use, for a caller whom policy lets have it. Raises `NotPermitted`, `NotFound`."""
-        self._settings(name)
+        """The credential in use, for a caller whom policy lets have it; who may not have it does not learn whether there is one. Raises
+        `NotPermitted`, `NotFound`, `InvalidName`."""
         context, now = self._context, self._context.clock.now()
         decision = context.facts.decide(caller.principal, "release-key", resource(context.trust_domain, "system", f"secret.{name}"), now)
         allowed = decision.effect == "allow"
@@ -171,7 +171,8 @@ class Secrets:
         ]
         await context.sequencer.submit(caller.principal.principal.id, (), entries)
         if not allowed:
-            raise NotPermitted(decision.reason, remedy=decision.remedy or "ask for a policy that permits `release-key` on it")
+            raise NotPermitted(f"`{name[:64]}` is not released to you", remedy="ask for a policy that permits `release-key` on it")
+        self._settings(name)
         secret = context.facts.secrets.get(name)
         if secret is None or secret.current is None:
             raise NotFound(f"nobody has brought `{name}` yet", remedy=f"run `vouchgate secrets put {name}`")
