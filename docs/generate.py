@@ -52,8 +52,8 @@ SPECIAL = {
     "GET /api/v1/decisions/live": ("", "server-sent events, each a `DecisionLine`"),
     "PUT /api/v1/artifacts": ("query **name**, **zone**, declare; the body is the file", "`ImportOutcome`"),
     "POST /api/v1/backup": ("only on the unix socket", "the file; `BackupOutcome` in the header `vouchgate-outcome`"),
-    "POST /api/v1/session": ("**code**", "principal, groups, csrf, ends_at, and a cookie"),
-    "GET /api/v1/session": ("", "principal, groups, csrf, ends_at"),
+    "POST /api/v1/session": ("**code**", "`LoggedIn`, and a cookie"),
+    "GET /api/v1/session": ("", "`LoggedIn`"),
     "DELETE /api/v1/session": ("", "an empty object"),
     "GET /healthz": ("", "`ok` while the process lives"),
     "GET /readyz": ("", "`Readiness`; 503 where a part is not ready"),
@@ -61,6 +61,11 @@ SPECIAL = {
     "GET /": ("", "the console"),
     "GET /login": ("", "the console's first page"),
     "GET /assets/{name}": ("", "the console's files"),
+    "GET /login/callback": ("what a provider's redirect carries; the page hands it in", "the console's first page"),
+    "GET /api/v1/login": ("", "`LoginProvider` (list); needs no session"),
+    "POST /api/v1/login/begin": ("**provider**; redirect_uri on the unix socket", "`LoginBegun`; to a browser its address and a cookie"),
+    "POST /api/v1/login/finish": ("**state**, code, iss, error; binding on the unix socket", "`LoggedIn`, and a cookie or a token"),
+    "GET /api/v1/whoami": ("", "`LoggedIn`"),
 }
 """Routes that are not one noun in, one noun out."""
 
