@@ -564,3 +564,61 @@ def test_a_token_that_hangs_holds_up_nobody_else(folder):
         asyncio.run(ask())
     finally:
         release.set()
+
+
+class Door:
+    """A token that answers as it is told."""
+
+    serial, trouble = "1", ""
+
+    def __init__(self, answer: type[BaseException] | None, pin, refused) -> None:
+        self.answer, self.pin, self.refused = answer, pin, refused
+
+    def open(self) -> None:
+        self.pin()
+        if self.answer is NotPermitted:
+            self.refused("no")
+            raise NotPermitted("the PIN was refused", remedy="")
+        if self.answer is not None:
+            raise self.answer("gone", remedy="") if issubclass(self.answer, VouchgateError) else self.answer()
+
+
+def test_no_kill_no_full_disk_and_no_outage_lets_a_pin_be_tried_without_end(folder, handed, monkeypatch):
+    tried: list[object] = []
+    answer: list[type[BaseException] | None] = [None]
+
+    def token(module, label, pin, refused):
+        return Door(answer[0], lambda: tried.append(pin()), refused)
+
+    monkeypatch.setattr(signer_place.wiring, "token", token)
+    access = Access("token", handed(b"1234"), module="m", token="t")
+
+    def start() -> None:
+        with contextlib.suppress(VouchgateError, Cut):
+            places(folder).open(access, first=True)
+
+    def tries() -> int:
+        tried.clear()
+        for _ in range(10):
+            start()
+        return len(tried)
+
+    assert tries() == 10
+    answer[0] = Unavailable
+    assert tries() == 10, "an outage is no try"
+    answer[0] = Cut
+    assert tries() == 2
+    with pytest.raises(NotPermitted, match="none is made"):
+        places(folder).open(access, first=True)
+    assert (folder / "pin-tries").read_bytes() == b"xx"
+    places(folder).try_pin()
+    answer[0] = NotPermitted
+    start()
+    assert (folder / "pin-refused").exists()
+    assert tries() == 0
+    places(folder).try_pin()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    asked: list[int] = []
+    monkeypatch.setattr(signer_place, "read_secret", lambda *more: asked.append(1) or bytearray(b"1234"))
+    start()
+    assert asked == [], "where a refusal cannot be noted nothing is tried"

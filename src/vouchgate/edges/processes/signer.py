@@ -94,6 +94,9 @@ async def run(options: argparse.Namespace) -> None:
         options.trust_domain, now, renew_ca=options.renew_ca or remake, replace=options.replace_key, store=store, remake=remake
     )
     places.made(store)
+    if options.secret_fd >= 0 and store.place != "token":
+        # a token that comes back is given its PIN again; a passphrase has done its work
+        os.close(options.secret_fd)
     memory = lock_memory()
     access = Access(control=options.control_uid, own=_allowed(options.allow))
     signer = Signer(

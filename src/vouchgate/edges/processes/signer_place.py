@@ -9,7 +9,8 @@ Rules
 3. Outside a move, a key in a form that is not this place's stops the signer: a plain file beside encrypted ones protects nothing.
 4. A key never leaves a token, and one that a token does not take in is made anew in it (`--generate`): all keys anew, so that no copy of the
    old ones signs for the new, and a new TrustRoot must say so.
-5. A PIN that the token refused is written down (`pin-refused`), and no PIN is tried until a person takes that file away.
+5. A PIN that the token refused is written down (`pin-refused`), and no PIN is tried until a person takes that file away; a try whose end
+   nobody saw is counted (`pin-tries`), `MAX_PIN_TRIES` at most.
 Left to others: which keys there are (signer_keys.py), each form (signer_plain.py, signer_sealed.py, signer_token.py).
 """
 
@@ -28,13 +29,15 @@ from vouchgate.edges.processes.signer_plain import PlainKeys
 from vouchgate.edges.processes.signer_sealed import SEAL, AnyKey, Seal, SealedKeys, master_of, new_master, new_seal, parts_of, read_seal
 from vouchgate.edges.processes.signer_secret import WrongSecret, check_new, derive, read_secret, wipe
 from vouchgate.edges.processes.signer_token import BESIDE, TOKEN_SEAL, TokenKeys
-from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotPermitted, StoreDamaged, Unsupported
+from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotPermitted, StoreDamaged, Unsupported, VouchgateError
 from vouchgate.vocabulary.wire import Noun, decode, encode
 
 PlaceName = Literal["file", "encrypted", "token"]
 SUFFIXES: dict[PlaceName, tuple[str, ...]] = {"file": (".key",), "encrypted": (".sealed",), "token": (".token", BESIDE)}
 SEALS: dict[PlaceName, tuple[str, ...]] = {"file": (), "encrypted": (SEAL,), "token": (TOKEN_SEAL,)}
-PLACE, MOVING, PIN_REFUSED = "place.json", "moving.json", "pin-refused"
+PLACE, MOVING, PIN_REFUSED, PIN_TRIES = "place.json", "moving.json", "pin-refused", "pin-tries"
+MAX_PIN_TRIES = 2
+"""Tries whose end nobody saw; tokens lock themselves after three at least."""
 T = TypeVar("T")
 MOVE = "run `vouchgate admin move-keys`, or set `[keys] place` to where they lie"
 
@@ -144,6 +147,7 @@ class Places:
         """Let one PIN be tried again; whether one had been refused."""
         refused = self._own.has(PIN_REFUSED)
         self._own.erase(PIN_REFUSED)
+        self._own.erase(PIN_TRIES)
         return refused
 
     # -- each place
@@ -198,8 +202,26 @@ class Places:
         if access.secret < 0:
             raise WrongSecret("no PIN was handed down, and the keys are in a token", remedy="set `[keys] pin_file`, or start at a terminal")
         token = wiring.token(access.module, access.token, lambda: read_secret(access.secret, "PIN"), self._note_refused)
-        token.open()
+        self._count_try()
+        try:
+            token.open()
+        except NotPermitted:
+            raise
+        except VouchgateError:
+            # the token did not get as far as the PIN
+            self._own.erase(PIN_TRIES)
+            raise
+        self._own.erase(PIN_TRIES)
         return TokenKeys(self._keys, self._trust_domain, token)
+
+    def _count_try(self) -> None:
+        """Durable before the token is asked: neither a kill nor a full disk between a refusal and its note lets tries go on."""
+        tries = len(self._own.read(PIN_TRIES)) if self._own.has(PIN_TRIES) else 0
+        if tries >= MAX_PIN_TRIES:
+            raise NotPermitted(
+                f"{tries} tries of the PIN ended without an answer, so none is made", remedy="allow one more: `vouchgate admin try-pin`"
+            )
+        self._own.write(PIN_TRIES, b"x" * (tries + 1))
 
     def _note_refused(self, why: str) -> None:
         log.error("%s", why)
