@@ -33,8 +33,10 @@ from flows_world import (
 )
 
 from vouchgate.flows.changes import EndpointPut, RegistrationPut, RunPut
+from vouchgate.flows.context import Buckets
 from vouchgate.flows.exchange_token import ACCESS_TYPE, GRANT_TYPE, JWT_TYPE, Exchanged, Peer, exchange, service_id
 from vouchgate.flows.facts import compile_sources
+from vouchgate.flows.token_service import REFUSALS_PER_MINUTE, TokenService
 from vouchgate.identity.ca import spki_of
 from vouchgate.identity.dpop import Seen
 from vouchgate.identity.jwtsvid import JwtFacts, read_jwt
@@ -174,7 +176,10 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("a tool of what has none", {"scope": "infer:digits/x"}, "invalid-scope"),
     ("another endpoint", {"scope": "infer:chat"}, "invalid-scope"),
     ("too many", {"scope": " ".join(f"a{n}" for n in range(33))}, "invalid-scope"),
-    ("a life that is no number", {"expires_in": "x"}, "invalid-scope"),
+    ("a life that is no number", {"expires_in": "x"}, "invalid-request"),
+    ("a life in other digits", {"expires_in": "\u0663\u0660"}, "invalid-request"),
+    ("a life with a separator", {"expires_in": "1_00"}, "invalid-request"),
+    ("a life of a hundred thousand digits", {"expires_in": "9" * 100_000}, "invalid-request"),
     ("a life that is over", {"expires_in": "1"}, "invalid-request"),
     ("a life below nothing", {"expires_in": "-300"}, "invalid-request"),
 ]
@@ -183,11 +188,9 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 def test_a_request_that_is_none_is_refused() -> None:
     async def story(world: World, seen: Seen) -> None:
         for name, changes, wanted in REFUSED:
-            before = world.store.size()
             made = await exchange(world.context, asked(person(), **changes), mtls(), seen)
             assert isinstance(made, Denied), (name, made)
             assert made.code == wanted, (name, made)
-            assert world.store.size() == before + 1, f"{name}: it is recorded, once"
 
     run(story)
 
@@ -430,5 +433,33 @@ def test_while_the_clock_is_in_trouble_nothing_is_exchanged() -> None:
         world.clock.trouble = "it jumped"
         with pytest.raises(Unavailable):
             await exchange(world.context, asked(person()), mtls(), seen)
+
+    run(story)
+
+
+def test_refusals_are_recorded_within_a_bound_and_a_flood_is_counted() -> None:
+    assert REFUSALS_PER_MINUTE >= 10
+
+    async def story(world: World, seen: Seen) -> None:
+        service = TokenService(world.context, refusals=Buckets(3))
+        before = world.store.size()
+        for _ in range(10):
+            made = await service.token(asked(person(), scope="administer"), chain=certificate(), peer="10.0.0.7")
+            assert isinstance(made, Denied)
+        assert world.store.size() == before + 3
+        assert service.unrecorded == 7
+        assert isinstance(await service.token({"grant_type": "authorization_code"}, peer="10.0.0.8"), Denied)
+        assert world.store.size() == before + 4
+
+    run(story)
+
+
+def test_metadata_names_what_is_answered() -> None:
+    async def story(world: World, seen: Seen) -> None:
+        said = json.loads(TokenService(world.context).metadata())
+        assert said["code_challenge_methods_supported"] == ["S256"]
+        assert said["token_endpoint"].startswith(said["issuer"])
+        (key,) = json.loads(TokenService(world.context).jwks())["keys"]
+        assert (key["use"], key["alg"], set(key) & {"d", "k"}) == ("sig", "ES256", set())
 
     run(story)

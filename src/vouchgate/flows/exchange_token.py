@@ -88,18 +88,11 @@ def service_id(trust_domain: str) -> str:
 
 
 async def exchange(context: Context, asked: Mapping[str, str], peer: Peer, seen: Seen) -> Exchanged | Denied:
-    """Steps 1 to 7. Raises `Unavailable` while nothing is issued."""
+    """Steps 1 to 7; a refusal is the caller's to record (`record_refusal`). Raises `Unavailable` while nothing is issued."""
     if context.clock.trouble or context.facts.bundle is None:
         raise Unavailable(
             f"nothing is issued: {context.clock.trouble or 'there are no keys yet'}", remedy="set the clock right, or try again shortly"
         )
-    made = await _exchange(context, asked, peer, seen)
-    if isinstance(made, Denied):
-        await context.sequencer.append(f"sts:{peer.address}", [_entry(context, "", "", peer, made)])
-    return made
-
-
-async def _exchange(context: Context, asked: Mapping[str, str], peer: Peer, seen: Seen) -> Exchanged | Denied:
     now = context.clock.now()
     wrong = _malformed(asked)
     if wrong is not None:
@@ -256,9 +249,10 @@ def narrowed(
     """Step 3."""
     try:
         scopes = parse_scopes(asked["scope"]) if "scope" in asked else subject.scopes
-        seconds = int(asked.get("expires_in", "") or context.settings.sts.token_seconds)
-    except (InvalidInput, ValueError) as error:
-        return Denied(code="invalid-scope", reason=str(error), remedy="write `infer` or `infer:<endpoint>`; `expires_in` in seconds")
+    except InvalidInput as error:
+        return Denied(code="invalid-scope", reason=error.reason, remedy=error.remedy)
+    wanted = asked.get("expires_in", str(context.settings.sts.token_seconds))
+    seconds = int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 10 else 0
     if seconds < MIN_SECONDS:
         return Denied(code="invalid-request", reason=f"a life of {seconds} s is too short", remedy=f"ask for {MIN_SECONDS} s or more")
     names = {str(endpoint.id).rpartition("/")[2], *(target.rpartition("/")[2] for target in endpoint.models.values())}
@@ -368,11 +362,16 @@ def _plain(chain: VerifiedPrincipal) -> dict[str, str]:
     return {name: value for name in binding.__struct_fields__ if (value := getattr(binding, name))}
 
 
+async def record_refusal(context: Context, peer: Peer, denied: Denied, *, service: str = SERVICE) -> None:
+    """One entry."""
+    await context.sequencer.append(f"sts:{peer.address}", [_entry(context, "", "", peer, denied, service=service)])
+
+
 async def _record_decision(context: Context, decision: Decision) -> None:
     await context.sequencer.append(f"sts:{decision.principal}", [Append(entry=ocsf.decision(decision), label=decision.id)])
 
 
-def _entry(context: Context, jti: str, audience: str, peer: Peer, who: VerifiedPrincipal | Denied) -> Append:
+def _entry(context: Context, jti: str, audience: str, peer: Peer, who: VerifiedPrincipal | Denied, *, service: str = SERVICE) -> Append:
     ok = isinstance(who, VerifiedPrincipal)
     chain = " for ".join((*who.actors, who.principal.id)) if isinstance(who, VerifiedPrincipal) else ""
     reason = f"`{chain}` at {audience}" if isinstance(who, VerifiedPrincipal) else f"{who.code}: {who.reason}"
@@ -382,7 +381,7 @@ def _entry(context: Context, jti: str, audience: str, peer: Peer, who: VerifiedP
         principal=who.principal.id if isinstance(who, VerifiedPrincipal) else "",
         credential_kind="jwt",
         credential_id=jti,
-        service=SERVICE,
+        service=service,
         ok=ok,
         reason=reason[:1000],
         peer=peer.address,

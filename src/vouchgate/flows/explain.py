@@ -166,13 +166,15 @@ def _path(context: Context, decision: Decision, endpoint: bool) -> tuple[PathSte
         return (PathStep(where="control plane", what="decided here", result="passed" if decision.effect == "allow" else "stopped"),)
     revoked = any(one.startswith("revocation:") for one in decision.determining)
     identified = bool(decision.principal)
-    allowed, asked = decision.effect == "allow", decision.residual
+    allowed, asked = decision.effect == "allow", decision.residual or bool(decision.actors)
     steps = [
         ("gateway: TLS and identity", "X.509-SVID or JWT-SVID", identified),
         ("gateway: revocations", "identity and credential", not revoked),
     ]
     if asked:
-        steps.append(("PDP", "decided on each request", True))
+        chain = " for ".join((*decision.actors, decision.principal)) if decision.actors else ""
+        what = f"the whole token: {chain}, each decided by itself" if chain else "decided on each request"
+        steps.append(("PDP", what, allowed or decision.residual))
     else:
         steps.append(("gateway: allow-map", "caller x endpoint x action", allowed))
     steps.append(("model server", "answers", True))

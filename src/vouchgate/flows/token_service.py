@@ -4,6 +4,7 @@
    proofs from before it are refused (identity/dpop.py).
 2. Metadata (RFC 8414; OpenID Connect Discovery 1.0, section 3) names what is answered, and nothing else.
 3. The keys are those that sign tokens, as any JWT verifier takes them (RFC 7517).
+4. A refusal is an entry, within bounds for each address and for all: whoever is refused does not fill the disk.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vouchgate.flows.attest_remote import SERVICE as ATTEST
 from vouchgate.flows.attest_remote import AttestRequest, Nonces, address, attest_remote
 from vouchgate.flows.authorize_client import Pending, begin, granted, redeem
-from vouchgate.flows.context import Context
-from vouchgate.flows.exchange_token import GRANT_TYPE, Exchanged, Peer, exchange
+from vouchgate.flows.context import Buckets, Context
+from vouchgate.flows.exchange_token import GRANT_TYPE, SERVICE, Exchanged, Peer, exchange, record_refusal
 from vouchgate.identity.bundle import write_jwks
 from vouchgate.identity.dpop import Seen
 from vouchgate.vocabulary.errors import Unavailable
@@ -26,6 +28,10 @@ from vouchgate.vocabulary.principals import VerifiedPrincipal
 from vouchgate.vocabulary.wire import encode
 
 CODE_GRANT = "authorization_code"
+REFUSALS_PER_MINUTE = 60
+"""Refusals of one address that are entries of the log; the rest is counted."""
+ALL_REFUSALS_PER_MINUTE = 600
+"""Refusals of all addresses: about 1 GB a day at most."""
 
 
 @dataclass
@@ -36,6 +42,10 @@ class TokenService:
     seen: Seen = field(init=False)
     nonces: Nonces = field(default_factory=Nonces)
     pending: Pending = field(default_factory=Pending)
+    refusals: Buckets = field(default_factory=lambda: Buckets(REFUSALS_PER_MINUTE))
+    everybodys: Buckets = field(default_factory=lambda: Buckets(ALL_REFUSALS_PER_MINUTE))
+    unrecorded: int = 0
+    """Refusals that were over the bounds of the log."""
 
     def __post_init__(self) -> None:
         self.seen = Seen(self.context.clock.now())
@@ -51,14 +61,28 @@ class TokenService:
     ) -> Exchanged | Denied:
         """POST /token. Raises `Unavailable` while nothing is issued."""
         shown = Peer(chain=chain, proof=proof, urls=(f"{address(self.context)}/token",), local=local, address=peer)
-        if asked.get("grant_type") == CODE_GRANT:
-            return await redeem(self.context, self.pending, asked, shown, self.seen)
-        return await exchange(self.context, asked, shown, self.seen)
+        code = asked.get("grant_type") == CODE_GRANT
+        made = await (
+            redeem(self.context, self.pending, asked, shown, self.seen) if code else exchange(self.context, asked, shown, self.seen)
+        )
+        if isinstance(made, Denied):
+            await self._record(shown, made, "authorization-code" if code else SERVICE)
+        return made
+
+    async def _record(self, peer: Peer, denied: Denied, service: str) -> None:
+        """Rule 4."""
+        if self.refusals.take(peer.address) and self.everybodys.take(""):
+            await record_refusal(self.context, peer, denied, service=service)
+        else:
+            self.unrecorded += 1
 
     async def attest(self, request: AttestRequest, *, proof: str, peer: str) -> dict[str, Any] | Denied:
         """POST /attest"""
         urls = (f"{address(self.context)}/attest",)
-        return await attest_remote(self.context, request, proof=proof, urls=urls, nonces=self.nonces, seen=self.seen, peer=peer)
+        made = await attest_remote(self.context, request, proof=proof, urls=urls, nonces=self.nonces, seen=self.seen, peer=peer)
+        if isinstance(made, Denied):
+            await self._record(Peer(address=peer), made, ATTEST)
+        return made
 
     def nonce(self, *, digits: bool) -> str:
         """GET /nonce"""

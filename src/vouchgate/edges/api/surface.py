@@ -2,7 +2,8 @@
 
 Rules
 1. Every method but `identify_*` and `ready` takes the `Caller` first, and passes `decide` with action `administer:<verb>`
-   before it does anything: a refusal is `NotPermitted`.
+   before it does anything: a refusal is `NotPermitted`. Anybody may ask where the token service is, and for an exchange, which is decided as
+   `exchange` and answered.
 2. Answers are nouns of `vocabulary/answers.py`; an expected "no" (an artifact that is refused, a policy that does not check) is an answer,
    a broken world is a typed error.
 3. A method that changes something returns when the change is durable and every enforcement point has acknowledged it or its lease end is

@@ -2,7 +2,7 @@
 
 Rules
 1. A resource is one line of `ROUTES` and one file of this folder; anything else is 404.
-2. Each client has a rate: its certificate where it presented one, its address otherwise.
+2. Each client has a rate: its certificate where it presented one, its address otherwise; and there is one for all together.
 3. A typed error becomes the one form of answers.py; any other is told as `server_error` without its text, which may hold a secret.
 """
 
@@ -37,12 +37,15 @@ ROUTES: tuple[tuple[str, str, Resource], ...] = (
     ("GET", f"{authorize.LOGIN_PATH}/callback", login.callback),
 )
 
+ALL_PER_SECOND = 300.0
+"""Requests of all clients: a fifth of the control plane's time, so that a flood from everywhere is this process's trouble and not its."""
+
 log = logging.getLogger("vouchgate.sts")
 
 
 def build_app(desk: Desk, *, requests_per_second: float, monotonic: Callable[[], float], more: tuple[BaseRoute, ...] = ()) -> ASGIApp:
     """The whole app. `more` are routes of others, for example where people log in."""
-    rates = Rates(requests_per_second, monotonic)
+    rates, together = Rates(requests_per_second, monotonic), Rates(ALL_PER_SECOND, monotonic)
     router = Router([*(Route(path, _bound(desk, ask), methods=[method]) for method, path, ask in ROUTES), *more], redirect_slashes=False)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,6 +54,7 @@ def build_app(desk: Desk, *, requests_per_second: float, monotonic: Callable[[],
         request = Request(scope, receive)
         try:
             rates.take(_client(request))
+            together.take("")
             if not any(route.matches(scope)[0].value == 2 for route in router.routes):
                 await answer(_NOWHERE, 404)(scope, receive, send)
                 return
