@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import http.server
 import json
 import socket
@@ -11,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import installation as parts
 import pytest
@@ -183,5 +185,9 @@ def test_the_metadata_names_the_token_service(house: Installation) -> None:
     assert answer.status == 200
     assert said["resource"] == f"https://localhost:{house.gateway[1]}/tools/mcp"
     (issuer,) = said["authorization_servers"]
-    assert issuer.startswith("https://localhost:")
+    url = urlsplit(issuer)
+    link = http.client.HTTPSConnection("127.0.0.1", url.port, context=house.tls(), timeout=5)
+    link.request("GET", "/.well-known/oauth-authorization-server", headers={"host": url.netloc})
+    assert json.loads(link.getresponse().read())["issuer"] == issuer
+    link.close()
     assert "call-tool:tools/search" in said["scopes_supported"]

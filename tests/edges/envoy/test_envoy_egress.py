@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 import ssl
 import threading
 import time
@@ -303,6 +304,27 @@ def test_a_zone_that_enforces_again_changes_nothing(out: Harness):
     out.do(lambda: out.view.set_zones([out.zone, Zone(name="old", trust_domain=TD)]))
     enforced(out)
     assert call(out).status == 200
+
+
+def test_a_gateway_that_was_killed_comes_back_with_keys_and_partners(own, tmp_path: Path):
+    gw = own()
+    provider = Provider(tmp_path)
+    server = gw.do(provider.serve())
+    put(gw, destination(provider))
+    foreign = "spiffe://partner.local/x"
+    gw.trust_partners({"partner.local": gw.partner.pem})
+    assert call(gw).status == 200
+    gw.stop_envoy(signal.SIGKILL)
+    gw.do(lambda: gw.view.set_secret("key", b"sk-while-away"))
+    gw.start_envoy()
+    gw.ready()
+    until = time.monotonic() + 5
+    while call(gw).status != 200 and time.monotonic() < until:
+        time.sleep(0.05)
+    assert dict(call(gw).json["headers"])["authorization"] == "Bearer sk-while-away"
+    assert gw.call("POST", "/v2/models/digits/infer", who=gw.partner.issue(foreign)[:2], port=gw.federated_port).status == 403
+    assert gw.asked[-1].federated == foreign
+    gw.do(server.close)
 
 
 # -- without an Envoy

@@ -47,6 +47,5 @@ def _authority(settings: Settings, gateway: str) -> str:
 def _sts_issuer(settings: Settings, sts: str) -> str:
     """Under which others know the token service; empty where there is none."""
     if settings.sts.url or not sts:
-        return settings.sts.url
-    host, port = settings.sts.hosts[0], sts.rpartition(":")[2]
-    return f"https://{host}" if port == "443" else f"https://{host}:{port}"
+        return settings.sts.url.rstrip("/")
+    return f"https://{settings.sts.hosts[0]}:{sts.rpartition(':')[2]}"
