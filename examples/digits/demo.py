@@ -52,6 +52,7 @@ class Installation:
             ('path = "digits.cedar"', f'path = "{HERE}/digits.cedar"'),
             ("127.0.0.1:8443", "127.0.0.1:0"),
             ("127.0.0.1:8480", "127.0.0.1:0"),
+            ("127.0.0.1:8444", "127.0.0.1:0"),
             ("127.0.0.1:8470", "127.0.0.1:0"),
             ("lease_seconds = 10", f"lease_seconds = {LEASE_SECONDS}"),
             ("command = [", f'folder = "{HERE}"\ncommand = ['),
@@ -200,6 +201,9 @@ def scenes(here: Installation) -> Iterator[Scene]:
     )
     yield "a streamed chat", lambda: streamed(here, carol)
     yield "a revocation on a live connection", lambda: revoked_live(here)
+    yield "a workload fetches its identity, and is revoked", lambda: workload(here)
+    yield "an agent acts for a caller, narrowed, with its own key", lambda: delegated(here)
+    yield "a run ends and takes its credentials along", lambda: run_ended(here)
     yield "the control plane stopped", lambda: control_stopped(here, carol)
     yield "a model whose vouch is withdrawn", lambda: vouch_withdrawn(here, carol)
     yield "a pickle, refused at import", lambda: pickle_refused(here)
@@ -261,6 +265,90 @@ def revoked_live(here: Installation) -> tuple[bool, str]:
         f"acknowledged {enforced.get('after_ms')} ms after the control plane was asked; last allowed call {command_ms:.0f} ms after the "
         f"command began; then {len(denied)} refusals on the same connection"
     )
+
+
+def workload(here: Installation) -> tuple[bool, str]:
+    """This very process asks the Workload API who it is; a registration said which facts earn the name."""
+    uid = os.geteuid()
+    here.command("identity", "register", "service", "serve", "worker", "--selector", f"unix:uid={uid}", "--group", "callers")
+    folder = here.folder / "worker"
+    code, said = here.command("identity", "watch", "--once", "--save", str(folder))
+    if code:
+        return False, f"no identity: {said}"
+    context = here.anonymous(folder)
+    context.load_cert_chain(folder / "svid.pem", folder / "svid.key")
+    status, _ = here.call(context, *INFER)
+    here.command("revoke", "worker", "--reason", "moved away", "--yes")
+    gone, _ = here.call(context, *INFER)
+    again, answer = here.command("identity", "watch", "--once")
+    good = (status, gone) == (200, 403) and again != 0
+    return good, f"{status} with it; revoked: {gone}, and the Workload API says {str(answer).strip().splitlines()[0][:90]}"
+
+
+def delegated(here: Installation) -> tuple[bool, str]:
+    """Dora is a caller; the agent exchanges her token for one that may only infer, is bound to the agent's key, and is replayed in vain."""
+    here.identity("dora", "callers")
+    files = {name: here.folder / name for name in ("dora.jwt", "helper.jwt", "token")}
+    for name, who in (("dora.jwt", ("service", "serve", "dora")), ("helper.jwt", ("agent", "agents", "helper"))):
+        _, said = here.command("identity", "issue", *who, "--jwt", "--audience", "sts")
+        files[name].write_text(said["token"])
+    key = here.folder / "dora" / "key.pem"
+    wanted = ("--subject", str(files["dora.jwt"]), "--actor", str(files["helper.jwt"]), "--key", str(key))
+    code, said = here.command("token", "exchange", "digits", "--scope", "infer:digits", *wanted)
+    if code:
+        return False, f"no token: {said}"
+    files["token"].write_text(said["access_token"])
+    anonymous = here.anonymous(here.folder / "dora")
+
+    def proof(method: str, path: str) -> str:
+        url = f"https://{here.gateway}{path}"
+        command = [*VOUCHGATE, "token", "proof", method, url, "--key", str(key), "--token", str(files["token"])]
+        done = subprocess.run([*command, "--config", str(here.settings)], capture_output=True, text=True, timeout=60, check=True)
+        return done.stdout.strip()
+
+    def call(method: str, path: str, body: Any, shown: str) -> int:
+        link = here.connect(anonymous)
+        headers = {"content-type": "application/json", "authorization": f"DPoP {said['access_token']}", "dpop": shown}
+        link.request(method, path, json.dumps(body) if body else None, headers)
+        status = link.getresponse().status
+        link.close()
+        return status
+
+    method, path, body = INFER
+    first = proof(method, path)
+    seen = [call(method, path, body, first), call(method, path, body, first)]
+    seen.append(call("GET", "/v2/models/digits", None, proof("GET", "/v2/models/digits")))
+    here.command("revoke", "dora", "--reason", "left", "--yes")
+    seen.append(call(method, path, body, proof(method, path)))
+    return seen == [
+        200,
+        401,
+        403,
+        403,
+    ], f"infer {seen[0]}, the same proof again {seen[1]}, another action {seen[2]}, dora revoked {seen[3]}"
+
+
+def run_ended(here: Installation) -> tuple[bool, str]:
+    """A job's certificate is bound to one run."""
+    here.command("identity", "register", "job", "serve", "grader", "--group", "callers")
+    code, begun = here.command("runs", "begin", "grader", "evaluate")
+    if code:
+        return False, f"no run: {begun}"
+    folder = here.folder / "grader"
+    run = begun["run"]["id"]
+    here.command("identity", "issue", "job", "serve", "grader", "--run", run, "--out", str(folder))
+    context = here.anonymous(folder)
+    context.load_cert_chain(folder / "svid.pem", folder / "key.pem")
+    link = here.connect(context)
+    status, _ = ask(link, *INFER)
+    at = time.monotonic()
+    here.command("runs", "end", run, "--reason", "done")
+    after, _ = ask(link, *INFER)
+    link.close()
+    return (status, after) == (
+        200,
+        403,
+    ), f"{status} while {run} goes on; {after} on the same connection {(time.monotonic() - at) * 1000:.0f} ms after its end"
 
 
 def control_stopped(here: Installation, context: ssl.SSLContext) -> tuple[bool, str]:

@@ -61,7 +61,10 @@ NOUNS = {
         "get": "the credential in use, where policy releases it",
     },
     "runs": {"begin": "begin a run on declared inputs", "end": "end a run and strike its credentials", "list": "runs, and which go on"},
-    "token": {"exchange": "act for somebody: exchange their token for a narrower one of yours"},
+    "token": {
+        "exchange": "act for somebody: exchange their token for a narrower one of yours",
+        "proof": "the DPoP proof for one request with such a token",
+    },
     "zones": {"list": "zones, their mode and lease"},
     "admin": {
         "login": "a one-time code for the console",
