@@ -13,6 +13,7 @@ from joserfc.jwk import RSAKey
 from people_world import CLIENT, EC, ED, OTHER_RSA, RSA, Scene, b64, jwk_of, scene, signed, unsigned
 
 from vouchgate.flows.changes import CredentialIssued, RegistrationPut
+from vouchgate.flows.login import Codes
 from vouchgate.flows.login_oidc import MAX_WAITING_OF_ONE, WAITS_MS, CallBack
 from vouchgate.vocabulary.errors import (
     Conflict,
@@ -603,6 +604,36 @@ def test_many_logins_of_one_do_not_push_out_anothers(monkeypatch: pytest.MonkeyP
         made.world.clock.at += WAITS_MS + 1
         await made.begun()
         assert len(made.people.logins._waiting) == 1
+
+    run(story)
+
+
+def test_a_flood_of_refusals_is_told_and_fills_no_log() -> None:
+    async def story(made: Scene) -> None:
+        for _ in range(400):
+            with pytest.raises(Unverified):
+                await made.people.finish("x", "authorize:1", CallBack(state="made-up"), peer="test")
+        assert len(made.entries("did not authenticate")) < 200
+        assert made.people.logins._untold["authorize"] > 200
+        with pytest.raises(Unverified):
+            await made.people.finish("x", "browser", CallBack(state="made-up"), peer="a browser")
+        assert len(made.entries("a browser")) == 1
+
+    run(story)
+
+
+def test_a_console_code_ends_with_whom_it_stands_for() -> None:
+    async def story(made: Scene) -> None:
+        codes = Codes()
+        made.people.ends_too(codes.forget)
+        caller = await made.logged_in()
+        other = await made.logged_in(sub="bob")
+        mine, bobs = (codes.make(one.principal.principal, made.world.clock.now()) for one in (caller, other))
+        await made.told(made.staff.event("https://schemas.openid.net/secevent/caep/event-type/session-revoked"))
+        await made.logged_in()
+        with pytest.raises(Unverified):
+            codes.use(mine, made.world.clock.now())
+        assert codes.use(bobs, made.world.clock.now()).id == other.principal.principal.id
 
     run(story)
 

@@ -1,7 +1,7 @@
 """Who administers: uids of the unix socket, one-time codes of the console, the first administrator's token.
 
 1. A uid is whoever a registration's selector `unix:uid` names; any other uid is still a caller, whom `decide` refuses.
-2. A console code is random, kept as a hash, used once, and ends after `CODE_SECONDS`.
+2. A console code is random, kept as a hash, used once, and ends after `CODE_SECONDS`, or with whom it stands for.
 4. Break-glass: a fresh statement of the offline root lets its unix user hold every role for one hour, on the unix socket alone. It is used
    once, is an entry, and stands first on every page while it lasts.
 3. The bootstrap token is single use, ends after ten minutes, counts over the unix socket alone, and gives that uid every role.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Collection
 
 from vouchgate.evidence.breakglass import LIFE_MS, verify_break_glass
 from vouchgate.flows.administer import act_entry, authorise
@@ -62,6 +63,10 @@ class Codes:
         if found is None or found[1] <= now:
             raise Unverified("the code is unknown, used or expired", remedy="ask for a new one: `vouchgate admin login`")
         return found[0]
+
+    def forget(self, names: Collection[str]) -> None:
+        """Codes of people who are out: one that was printed before must open nothing after they were let in again."""
+        self._waiting = {key: value for key, value in self._waiting.items() if value[0].id not in names}
 
 
 def _hash(code: str) -> str:

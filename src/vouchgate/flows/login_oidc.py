@@ -11,7 +11,8 @@
    touched, so no provider can speak for an administrator of vouchgate.toml.
 6. A revoked person is refused, but one of the provider's own events that only ended what was (`until-login`) is lifted by a login that began
    after it; what was issued before stays revoked, each credential by itself, in the same commit.
-7. Every refusal is an entry; nothing is issued while the clock is in trouble.
+7. Every refusal is an entry, up to `REFUSALS_PER_MINUTE`; of more, the next entry tells how many. Nothing is issued while the clock is in
+   trouble.
 Left to others: cookies and tokens of our own (edges/api/sessions.py), the session's end (flows/people.py).
 """
 
@@ -29,7 +30,7 @@ import msgspec
 
 from vouchgate.audit import ocsf
 from vouchgate.flows.changes import Change, CredentialIssued, RegistrationPut, Revoked, decode_record
-from vouchgate.flows.context import Context, Remote
+from vouchgate.flows.context import Buckets, Context, Remote
 from vouchgate.flows.sources import Sources
 from vouchgate.identity.foreign import named_key
 from vouchgate.identity.oidc import (
@@ -61,6 +62,8 @@ MAX_WAITING_OF_A_KIND = 2_000
 """Logins that wait for browsers, for users of this machine, or for clients of the token service; a flood of one kind ends no other's."""
 MAX_WAITING_OF_ONE = 128
 """Logins that wait for one owner; the browsers without a session are one, and their rate is bounded before (edges/api)."""
+REFUSALS_PER_MINUTE = 120
+"""Entries about refused logins of one kind of owner: enough to see an attack, too few to fill a disk."""
 MAX_CODE = 4_096
 """Characters of a code, a state or an error: a provider's code may be an encrypted token."""
 MAX_TOKENS_BYTES = 128 * 1024
@@ -115,6 +118,8 @@ class Logins:
     def __init__(self, context: Context, sources: Sources, outbound: Remote) -> None:
         self._context, self._sources, self._outbound = context, sources, outbound
         self._waiting: OrderedDict[str, Waiting] = OrderedDict()
+        self._refusals = Buckets(REFUSALS_PER_MINUTE)
+        self._untold: dict[str, int] = {}
 
     def providers(self) -> tuple[LoginProvider, ...]:
         """Whom one can log in with."""
@@ -148,7 +153,7 @@ class Logins:
             alias = waiting.provider
             return await self._finish(waiting, back, peer)
         except VouchgateError as error:
-            await self._refused(alias, error, peer)
+            await self._refused(alias, owner, error, peer)
             raise
 
     async def _finish(self, waiting: Waiting, back: CallBack, peer: str) -> Person:
@@ -310,8 +315,14 @@ class Logins:
         elif len(kind) >= MAX_WAITING_OF_A_KIND:
             del self._waiting[kind[0][0]]
 
-    async def _refused(self, alias: str, error: VouchgateError, peer: str) -> None:
-        entry = self._entry(alias, "", "", peer, error.reason, ok=False)
+    async def _refused(self, alias: str, owner: str, error: VouchgateError, peer: str) -> None:
+        """Rule 7."""
+        kind = _kind(owner)
+        if not self._refusals.take(kind):
+            self._untold[kind] = self._untold.get(kind, 0) + 1
+            return
+        more = self._untold.pop(kind, 0)
+        entry = self._entry(alias, "", "", peer, error.reason + (f" ({more} more were refused since)" if more else ""), ok=False)
         await self._context.sequencer.submit(f"{WHO}:refused", (), [entry])
 
     def _entry(self, alias: str, name: str, kid: str, peer: str, reason: str, *, ok: bool) -> Append:

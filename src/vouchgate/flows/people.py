@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from vouchgate.flows.changes import RegistrationRemoved
 from vouchgate.flows.context import Context, Remote
@@ -50,6 +50,7 @@ class People:
         self.events = Deprovisioning(context, self.sources)
         self.telling = Telling(context, outbound)
         self._ended: dict[str, UnixMillis] = {}
+        self._ends_too: list[Callable[[Collection[str]], None]] = []
 
     def providers(self) -> tuple[LoginProvider, ...]:
         """Whom one can log in with."""
@@ -89,13 +90,20 @@ class People:
         if self._context.facts.registration_of(name, now) is None:
             raise LoggedOut(f"`{name}` is not registered any more", remedy=_LOG_IN)
 
+    def ends_too(self, end: Callable[[Collection[str]], None]) -> None:
+        """Something else that ends with people: it is given their names."""
+        self._ends_too.append(end)
+
     def tell(self, batch: Sequence[Sequenced]) -> None:
         """Rule 2."""
         changes = [one.change for one in batch]
         now = self._context.clock.now()
         gone = {change.principal for change in changes if isinstance(change, RegistrationRemoved)}
         # as of when it is told, not of when it was asked for: a login that was committed in between ends too
-        self._ended |= dict.fromkeys(gone | ended_by(changes), now)
+        out = gone | ended_by(changes)
+        self._ended |= dict.fromkeys(out, now)
+        for end in self._ends_too if out else ():
+            end(out)
         if len(self._ended) > 1_000:
             self._ended = {name: at for name, at in self._ended.items() if now - at <= LONGEST_SESSION_MS}
         self.telling.tell(batch)

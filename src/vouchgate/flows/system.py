@@ -55,6 +55,7 @@ class System:
         self.tokens: TokenService | None = None
         """The token service's flows, once they are there."""
         self._people = people
+        people.ends_too(self._codes.forget)
         self.federation = federation
 
     async def _read(self, caller: Caller, verb: AdministerVerb = "read") -> None:
