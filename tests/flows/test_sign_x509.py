@@ -8,7 +8,8 @@ import pytest
 from cryptography import x509
 from test_sign import CA_KEY, CONTROL, NOW, STRANGER, TD, X509, World
 
-from vouchgate.flows.sign import MAX_BATCH, SignedBefore
+from vouchgate.flows.sign import SignedBefore
+from vouchgate.flows.sign_x509 import MAX_BATCH
 from vouchgate.flows.x509_state import CaState, RootState
 from vouchgate.identity.bundle import make_bundle
 from vouchgate.identity.verify import verify_x509

@@ -33,18 +33,14 @@ from vouchgate.evidence.dsse import spki_of as ed25519_spki
 from vouchgate.evidence.policystatement import PolicyStatement, sign_policy
 from vouchgate.evidence.statement import sign_vouch
 from vouchgate.flows.sign_requests import (
-    CaInstallRequest,
-    CaStepRequest,
     CheckpointRequest,
-    CrlRequest,
     JwtRequest,
     PolicyRequest,
     SetRequest,
     VouchRequest,
-    X509Request,
-    X509Requests,
 )
-from vouchgate.flows.x509_authority import ISSUER_SECONDS, Authority, next_update
+from vouchgate.flows.sign_x509 import Ticks, X509Purposes, no_params
+from vouchgate.flows.x509_authority import ISSUER_SECONDS, Authority
 from vouchgate.flows.x509_state import CaKeys, CaState, MemoryKeys
 from vouchgate.identity.actors import Beyond
 from vouchgate.identity.ca import spki_of as ec_spki
@@ -65,10 +61,6 @@ MAX_VOUCH_DAYS = 400
 """Days from now until a vouch's latest expiry: a year and the time to renew it."""
 MAX_BACKDATE_MS = 60_000
 """Milliseconds by which a vouch may begin before it is signed."""
-MAX_BATCH = 256
-"""Certificates of one request: about 60 ms of signing."""
-BATCH_TURN = 16
-"""Certificates of a batch after which others get their turn."""
 MAX_ORIGINS = 4
 """Logs that one signer signs for: its own and, after restores, those that continue it."""
 RATES: dict[str, tuple[float, float]] = {
@@ -83,18 +75,6 @@ RATES: dict[str, tuple[float, float]] = {
     "accept-clock": (0.1, 5.0),
 }
 """Purpose -> (a second, at once); `vouch` holds for each role by itself. Issuing is bounded by one core; a policy or a clock is changed by a person."""
-
-
-class Ticks(Protocol):
-    """The clock: `ports.clock.Clock` or a test's."""
-
-    trouble: str
-
-    def now(self) -> UnixMillis:
-        """Milliseconds since the epoch."""
-
-    def accept(self) -> None:
-        """A person says that the machine's clock is right now."""
 
 
 class Durable(Protocol):
@@ -146,7 +126,7 @@ class Access:
             raise NotPermitted(f"uid {uid} may not use the signer for `{purpose}`", remedy="ask through the control plane")
 
 
-class Signer:
+class Signer(X509Purposes):
     """One trust domain's signer. Every method takes the peer's uid and plain parameters, and gives plain values."""
 
     def __init__(
@@ -171,7 +151,6 @@ class Signer:
             issuer_seconds=issuer_seconds,
         )
         self._slow = ca_keys is not None and ca_keys.slow
-        self._crl_number = 0
         self._jwt_kid = key_id(ec_spki(keys.jwt.public_key()))
         self._ids = {name: key_id(ed25519_spki(key)) for name, key in keys.ed25519.items()}
         self._buckets: dict[str, list[float]] = {}
@@ -192,7 +171,7 @@ class Signer:
 
     async def public_keys(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
         """Every public key (as `wire.to_plain(PublicKey)`), the active CA's certificate, and every one that belongs into the bundle."""
-        _none(params)
+        no_params(params)
         active = self._authority.active
         return {
             "trust_domain": self._trust_domain,
@@ -204,7 +183,7 @@ class Signer:
 
     async def health(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
         """Whether issuing goes on."""
-        _none(params)
+        no_params(params)
         now = self._clock.now()
         expired = self._ca_ends() <= now
         return {
@@ -219,89 +198,10 @@ class Signer:
 
     async def accept_clock(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
         """A person says that the machine's clock is right; issuing goes on."""
-        _none(params)
+        no_params(params)
         self._enter("accept-clock", "accept-clock", uid)
         self._clock.accept()
         return {"now": self._clock.now()}
-
-    async def x509_svid(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
-        """Issue an X.509-SVID for a key that the caller holds."""
-        self._enter("x509", "x509", uid, issuing=True)
-        return await self._x509(params)
-
-    async def x509_svids(self, uid: int, params: dict[str, Any]) -> list[dict[str, Any]]:
-        """Issue several; each answer is that of `x509_svid`, or {code, reason, remedy}."""
-        self._access_check("x509", uid)
-        wanted = from_plain(X509Requests, params, what="request").requests
-        if len(wanted) > MAX_BATCH:
-            raise LimitExceeded(f"{len(wanted)} certificates at once are over the bound of {MAX_BATCH}", remedy="ask in several batches")
-        answers: list[dict[str, Any]] = []
-        for number, one in enumerate(wanted):
-            try:
-                self._enter("x509", "x509", uid, issuing=True)
-                answers.append(await self._x509(one))
-            except VouchgateError as error:
-                answers.append({"code": error.code, "reason": error.reason, "remedy": error.remedy})
-            if number % BATCH_TURN == BATCH_TURN - 1:
-                await asyncio.sleep(0)
-        return answers
-
-    async def _x509(self, params: dict[str, Any]) -> dict[str, Any]:
-        wanted = from_plain(X509Request, params, what="request")
-        issued = await self._authority.issue(
-            wanted.spki,
-            wanted.principal,
-            now=self._clock.now(),
-            ttl_seconds=wanted.ttl_seconds,
-            dns=wanted.dns,
-            binding=wanted.binding,
-        )
-        return {
-            "chain": list(issued.chain),
-            "serial": issued.serial,
-            "thumbprint": issued.thumbprint,
-            "not_before": issued.not_before,
-            "not_after": issued.not_after,
-        }
-
-    async def crl(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
-        """Sign revocation lists over these serials; `number` never falls."""
-        self._enter("crl", "crl", uid)
-        wanted = from_plain(CrlRequest, params, what="request")
-        if wanted.number < self._crl_number:
-            raise Conflict(f"a revocation list of number {self._crl_number} was signed already", remedy="give it a higher number")
-        now = self._clock.now()
-        made = await self._authority.crls(wanted.serials, wanted.number, now)
-        self._crl_number = wanted.number
-        return {"crl": made[0], "crls": made, "number": wanted.number, "next_update": next_update(now)}
-
-    async def ca(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
-        """The X.509 authority's roots and who signs now."""
-        _none(params)
-        self._access_check("ca", uid)
-        by = await self._authority.issuer(self._clock.now())
-        issuer = {"number": by.number, "root": by.root, "begins": by.begins, "ends": by.ends}
-        return {"roots": self._authority.describe(), "issuer": issuer, "notice": self._authority.notice}
-
-    async def ca_step(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
-        """One step of a root's way, or a new issuer (flows/x509_authority.py)."""
-        self._enter("ca", "ca", uid, issuing=True)
-        wanted = from_plain(CaStepRequest, params, what="request")
-        await self._whole(self._authority.step(wanted.step, self._clock.now(), force=wanted.force))
-        return await self.ca(uid, {})
-
-    async def ca_request(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
-        """A request to a CA above ours, for a key of its own; DER of a PKCS #10."""
-        _none(params)
-        self._enter("ca", "ca", uid, issuing=True)
-        return {"csr": await self._whole(self._authority.request(self._clock.now()))}
-
-    async def ca_install(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
-        """Take in what the CA above ours made of the request."""
-        self._enter("ca", "ca", uid, issuing=True)
-        wanted = from_plain(CaInstallRequest, params, what="request")
-        warnings = await self._whole(self._authority.install(wanted.chain, wanted.root_fingerprint, self._clock.now()))
-        return {**await self.ca(uid, {}), "warnings": list(warnings)}
 
     async def jwt_svid(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
         """Issue a JWT-SVID."""
@@ -495,8 +395,3 @@ def same_key(certificate: bytes, key: EllipticCurvePrivateKey) -> bool:
     """Whether a CA certificate is for this key."""
     public = x509.load_der_x509_certificate(certificate).public_key()
     return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) == ec_spki(key.public_key())
-
-
-def _none(params: dict[str, Any]) -> None:
-    if params:
-        raise InvalidInput("this method takes no parameters", remedy="send none")
