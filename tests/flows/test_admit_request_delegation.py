@@ -278,3 +278,28 @@ def test_resource_names_of_tools_are_covered_by_their_endpoints_scope() -> None:
     ):  # fmt: skip
         caller = msgspec.structs.replace(registered(registration(), NOW), scopes=scopes)
         assert in_scope(caller, "call-tool", DIGITS, tool) is wanted, scopes
+
+
+def test_forgetting_a_full_memory_looks_at_each_proof_once() -> None:
+    from collections import OrderedDict
+
+    from vouchgate.identity.dpop import Proof
+
+    looked = 0
+
+    class Counted(OrderedDict[bytes, tuple[int, str]]):
+        def __getitem__(self, name: bytes) -> tuple[int, str]:
+            nonlocal looked
+            looked += 1
+            return super().__getitem__(name)
+
+    seen = Seen(START)
+    assert isinstance(seen._until, OrderedDict), "a plain dict forgets its front in quadratic time"
+    seen._until = Counted()
+    for number in range(500):
+        assert seen.take(Proof("key", f"proof-{number:06d}", NOW // 1000), NOW) is None
+    before = looked
+    assert seen.take(Proof("key", "proof-later", NOW // 1000 + 70), UnixMillis(NOW + 70_000)) is None
+    assert looked - before <= 502
+    assert len(seen._until) == 1
+    assert list(seen._of_key.elements()) == ["key"]

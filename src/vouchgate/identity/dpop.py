@@ -18,7 +18,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -116,7 +116,8 @@ class Seen:
 
     def __init__(self, began: UnixMillis) -> None:
         self.began = began
-        self._until: dict[bytes, tuple[int, str]] = {}
+        # a plain dict looks past every entry that left its front: forgetting a full one would take seconds
+        self._until: OrderedDict[bytes, tuple[int, str]] = OrderedDict()
         self._of_key: Counter[str] = Counter()
 
     def take(self, proof: Proof, now: UnixMillis) -> Denied | None:
