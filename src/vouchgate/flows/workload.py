@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,6 +23,7 @@ from vouchgate.audit import ocsf
 from vouchgate.flows.changes import CredentialIssued
 from vouchgate.flows.context import Context
 from vouchgate.flows.workload_binding import Bound, bound_of
+from vouchgate.flows.workload_connections import Attached, Connections
 from vouchgate.flows.workload_matching import Candidates
 from vouchgate.flows.workload_refusals import Refusal, Refusals
 from vouchgate.identity.catalog import attest
@@ -38,8 +38,6 @@ from vouchgate.vocabulary.wire import Noun
 
 LOOK_SECONDS = 1.0
 """A process that replaces itself (execve(2)) within this still counts as what it was; it could as well have handed its credential on."""
-MAX_ATTACHED = 16_384
-"""Connections remembered; four times what the agent accepts."""
 MAX_BATCH = 256
 """Requests of one batch: what one commit of the sequencer takes."""
 MIN_LIFE_SECONDS = 10
@@ -72,21 +70,6 @@ class Wanted(Noun, frozen=True, kw_only=True):
     """Look again: a rotation."""
 
 
-@dataclass(slots=True)
-class Attached:
-    """A live connection of a workload."""
-
-    pid: int
-    uid: int
-    selectors: frozenset[Selector]
-    refused: Denied | None
-    """Why its facts establish nothing."""
-    looked_at: float
-    principal: str = ""
-    serial: str = ""
-    """Of the newest certificate that went over it."""
-
-
 @dataclass(slots=True, frozen=True)
 class _Earned:
     wanted: Wanted
@@ -102,7 +85,7 @@ class Workloads:
     def __init__(self, context: Context, look: Look, *, steady: Callable[[], float] = time.monotonic) -> None:
         self._context, self._look, self._steady = context, look, steady
         self.candidates = Candidates(context.facts)
-        self.attached: OrderedDict[str, Attached] = OrderedDict()
+        self.attached = Connections()
         self.refusals = Refusals(steady)
         self.issued = 0
 
@@ -111,7 +94,7 @@ class Workloads:
         if len(requests) > MAX_BATCH:
             raise InvalidInput(f"a batch has {MAX_BATCH} requests at most", remedy="send them in parts")
         for connection in gone:
-            self.attached.pop(connection, None)
+            self.attached.drop(connection)
         await self._attach(requests)
         answers: list[dict[str, Any] | None] = [None] * len(requests)
         earned: list[tuple[int, _Earned]] = []
@@ -140,19 +123,12 @@ class Workloads:
         for connection, wanted in stale.items():
             facts = found[wanted.pid]
             if facts is None:
-                self.attached.pop(connection, None)
+                self.attached.drop(connection)
                 continue
-            before = self.attached.get(connection)
             established = _of_peer(facts, wanted)
             refused = established if isinstance(established, Denied) else None
             held = frozenset[Selector]() if isinstance(established, Denied) else established
-            seen = Attached(wanted.pid, wanted.uid, held, refused, now)
-            if before is not None:
-                seen.principal, seen.serial = before.principal, before.serial
-            self.attached[connection] = seen
-            self.attached.move_to_end(connection)
-        while len(self.attached) > MAX_ATTACHED:
-            self.attached.popitem(last=False)
+            self.attached.put(connection, Attached(wanted.pid, wanted.uid, held, refused, now))
 
     def _is_stale(self, wanted: Wanted, now: float) -> bool:
         seen = self.attached.get(wanted.connection)
@@ -170,9 +146,9 @@ class Workloads:
         facts, now = self._context.facts, self._context.clock.now()
         registration = seen.refused or self.candidates.match(seen.selectors, now)
         if isinstance(registration, Denied):
-            seen.principal = ""
+            self.attached.earned(wanted.connection, "")
             return registration
-        seen.principal = registration.principal
+        self.attached.earned(wanted.connection, registration.principal)
         revocation = facts.revocation_of(registration.principal)
         if revocation is not None:
             return Denied(

@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from vouchgate.flows.changes import Change, RegistrationPut, RegistrationRemoved
 from vouchgate.flows.facts import Facts
+from vouchgate.flows.workload_connections import Connections
 from vouchgate.identity.catalog import RegistrationIndex
 from vouchgate.vocabulary.names import principal_parts
 from vouchgate.vocabulary.outcomes import Denied
@@ -49,19 +50,14 @@ class Candidates:
         """The registration that the selectors earn."""
         return self._index.match(selectors, now)
 
-    def reached(self, change: Change, live: Mapping[str, tuple[frozenset[Selector], str]]) -> set[str]:
-        """Of the live connections (selectors, principal), those whose identity a change of registrations may alter."""
+    def reached(self, change: Change, live: Connections) -> set[str]:
+        """Live connections whose identity a change of registrations may alter."""
         if isinstance(change, RegistrationRemoved):
-            return {name for name, (_, principal) in live.items() if principal == change.principal}
+            return live.of([change.principal])
         if not isinstance(change, RegistrationPut):
             return set()
         made = change.registration
-        wanted = frozenset(made.selectors)
-        return {
-            name
-            for name, (selectors, principal) in live.items()
-            if principal == made.principal or (wanted and wanted <= selectors and is_earnable(made))
-        }
+        return live.of([made.principal]) | (live.holding(frozenset(made.selectors)) if is_earnable(made) else set())
 
     def ended(self, now: UnixMillis) -> list[str]:
         """Principals whose registrations have ended since this was asked."""

@@ -112,8 +112,7 @@ class Push:
     def _take(self, change: Change) -> None:
         match change:
             case RegistrationPut() | RegistrationRemoved():
-                live = {name: (one.selectors, one.principal) for name, one in self._workloads.attached.items()}
-                self._due.check |= self._workloads.candidates.reached(change, live)
+                self._due.check |= self._workloads.candidates.reached(change, self._workloads.attached)
             case Revoked(revocation=revocation):
                 self._revoked(revocation)
             case VouchAdded() | EndpointPut() | EndpointRemoved():
@@ -133,7 +132,7 @@ class Push:
         elif revocation.target_kind == "credential":
             self._renew_state()
             struck = {revocation.target, *self._context.facts.struck_credentials(revocation)}
-            self._due.rotate |= {name for name, one in self._workloads.attached.items() if one.serial in struck}
+            self._due.rotate |= self._workloads.attached.with_serial(struck)
         else:
             self._evidence()
 
@@ -150,8 +149,7 @@ class Push:
         self._due.state = True
 
     def _of(self, principals: Iterable[str]) -> set[str]:
-        wanted = set(principals)
-        return {name for name, one in self._workloads.attached.items() if one.principal in wanted}
+        return self._workloads.attached.of(principals)
 
     def _evidence(self) -> None:
         """Rule 4."""
