@@ -223,6 +223,15 @@ def test_half_an_issuer_is_replaced_by_another(what):
     assert holds(authority, first.chain)
 
 
+def test_an_issuer_that_outlives_its_root_signs_no_more():
+    """A root whose certificate was put back to an older one: the issuer below it would go on for days that nobody verifies."""
+    disk = Disk()
+    issue(start(disk))
+    disk.put_certificate(root_name(FIRST), make_ca(TD, ROOT_KEY, now=NOW - 400 * DAY, days=365))
+    with pytest.raises(InvalidInput, match="the CA has expired"):
+        issue(start(disk))
+
+
 def test_a_root_whose_certificate_is_for_another_key_is_damage():
     disk = Disk()
     disk._keys[root_name(FIRST)] = CORPORATE

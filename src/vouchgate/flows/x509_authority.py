@@ -302,7 +302,7 @@ class Authority:
         root = self.active
         if self._signs_itself(root):
             return Issuer(0, root.state.number, root.key, root.certificate, root.chain if root.state.upstream else ())
-        live = [one for one in self._issuers if one.root == root.state.number and now < one.ends]
+        live = [one for one in self._issuers if one.root == root.state.number and now < min(one.ends, root.ends)]
         return live[-1] if live else None
 
     async def _rotate(self, root: Root, now: UnixMillis) -> Issuer:

@@ -102,6 +102,11 @@ class Root:
         """What stands in the bundle."""
         return x509.load_der_x509_certificate(self.chain[0])
 
+    @property
+    def ends(self) -> UnixMillis:
+        """When it expires."""
+        return UnixMillis(int(self.certificate.not_valid_after_utc.timestamp()) * 1000)
+
 
 @dataclass(frozen=True)
 class Issuer:
