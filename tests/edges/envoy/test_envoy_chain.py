@@ -176,11 +176,12 @@ def test_a_certificate_that_expires_on_a_live_connection_is_refused(gw: Harness)
     assert (answer.status, answer.json["type"]) == (401, "https://vouchgate.dev/problem/expired-certificate")
 
 
-def test_a_grant_of_one_certificate_holds_for_no_other(gw: Harness):
+def test_a_grant_of_one_certificate_is_asked_for_each(gw: Harness):
     gw.do(lambda: gw.view.set_grants(DIGITS, [gw.grant("alice", thumbprint=gw.fingerprint("alice"))]))
     gw.settled()
-    assert gw.call("POST", INFER, who="alice").status == 200
+    assert gw.call("POST", INFER, who="alice").status == 403
     assert gw.call("POST", INFER, who=gw.ca.issue(spiffe("alice"))[:2]).status == 403
+    assert [asked.fingerprint == gw.fingerprint("alice") for asked in gw.asked] == [True, False]
 
 
 BEYOND = [

@@ -66,15 +66,18 @@ def test_no_key_is_the_anonymous_one():
         {"credential_kind": "declared"},
         {"resource": CHAT},
         {"credential_kind": "jwt", "thumbprint": "ab" * 32},
+        {"credential_kind": "both", "thumbprint": "ab" * 32},
+        {"thumbprint": "ab" * 32},
     ],
 )
 def test_what_must_be_asked_is_in_no_map(change: dict):
     assert keys(ENDPOINT, grant(**change)) == set()
 
 
-@given(st.sampled_from(["x509", "jwt", "both"]), st.sampled_from(["", "ab" * 32]))
-def test_no_entry_has_a_claim_beyond_the_plain_ones(kind: str, thumbprint: str):
-    made = keys(ENDPOINT, grant(credential_kind=kind, thumbprint=thumbprint))
+@pytest.mark.parametrize("kind", ["x509", "jwt", "both"])
+def test_no_entry_has_a_claim_beyond_the_plain_ones(kind: str):
+    made = keys(ENDPOINT, grant(credential_kind=kind))
+    assert made
     assert all(key.split("|")[6:] == ["-"] * len(BEYOND) for key in made)
 
 
@@ -103,12 +106,6 @@ def test_a_map_is_bounded_and_says_what_it_left_out():
     many = [grant(id=f"g{number}", principal=spiffe(f"n{number}")) for number in range(MAX_ENTRIES_PER_MAP + 7)]
     message, overflow = allow_map(ENDPOINT, many, observe=False)
     assert (len(message.matcher.matcher_tree.exact_match_map.map), overflow) == (MAX_ENTRIES_PER_MAP, 7)
-
-
-def test_a_bound_credential_is_a_second_look():
-    message, _ = allow_map(ENDPOINT, [grant(thumbprint="ab" * 32), grant(id="g2", thumbprint="cd" * 32)], observe=False)
-    (entry,) = message.matcher.matcher_tree.exact_match_map.map.values()
-    assert set(entry.matcher.matcher_tree.exact_match_map.map) == {"ab" * 32, "cd" * 32}
 
 
 def test_an_observed_map_has_no_anonymous_refusal():

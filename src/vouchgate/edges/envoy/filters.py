@@ -58,7 +58,6 @@ CALLER_STATE = {
     "vg.san": _SAN,
     "vg.sub": _CLAIM.format("sub"),
     "vg.jti": _CLAIM.format("jti"),
-    "vg.fpr": "%DOWNSTREAM_PEER_FINGERPRINT_256%",
     "vg.serial": "%DOWNSTREAM_PEER_SERIAL%",
 }
 CHECK_HEADERS = {

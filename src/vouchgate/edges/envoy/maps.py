@@ -6,8 +6,7 @@ Rules
    four: a token with any claim beyond the plain ones is asked, be it marked (`vg`) or not.
 2. A hit is ALLOW under the name `grant:<grant id>`. A miss without any identity is DENY `anonymous`; any other miss is ALLOW `ask`, which
    ext_authz must confirm; in an observe zone every miss is ALLOW `observe:<endpoint>`.
-3. A grant of one credential (`thumbprint`) hits only with that certificate. A grant `per_request`, or with an obligation, is never in a
-   map: it is asked.
+3. A grant of one credential alone (`thumbprint`), one `per_request`, or with an obligation, is never in a map: it is asked.
 4. Revocations are read before maps: SAN, subject, token id, serial number of the certificate (it is signed; a fingerprint covers the
    signature too, which its holder can respell), each in an exact map; a hit is DENY `revoked:<revocation id>`.
    A certificate that names anything but exactly one id of our trust domain is DENY `bad-name`, by the newer ones' filter alone: both
@@ -86,8 +85,8 @@ def allow_map(
     if kept:
         _input(made.matcher.matcher_tree, "vg.caller")
         entries = made.matcher.matcher_tree.exact_match_map.map
-        for key, credentials in kept.items():
-            _entry(entries[key], credentials, miss)
+        for key, grant_id in kept.items():
+            _verdict(entries[key], f"grant:{grant_id}", allow=True)
         made.matcher.on_no_match.CopyFrom(miss)
     elif observe:
         made.matcher.on_no_match.CopyFrom(miss)
@@ -96,15 +95,15 @@ def allow_map(
     return made, len(keyed) - len(kept)
 
 
-def _keyed(endpoint: Endpoint, grants: Iterable[Grant], aliases: Mapping[str, Collection[str]]) -> dict[str, dict[str, str]]:
-    """Key -> certificate thumbprint, or empty for any -> grant id."""
-    keyed: dict[str, dict[str, str]] = {}
+def _keyed(endpoint: Endpoint, grants: Iterable[Grant], aliases: Mapping[str, Collection[str]]) -> dict[str, str]:
+    """Key -> grant id."""
+    keyed: dict[str, str] = {}
     for grant in grants:
-        if grant.condition != "none" or grant.obligations or grant.credential_kind == "declared":
+        if grant.condition != "none" or grant.obligations or grant.thumbprint or grant.credential_kind == "declared":
             continue
         for asked in _asked(endpoint, grant):
             for caller in _callers(endpoint, grant, aliases):
-                keyed.setdefault(f"{endpoint.id}|{asked}|{caller}", {})[grant.thumbprint] = grant.id
+                keyed[f"{endpoint.id}|{asked}|{caller}"] = grant.id
     return keyed
 
 
@@ -131,19 +130,8 @@ def _callers(endpoint: Endpoint, grant: Grant, aliases: Mapping[str, Collection[
     if grant.credential_kind == "x509":
         return [f"{name}|-|-{_PLAIN}" for name in (who, *(FEDERATED + foreign for foreign in aliases.get(who, ())))]
     if grant.credential_kind == "jwt":
-        return [f"-|{who}|{endpoint.id}{_PLAIN}"] if endpoint.bearer and not grant.thumbprint else []
+        return [f"-|{who}|{endpoint.id}{_PLAIN}"] if endpoint.bearer else []
     return [f"{who}|{who}|{endpoint.id}{_PLAIN}"]
-
-
-def _entry(on_match: Message, credentials: Mapping[str, str], miss: Message) -> None:
-    if "" in credentials:
-        _verdict(on_match, f"grant:{credentials['']}", allow=True)
-        return
-    tree = on_match.matcher.matcher_tree
-    _input(tree, "vg.fpr")
-    for thumbprint, grant_id in credentials.items():
-        _verdict(tree.exact_match_map.map[thumbprint], f"grant:{grant_id}", allow=True)
-    on_match.matcher.on_no_match.CopyFrom(miss)
 
 
 def revocation_map(
