@@ -22,6 +22,9 @@ GATEWAY_FILES = 65_536
 AGENT_FILES = 16_384
 """Descriptors of the agent: a connection and a pidfd for each caller."""
 
+STS_FILES = 16_384
+"""Descriptors of the token service: connections that never finish their handshake hold one for its few seconds."""
+
 PythonCommand = Callable[..., tuple[str, ...]]
 """`ports.processes.python`."""
 
@@ -48,7 +51,7 @@ def core_specs(
         spec("tailer", module("tailer", "--data-dir", str(layout.data_dir))),
         spec("agent", module("agent", "--data-dir", str(layout.data_dir)), files=AGENT_FILES),
     ]
-    return [*made, spec("sts", module("sts", "--data-dir", str(layout.data_dir)))] if needs_sts(settings) else made
+    return [*made, spec("sts", module("sts", "--data-dir", str(layout.data_dir)), files=STS_FILES)] if needs_sts(settings) else made
 
 
 def needs_sts(settings: Settings) -> bool:

@@ -29,7 +29,7 @@ MAX_HEAD_BYTES = 24 * 1024
 MAX_CONNECTIONS = 512
 MAX_PER_ADDRESS = 64
 """Connections of one address: a machine full of agents, not the whole service."""
-HANDSHAKE_SECONDS = 5.0
+HANDSHAKE_SECONDS = 3.0
 HEAD_SECONDS = 5.0
 """A request's head must be whole within this of its first byte, and the first one within this of the handshake."""
 KEEP_ALIVE_SECONDS = 10
