@@ -37,10 +37,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import ctypes
 import logging
 import os
-import resource
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -53,12 +51,11 @@ from vouchgate.edges.processes.signer_keys import Files
 from vouchgate.edges.processes.signer_options import access_of, act, add_key_options, places_of
 from vouchgate.edges.processes.signer_place import Store
 from vouchgate.edges.processes.signer_secret import lock_memory
+from vouchgate.edges.processes.withhold import withhold_memory
 from vouchgate.flows.sign import ROLES, Access, Signer
 from vouchgate.flows.x509_authority import ISSUER_SECONDS
 from vouchgate.vocabulary.errors import InvalidInput, NotPermitted, VouchgateError
 
-PR_SET_DUMPABLE = 4
-"""prctl(2)."""
 PURPOSES = frozenset({"x509", "jwt", "set", "crl", "ca", "checkpoint", "policy", *(f"vouch:{role}" for role in ROLES)})
 OPEN_TO_ROOT = frozenset({"public_keys", "health"})
 
@@ -150,14 +147,6 @@ def handlers(signer: Signer, access: Access, store: Store) -> dict[str, Handler]
 def _with_keys(health: dict[str, Any], store: Store) -> dict[str, Any]:
     trouble = store.trouble
     return {**health, "ok": health["ok"] and not trouble, "keys_place": store.place, "keys_trouble": trouble}
-
-
-def withhold_memory() -> None:
-    """No core dumps, and no reading of this process's memory by its own uid (core(5), prctl(2))."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
-        raise NotPermitted("the signer cannot be made undumpable", remedy="run it on Linux, outside a debugger")
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
