@@ -84,6 +84,31 @@ def test_the_gateway_is_told_and_grants_fall() -> None:
     run(story)
 
 
+def test_grants_follow_the_groups_of_the_newest_login() -> None:
+    async def story(made: Scene) -> None:
+        await made.world.put(ZonePut(zone=zone()), EndpointPut(endpoint=endpoint_of()), *evidence_for())
+        for groups, granted in ((["ml-team"], True), ([], False), (["ml-team"], True)):
+            await made.logged_in(groups=groups)
+            await made.world.settled()
+            assert (ADA in made.world.granted()) is granted
+
+    run(story)
+
+
+def test_two_events_of_one_token_are_two_entries_in_their_places() -> None:
+    async def story(made: Scene) -> None:
+        await made.logged_in()
+        events = {CAEP + "session-revoked": {}, RISC + "account-disabled": {}}
+        assert (await made.told(made.staff.event("", events=events))).status == 202
+        assert len(made.world.facts.standing_revocations()) == 2
+        for one in made.world.facts.standing_revocations():
+            assert len(made.world.store.find_entries(one.id)) == 1
+        with pytest.raises(Unverified):
+            await made.logged_in()
+
+    run(story)
+
+
 def test_who_acts_for_the_person_is_refused_with_them() -> None:
     async def story(made: Scene) -> None:
         await made.logged_in()

@@ -806,6 +806,25 @@ def test_a_login_after_an_event_strikes_what_was_issued_before() -> None:
     run(story)
 
 
+def test_two_logins_at_once_after_an_event_are_both_in() -> None:
+    async def story(made: Scene) -> None:
+        await made.logged_in()
+        await made.told(made.staff.event("https://schemas.openid.net/secevent/caep/event-type/session-revoked"))
+        made.world.clock.at += 1_000
+        begun = [await made.begun() for _ in range(3)]
+        made.staff.gate = asyncio.Event()
+        coming = [
+            asyncio.create_task(made.people.finish(one.binding, "browser", made.staff.authorize(one.url), peer="test")) for one in begun
+        ]
+        await asyncio.sleep(0.05)
+        made.staff.gate.set()
+        for caller, _ in await asyncio.gather(*coming):
+            made.people.check(caller)
+        assert made.world.facts.revocation_of(ADA) is None
+
+    run(story)
+
+
 def test_a_login_that_began_before_the_event_does_not_lift_it() -> None:
     async def story(made: Scene) -> None:
         await made.logged_in()

@@ -115,19 +115,20 @@ class Deprovisioning:
         """Rules 2 to 5, one commit. Raises `Conflict` for a token that was taken before."""
         context = self._context
         changes: list[Change] = []
-        entries: list[Append] = []
+        made: list[Append] = []
+        noted: list[Append] = []
         for told in read.events:
             name = self._whom(transmitter, told)
             revocation = self._revocation(transmitter, read, told, name) if name else None
             if revocation is not None:
                 changes.append(Revoked(revocation=revocation))
-                entries.append(Append(entry=ocsf.revocation(revocation, now=context.clock.now()), label=revocation.id))
+                made.append(Append(entry=ocsf.revocation(revocation, now=context.clock.now()), label=revocation.id))
             detail = {
                 "jti": read.jti, "event": told.event, "principal": name or "", "effect": told.effect, "state": told.state, "reason": told.reason,
                 "revoked": revocation.id if revocation else "", "peer": peer,
             }  # fmt: skip
-            entries.append(self._entry(transmitter, "done", detail))
-        await context.sequencer.submit(self._who(transmitter), changes, entries, steps=[self._once(transmitter, read)])
+            noted.append(self._entry(transmitter, "done", detail))
+        await context.sequencer.submit(self._who(transmitter), changes, [*made, *noted], steps=[self._once(transmitter, read)])
 
     def _whom(self, transmitter: TransmitterSettings, told: Told) -> PrincipalId | None:
         """Rule 2."""

@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from vouchgate.audit import ocsf
-from vouchgate.flows.changes import Change, CredentialIssued, RegistrationPut, Revoked, decode_record
+from vouchgate.flows.changes import CredentialIssued, RegistrationPut, Revoked, decode_record
 from vouchgate.flows.context import Buckets, Context, Remote
 from vouchgate.flows.sources import Sources
 from vouchgate.identity.foreign import named_key
@@ -48,7 +48,7 @@ from vouchgate.identity.oidc import (
     shown_name,
 )
 from vouchgate.vocabulary.answers import LoginBegun, LoginProvider
-from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded, Unavailable, Unverified, VouchgateError
+from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded, NotFound, Unavailable, Unverified, VouchgateError
 from vouchgate.vocabulary.names import PrincipalId, TrustDomain
 from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.principals import Registration
@@ -232,19 +232,26 @@ class Logins:
             created_at=known.created_at if known else now,
             expires_at=UnixMillis(now + settings.session_minutes * 60_000),
         )
-        changes = [*self._lifted(name, waiting.begun_at), RegistrationPut(registration=made)]
         entry = self._entry(settings.name, name, told.kid, peer, f"groups {', '.join(groups) or 'none'}", ok=True)
-        lifted = [
-            Append(entry=ocsf.revocation(one.revocation, now=now), label=one.revocation.id) for one in changes if isinstance(one, Revoked)
-        ]
-        await context.sequencer.submit(WHO, changes, [*lifted, entry])
+        try:
+            await self._commit(made, waiting.begun_at, entry)
+        except NotFound:
+            # somebody else, or the same person elsewhere, lifted the revocation meanwhile
+            await self._commit(made, waiting.begun_at, entry)
         # a revocation that came while this was committed stands against the person: they are not in
         standing = context.facts.revocation_of(name)
         if standing is not None:
             raise _revoked(name, standing)
         return Person(made, settings.name, shown, UnixMillis(context.clock.now()), made.expires_at)
 
-    def _lifted(self, name: PrincipalId, begun_at: UnixMillis) -> list[Change]:
+    async def _commit(self, made: Registration, begun_at: UnixMillis, entry: Append) -> None:
+        """Rules 5 and 6 as one commit. Raises `NotFound` where a revocation was lifted meanwhile."""
+        now = self._context.clock.now()
+        lifted = self._lifted(made.principal, begun_at)
+        told = [Append(entry=ocsf.revocation(one.revocation, now=now), label=one.revocation.id) for one in lifted]
+        await self._context.sequencer.submit(WHO, [*lifted, RegistrationPut(registration=made)], [*told, entry])
+
+    def _lifted(self, name: PrincipalId, begun_at: UnixMillis) -> list[Revoked]:
         """Rule 6. Raises `Unverified` where something stands that no login lifts."""
         context, now = self._context, self._context.clock.now()
         standing = [
@@ -255,7 +262,7 @@ class Logins:
                 raise _revoked(name, one)
         if not standing:
             return []
-        struck: list[Change] = [
+        struck = [
             Revoked(
                 revocation=Revocation(
                     id=secrets.token_hex(8),

@@ -21,7 +21,7 @@ from vouchgate.flows.sources import Sources
 from vouchgate.flows.tell_receivers import Telling
 from vouchgate.identity.verify import session
 from vouchgate.vocabulary.answers import Caller, LoginBegun, LoginProvider
-from vouchgate.vocabulary.errors import Unverified, VouchgateError
+from vouchgate.vocabulary.errors import NotLoggedIn, Unverified, VouchgateError
 from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.principals import Principal
 from vouchgate.vocabulary.vouches import UnixMillis
@@ -31,13 +31,6 @@ LONGEST_SESSION_MS = 1_440 * 60_000
 SWEEP_SECONDS = 3_600.0
 """Between sweeps of remembered event ids."""
 _LOG_IN = "log in again"
-
-
-class LoggedOut(Unverified):
-    """Somebody's session does not stand any more."""
-
-    code = "not-logged-in"
-    status = 401
 
 
 class People:
@@ -76,19 +69,19 @@ class People:
         return Caller(principal=made, how="cookie" if browser else "session", peer=peer)
 
     def check(self, caller: Caller) -> None:
-        """Rule 1. Raises `LoggedOut`."""
+        """Rule 1. Raises `NotLoggedIn`."""
         who, now = caller.principal, self._context.clock.now()
         name = who.principal.id
         standing = self._context.facts.revocation_of(name)
         if standing is not None:
-            raise LoggedOut(f"`{name}` is revoked: {standing.reason}", remedy="ask a responder")
+            raise NotLoggedIn(f"`{name}` is revoked: {standing.reason}", remedy="ask a responder")
         if caller.how == "uid":
             # the kernel says anew at each request who that is
             return
         if now >= who.not_after or self._ended.get(name, UnixMillis(-1)) >= who.verified_at:
-            raise LoggedOut("the session has ended", remedy=_LOG_IN)
+            raise NotLoggedIn("the session has ended", remedy=_LOG_IN)
         if self._context.facts.registration_of(name, now) is None:
-            raise LoggedOut(f"`{name}` is not registered any more", remedy=_LOG_IN)
+            raise NotLoggedIn(f"`{name}` is not registered any more", remedy=_LOG_IN)
 
     def ends_too(self, end: Callable[[Collection[str]], None]) -> None:
         """Something else that ends with people: it is given their names."""

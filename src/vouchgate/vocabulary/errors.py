@@ -74,6 +74,13 @@ class Unverified(VouchgateError):
     exit_code = 1
 
 
+class NotLoggedIn(Unverified):
+    """There is no session, or it does not stand any more."""
+
+    code = "not-logged-in"
+    status = 401
+
+
 class LimitExceeded(VouchgateError):
     """A named bound was reached."""
 

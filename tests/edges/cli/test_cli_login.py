@@ -85,6 +85,16 @@ def test_a_person_logs_in_by_pasting_and_acts_as_themselves(api: Served, vg: Any
     assert "nobody" in vg("logout")[1]
 
 
+def test_a_new_login_ends_the_one_of_before(api: Served, vg: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pasting(monkeypatch, api)
+    vg("login", "--paste")
+    first = next(home.iterdir()).read_text()
+    vg("login", "--paste")
+    assert next(home.iterdir()).read_text() != first
+    next(home.iterdir()).write_text(first)
+    assert vg("whoami")[0] == 1
+
+
 def test_the_token_is_never_printed(api: Served, vg: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pasting(monkeypatch, api)
     _, out, err = vg("login", "--paste", "--json")

@@ -32,7 +32,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vouchgate.edges.api.problems import problem, unexpected
 from vouchgate.edges.api.rates import Rates
 from vouchgate.edges.api.sessions import COOKIE, CSRF_HEADER, Session, Sessions, csrf_holds
-from vouchgate.vocabulary.errors import InvalidInput, NotPermitted, Unverified, VouchgateError
+from vouchgate.vocabulary.errors import InvalidInput, NotLoggedIn, NotPermitted, VouchgateError
 
 PEER = "vouchgate.peer"
 SESSION = "vouchgate.session"
@@ -64,13 +64,6 @@ SECURITY_HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
-
-
-class NotLoggedIn(Unverified):
-    """The console was asked without a session."""
-
-    code = "not-logged-in"
-    status = 401
 
 
 class UnixPeer(msgspec.Struct, frozen=True):

@@ -21,14 +21,14 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from vouchgate.edges.api import bodies
-from vouchgate.edges.api.guard import PEER, SESSION, NotLoggedIn
+from vouchgate.edges.api.guard import PEER, SESSION
 from vouchgate.edges.api.rates import Rates
 from vouchgate.edges.api.sessions import BROWSER, COOKIE, Session, Sessions
 from vouchgate.edges.api.surface import Surface
 from vouchgate.flows.login_oidc import CallBack
 from vouchgate.flows.people import BROWSER as BROWSER_OWNER
 from vouchgate.vocabulary.answers import Caller, LoggedIn
-from vouchgate.vocabulary.errors import InvalidInput
+from vouchgate.vocabulary.errors import InvalidInput, NotLoggedIn
 from vouchgate.vocabulary.vouches import UnixMillis
 from vouchgate.vocabulary.wire import encode
 

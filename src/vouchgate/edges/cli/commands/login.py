@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 
 from vouchgate.edges.cli.logins import Listener, keep, read_answer
 from vouchgate.edges.cli.printing import duration
 from vouchgate.edges.cli.session import Session
 from vouchgate.vocabulary.answers import LoggedIn, LoginBegun, LoginProvider
-from vouchgate.vocabulary.errors import InvalidInput, NotFound
+from vouchgate.vocabulary.errors import InvalidInput, NotFound, VouchgateError
 
 SUMMARY = "log in with your organisation's provider"
 DETAIL = (
@@ -34,6 +35,10 @@ def run(session: Session, options: argparse.Namespace) -> int:
     finally:
         listener.close()
     made = client.post(LoggedIn, "/api/v1/login/finish", {**answer, "binding": begun.binding})
+    with contextlib.suppress(VouchgateError):
+        # the login of before ends with this one; where it has ended already, nothing is lost
+        if session.logged_in:
+            session.client.delete("/api/v1/session")
     keep(session.api, made)
     if not session.json({"principal": made.principal, "groups": list(made.groups), "ends_at": made.ends_at}):
         session.printer.marked("good", f"you are {made.shown or made.principal}")
