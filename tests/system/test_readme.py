@@ -18,6 +18,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+IDENTITY = (ROOT / "docs/identity.md").read_text(encoding="utf-8")
 DENIED = 1
 """Exit code of a command whose answer is no."""
 
@@ -92,9 +93,28 @@ def test_adopting_a_legacy_server_takes_four_commands(example: Any) -> None:
             legacy.terminate()
 
 
+def test_the_commands_of_the_page_on_identities(example: Any) -> None:
+    """Each block that says `runs` is one shell script, in order, in one folder."""
+    blocks = re.findall(r"<!-- runs -->\n```sh\n(.*?)```", IDENTITY, re.S)
+    assert len(blocks) >= 6
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for block in blocks:
+        script = block.replace("localhost:8443", f"localhost:{example.gateway.rpartition(':')[2]}")
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=example.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+
+
 def test_every_scene_of_the_demo_ends_as_it_should() -> None:
     if os.geteuid() != 0:
         pytest.skip("four scenes need another uid, and so root")
     done = subprocess.run([sys.executable, str(ROOT / "examples/digits/demo.py")], capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("\nok ") >= 13
+    assert done.stdout.count("\nok ") >= 16

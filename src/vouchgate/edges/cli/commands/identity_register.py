@@ -61,7 +61,7 @@ def run(session: Session, options: argparse.Namespace) -> int:
     for one in answer.selectors:
         show.field(one.type, one.value)
     show.field("groups", ", ".join(answer.groups))
-    show.field("certificates live", duration(answer.svid_ttl_seconds * 1000))
+    show.field("life", f"certificates of {duration(answer.svid_ttl_seconds * 1000)}, tokens of {duration(answer.jwt_ttl_seconds * 1000)}")
     if not answer.selectors:
         show.field("earned by", "nothing: an administrator issues for it, or `vouchgate identity join-token` hands out a token")
     return 0
