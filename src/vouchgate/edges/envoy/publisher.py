@@ -32,7 +32,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from vouchgate.edges.envoy.ads import GATE, AdsServer, Resource
 from vouchgate.edges.envoy.clusters import cluster
-from vouchgate.edges.envoy.egress import check_secret, egress_secret, secret_name
 from vouchgate.edges.envoy.listener import listeners
 from vouchgate.edges.envoy.maps import LEASE, MAX_REVOCATIONS, OLDER, REVOCATIONS, VISIBLE_KINDS, allow_map, lease, map_name, revocation_map
 from vouchgate.edges.envoy.messages import (
@@ -45,14 +44,14 @@ from vouchgate.edges.envoy.messages import (
     extension,
     packed,
 )
+from vouchgate.edges.envoy.outside import Outside
 from vouchgate.edges.envoy.revocations import Split, outlived
 from vouchgate.edges.envoy.routes import route_tables
 from vouchgate.edges.envoy.secrets import bundle_secret, partner_secret, svid_secret
 from vouchgate.edges.envoy.settings import BUNDLE_SECRET, MAX_SLOTS, PARTNER_SECRET, SVID_SECRET, GatewaySettings, slot_count
 from vouchgate.edges.envoy.tokens import JWT, token_filter
 from vouchgate.vocabulary.decisions import Grant
-from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded
-from vouchgate.vocabulary.names import principal_parts, trust_domain
+from vouchgate.vocabulary.errors import Conflict, LimitExceeded
 from vouchgate.vocabulary.places import DEFAULT_LEASE_SECONDS, Endpoint, Zone
 from vouchgate.vocabulary.vouches import Revocation, UnixMillis
 from vouchgate.vocabulary.wire import Noun
@@ -62,10 +61,6 @@ LAPSE_MARGIN_SECONDS = 0.2
 MIN_TTL_SECONDS = 0.05
 """Shortest TTL sent."""
 IDLE_SECONDS = 60.0
-ALIAS_ZONE = "federated-"
-"""How the zone of every principal begins that stands for a partner's workload."""
-MAX_PARTNERS = 64
-"""Foreign trust domains of one gateway."""
 RENEWALS_PER_LEASE = 3
 """Two renewals may be lost before a lease runs out."""
 
@@ -110,12 +105,8 @@ class GatewayView:
         self._slots: dict[str, int] = {}
         self._freed: list[int] = []
         self._width = 0
-        self._partners: frozenset[str] = frozenset()
-        self._aliases: dict[str, tuple[str, ...]] = {}
+        self._outside = Outside(settings.trust_domain)
         self._federated = self._egress = False
-        self._secrets: dict[str, bytes] = {}
-        self._secret_count = 0
-        self._pushed_secrets: dict[str, bytes] = {}
         self._jwks = ""
         self._epoch = -1
         self._split = Split()
@@ -140,8 +131,8 @@ class GatewayView:
         gone = [name for name in self._endpoints if name not in wanted]
         vacated = [map_name(self._slots[name]) for name in gone]
         self._endpoints, self._slots, self._freed = wanted, slots, freed
-        self._set(CLUSTER_TYPE, {name: made for name, made in clusters.items() if self._has_secret(wanted[name])})
-        self._push_secrets(wanted)
+        self._set(CLUSTER_TYPE, {name: made for name, made in clusters.items() if self._outside.has_secret(wanted[name])})
+        self._server.set_resources(SECRET_TYPE, self._outside.fresh_secrets(wanted))
         self._push_tokens()
         self._server.remove(EXTENSION_TYPE, vacated)
         self._push_lease()
@@ -207,7 +198,7 @@ class GatewayView:
 
     def _struck(self, revocations: Collection[Revocation], *, names: bool = True) -> Message:
         ours = self._settings.trust_domain
-        return revocation_map(revocations, trust_domain=ours, names=names, partners=self._partners, aliases=self._aliases)
+        return revocation_map(revocations, trust_domain=ours, names=names, partners=self._outside.partners, aliases=self._outside.aliases)
 
     def _settle(self) -> bool:
         """Once every connected point holds the older ones as rendered last, the newer ones need no longer repeat them."""
@@ -223,12 +214,7 @@ class GatewayView:
     def set_federated_bundles(self, bundles: Mapping[str, str]) -> None:
         """All partners: foreign trust domain -> its authorities (PEM). One that is no longer named is refused at once, on live connections
         too. Raises `InvalidInput` where one is ours, or no trust domain; `LimitExceeded`."""
-        for name in bundles:
-            if trust_domain(name) == self._settings.trust_domain:
-                raise InvalidInput("our own trust domain is no partner", remedy="name the partner's trust domain")
-        if len(bundles) > MAX_PARTNERS:
-            raise LimitExceeded(f"{len(bundles)} partners are over the bound of {MAX_PARTNERS}", remedy="run a second gateway")
-        self._partners = frozenset(bundles)
+        self._outside.set_partners(bundles)
         if self._epoch >= 0:
             self._push_revocations()
         if bundles:
@@ -238,14 +224,8 @@ class GatewayView:
             self._push_listeners()
 
     def set_federated_names(self, names: Mapping[str, str]) -> None:
-        """All foreign callers that are known: foreign SPIFFE id -> our principal for it, whose grants and revocations are its own. One that is
-        not of a zone `federated-...` stands for nobody foreign, whatever its registration says."""
-        aliases: dict[str, tuple[str, ...]] = {}
-        for foreign, alias in sorted(names.items()):
-            if principal_parts(alias).zone.startswith(ALIAS_ZONE):
-                aliases[alias] = (*aliases.get(alias, ()), foreign)
-        changed = {alias for alias in aliases.keys() | self._aliases.keys() if aliases.get(alias) != self._aliases.get(alias)}
-        self._aliases = aliases
+        """All foreign callers that are known: foreign SPIFFE id -> our principal for it, whose grants and revocations are its own."""
+        changed = self._outside.set_names(names)
         if not changed:
             return
         self._split.older_changed = True
@@ -256,32 +236,15 @@ class GatewayView:
     def set_secret(self, name: str, value: bytes) -> None:
         """The newest version of a secret of [[secrets]]; requests that begin after its acknowledgement carry it, those before it end as they
         began. Empty: it is withdrawn, and every destination that needs it answers 503. Raises `InvalidInput`, which never says it."""
-        if value:
-            check_secret(value)
-            self._secrets[name] = bytes(value)
-        else:
-            self._secrets.pop(name, None)
+        self._outside.set_secret(name, value)
         using: dict[str, Endpoint] = {
             one.id: one for one in self._endpoints.values() if one.egress is not None and one.egress.secret == name
         }
-        self._push_secrets(using)
+        self._server.set_resources(SECRET_TYPE, self._outside.fresh_secrets(using))
         if value:
             self._set(CLUSTER_TYPE, {key: cluster(endpoint, system_ca=self._settings.system_ca) for key, endpoint in using.items()})
         else:
             self._server.remove(CLUSTER_TYPE, using)
-
-    def _has_secret(self, endpoint: Endpoint) -> bool:
-        return endpoint.egress is None or not endpoint.egress.secret or endpoint.egress.secret in self._secrets
-
-    def _push_secrets(self, endpoints: Mapping[str, Endpoint]) -> None:
-        for endpoint in endpoints.values():
-            if endpoint.egress is None or endpoint.egress.secret not in self._secrets:
-                continue
-            value = packed(egress_secret(endpoint, self._secrets[endpoint.egress.secret]))
-            if self._pushed_secrets.get(endpoint.id) != value.value:
-                self._secret_count += 1
-                self._pushed_secrets[endpoint.id] = value.value
-                self._server.set_resources(SECRET_TYPE, {secret_name(endpoint): Resource(value, f"secret-{self._secret_count}")})
 
     # -- leases
 
@@ -434,7 +397,7 @@ class GatewayView:
             grants = [grant for grant in self._grants.get(name, ()) if grant.not_after > now + 1000 * LAPSE_MARGIN_SECONDS]
             observe = self._observed(endpoint.zone) and name not in self._refused and endpoint.egress is None
             lapses = [grant.not_after for grant in grants] + ([self._zones[endpoint.zone].observe_until] if observe else [])
-            message, overflow = allow_map(endpoint, grants, observe=observe, aliases=self._aliases)
+            message, overflow = allow_map(endpoint, grants, observe=observe, aliases=self._outside.aliases)
             value = packed(extension(map_name(slot), message))
             self._note(name, overflow, lapses)
             rendered[map_name(slot)] = Resource(value, _digest(value), self._ttl(name, now))
