@@ -310,7 +310,8 @@ async def send(stream: Stream[Any, Any], message: Any) -> None:
 
 
 def _send_at_once(stream: Stream[Any, Any], message: Any) -> bool:
-    """Whether the first message went out with its headers in one write: most streams carry one message, and a write is what costs most."""
+    """Whether the first message went out with its headers, and with what other streams of the connection have to say: a write is what costs
+    most, and answers come in batches."""
     raw, data = stream._stream, message.SerializeToString()
     connection = raw._h2_connection
     fits = _PREFIX.size + len(data)
@@ -323,8 +324,20 @@ def _send_at_once(stream: Stream[Any, Any], message: Any) -> bool:
         return False
     connection.send_headers(raw.id, [(":status", "200"), ("content-type", stream._content_type)])
     connection.send_data(raw.id, _PREFIX.pack(False, len(data)) + data)
-    raw._transport.write(connection.data_to_send())
+    _flush_soon(raw.connection)
     raw.connection.headers_send_process()
     raw.connection.data_send_process()
     stream._send_initial_metadata_done = stream._send_message_done = True
     return True
+
+
+def _flush_soon(connection: Any) -> None:
+    if not getattr(connection, "flushing", False):
+        connection.flushing = True
+        asyncio.get_running_loop().call_soon(_flush, connection)
+
+
+def _flush(connection: Any) -> None:
+    connection.flushing = False
+    if not connection.is_closing():
+        connection.flush()
