@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from vectors import make_vectors
 
 from vouchgate.identity.bundle import TrustBundle, parse_jwks
@@ -103,3 +105,53 @@ def test_a_token_without_a_bundle_is_said_to_be_unchecked():
 def test_junk_is_no_certificate_and_gets_a_typed_answer(junk):
     assert check_certificate(junk).kind == "unknown"
     assert not check_chain([junk], 0).conforms
+
+
+LEAF, ISSUER = ders(next(one for one in X509["vectors"] if one["name"] == "a leaf and its issuer")["chain"])
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_get_a_typed_answer(data):
+    assert check_certificate(data).kind == "unknown"
+    assert check_bundle(data).kind == "bundle"
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, len(LEAF) - 1), st.integers(1, 255), st.sampled_from(["leaf", "issuer"]))
+def test_a_flipped_byte_gets_a_typed_answer_and_never_makes_a_chain_conform_that_the_reader_takes(position, change, where):
+    changed = bytearray(LEAF if where == "leaf" else ISSUER)
+    changed[position % len(changed)] ^= change
+    chain = [bytes(changed), ISSUER] if where == "leaf" else [LEAF, bytes(changed)]
+    checked = check_chain(chain, X509["now"])
+    bundle = TrustBundle(trust_domain=X509["trust_domain"], x509_authorities=tuple(ders(X509["bundles"]["root"])))
+    answer = read_x509(chain, bundle, X509["now"])
+    assert checked.kind == "chain"
+    assert isinstance(answer, Denied)
+
+
+@given(st.text(max_size=200) | st.builds("{}.{}.{}".format, *[st.from_regex(r"[A-Za-z0-9_-]{0,40}", fullmatch=True)] * 3))
+def test_any_text_gets_a_typed_answer(text):
+    assert not check_token(text, JWT["now"], JWT["bundle"].encode()).conforms
+
+
+plain = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=8)
+    | st.sampled_from(["x509-svid", "EC", "RSA", "P-256"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["keys", "use", "kty", "crv", "x", "y", "n", "e", "x5c", "kid"]), inner)
+    ),
+    max_leaves=20,
+)
+
+
+@given(plain)
+def test_any_json_is_a_bundle_or_not_and_gets_a_typed_answer(value):
+    check_bundle(json.dumps(value).encode())
+    check_bundle(json.dumps({"keys": [value]}).encode())
+    head, body = (base64.urlsafe_b64encode(json.dumps(one).encode()).rstrip(b"=").decode() for one in (value, {"sub": value, "exp": value}))
+    check_token(f"{head}.{body}.", JWT["now"], json.dumps({"keys": [value]}).encode())
