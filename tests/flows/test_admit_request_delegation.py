@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from delegation_world import AGENT, BUNDLE, DPOP_KEY, JKT, ORIGINS, OTHER_KEY, PERSON, START, TOOLER, b64, proof, token
 from flows_world import ALICE, BOB, CHAT, DIGITS, MODEL, NOW, TD, endpoint, registration, revoked, zone
@@ -15,7 +16,7 @@ from vouchgate.flows.changes import CredentialIssued, EndpointPut, KeysPublished
 from vouchgate.flows.delegation import Proofs
 from vouchgate.identity.dpop import MAX_SEEN, Seen
 from vouchgate.vocabulary.names import TrustDomain, resource
-from vouchgate.vocabulary.principals import Binding
+from vouchgate.vocabulary.principals import Binding, Selector
 from vouchgate.vocabulary.runs import Run, inputs_digest
 from vouchgate.vocabulary.vouches import UnixMillis
 
@@ -232,8 +233,6 @@ def test_a_run_that_ended_takes_its_token_along(world: Held) -> None:
     text = token(ALICE, scopes=None, binding=BOUND)
     assert ask(world, text).allowed
     assert code(ask(world, text, now=RUN.not_after)) in {"run-ended", "jwt-expired"}
-    import msgspec
-
     world.put(RunPut(run=msgspec.structs.replace(RUN, ended_at=UnixMillis(NOW), ended_by=ALICE)))
     assert code(ask(world, text)) == "run-ended"
 
@@ -266,8 +265,6 @@ def test_an_unbound_token_needs_an_endpoint_that_lists_bearer(world: Held) -> No
 
 
 def test_resource_names_of_tools_are_covered_by_their_endpoints_scope() -> None:
-    import msgspec
-
     from vouchgate.flows.delegation import in_scope
     from vouchgate.identity.verify import registered
 
@@ -303,3 +300,56 @@ def test_forgetting_a_full_memory_looks_at_each_proof_once() -> None:
     assert looked - before <= 502
     assert len(seen._until) == 1
     assert list(seen._of_key.elements()) == ["key"]
+
+
+DECLARED = (
+    '@id("jobs") permit (principal in Group::"callers", action == Action::"infer", resource);\n'
+    '@id("declared") forbid (principal, action == Action::"infer", resource) unless { context has declared && context.declared };\n'
+)
+
+
+def test_a_runs_inputs_are_for_that_run_alone() -> None:
+    from test_facts import policy
+
+    other = msgspec.structs.replace(RUN, id="run-aaaaaaaaaaaaaaaa", inputs=())
+    held = Held(
+        KeysPublished(bundle=BUNDLE, sequence=2), *WORLD, policy(2, [("declared.cedar", DECLARED)]), EndpointPut(endpoint=endpoint(bearer=True)),
+        RunPut(run=RUN), RunPut(run=other),
+    )  # fmt: skip
+    mine = token(scopes=None, binding=BOUND)
+    theirs = token(scopes=None, binding=Binding(run=other.id, zone="serve", stage="train"))
+    assert ask(held, mine).allowed
+    assert code(ask(held, theirs)) == "denied"
+    assert code(ask(held, token(scopes=None))) == "denied", "without a run nothing is declared"
+    borrowed = token(scopes=None, binding=Binding(run=other.id, zone="serve", stage="train", inputs=BOUND.inputs))
+    assert code(ask(held, borrowed)) == "run-differs"
+    (standing,) = held.facts.standing((DIGITS, ALICE), NOW)
+    assert standing.residual, "the gateway asks, because only the request shows the run"
+    held.put(CredentialIssued(id="0c0ffee0", principal=ALICE, kind="x509", not_after=UnixMillis(NOW + 300_000), run=RUN.id))
+    assert admit(request(**X509), held.facts, NOW, lease_until=LEASE).allowed
+    assert code(admit(request(**(X509 | {"serial": "beef"})), held.facts, NOW, lease_until=LEASE)) == "denied"
+
+
+def test_a_partners_workload_is_whoever_stands_for_it_here() -> None:
+    theirs = "spiffe://partner.example/ns/prod/sa/builder"
+    alias = f"spiffe://{TD}/service/federated-partner/builder"
+    held = Held(*WORLD)
+    asked = {"federated": theirs, "serial": "fade", "fingerprint": THUMB}
+    assert code(admit(request(**asked), held.facts, NOW, lease_until=LEASE)) == "not-registered"
+    one = msgspec.structs.replace(registration(alias), selectors=(Selector(type="federated:spiffe_id", value=theirs),))
+    held.put(RegistrationPut(registration=one))
+    made = admit(request(**asked), held.facts, NOW, lease_until=LEASE)
+    assert made.allowed
+    assert made.decision.principal == alias
+    held.put(revoked("credential", "fade"))
+    assert code(admit(request(**asked), held.facts, NOW, lease_until=LEASE)) == "revoked"
+    second = msgspec.structs.replace(one, principal=f"spiffe://{TD}/service/federated-partner/other")
+    held.put(RegistrationPut(registration=second))
+    assert code(admit(request(**asked), held.facts, NOW, lease_until=LEASE)) == "not-registered", "two stand for it"
+    ours = msgspec.structs.replace(registration(f"spiffe://{TD}/service/serve/x"), selectors=one.selectors)
+    held.put(RegistrationPut(registration=ours))
+    assert not admit(request(**(asked | {"federated": ALICE})), held.facts, NOW, lease_until=LEASE).allowed
+
+
+def test_a_tool_that_is_not_offered_is_refused_by_name(world: Held) -> None:
+    assert code(ask(world, token(scopes=("call-tool",)), tool="draw", action="call-tool")) == "unknown-tool"

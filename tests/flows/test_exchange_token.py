@@ -463,3 +463,25 @@ def test_metadata_names_what_is_answered() -> None:
         assert (key["use"], key["alg"], set(key) & {"d", "k"}) == ("sig", "ES256", set())
 
     run(story)
+
+
+def test_a_resource_may_be_named_as_clients_know_it() -> None:
+    async def story(world: World, seen: Seen) -> None:
+        for name in (DIGITS, "digits", "https://localhost:1/predict"):
+            made = await exchange(world.context, asked(person(), resource=name), mtls(), seen)
+            if name.startswith("https://"):
+                assert isinstance(made, Denied), "two endpoints answer there: nobody guesses"
+            else:
+                assert facts_of(made, world).principal == PERSON
+        await world.put(EndpointPut(endpoint=endpoint("digits", resource_uri="https://models.example/digits")))
+        made = await exchange(world.context, asked(person(), resource="https://models.example/digits"), mtls(), seen)
+        assert facts_of(made, world, DIGITS).principal == PERSON
+        for name in (
+            "https://models.example/digits/",
+            "https://MODELS.example/digits",
+            "http://models.example/digits",
+            "https://models.example/digits?a",
+        ):
+            assert isinstance(await exchange(world.context, asked(person(), resource=name), mtls(), seen), Denied), name
+
+    run(story)

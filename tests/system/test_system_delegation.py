@@ -234,3 +234,17 @@ def _bound_caller(house: Installation, run: str) -> Caller:
     assert made.returncode == 0, made.stderr
     certificate, key = folder / "svid.pem", folder / "key.pem"
     return Caller("fit", f"spiffe://{TRUST_DOMAIN}/job/serve/fit", "", certificate, key, house.tls(certificate, key))
+
+
+def test_a_token_service_that_is_killed_is_there_again(house: Installation, agent: Caller) -> None:
+    import signal
+
+    house.send("sts", signal.SIGKILL)
+
+    def again() -> bool:
+        try:
+            return exchange(house, agent)[0] == 200
+        except OSError:
+            return False
+
+    house.until(again, 20, "nothing was exchanged", pause=0.1)
