@@ -8,8 +8,11 @@ import threading
 
 import pytest
 from agent_world import NAME, TD, agent_world
-from spiffe import JwtSource, SpiffeId, TrustDomain, X509Source
+from flows_world import revoked
+from spiffe import JwtSource, SpiffeId, TrustDomain, WorkloadApiClient, X509Source
 from spiffe.workloadapi.errors import FetchJwtSvidError, FetchX509BundleError, FetchX509SvidError, ValidateJwtSvidError
+
+from vouchgate.edges.processes.agent import Agent
 
 DOMAIN = TrustDomain(TD)
 
@@ -121,5 +124,77 @@ def test_sources_follow_a_rotation_and_a_new_bundle():
                 assert source.get_bundle_for_trust_domain(DOMAIN).x509_authorities
             finally:
                 await house.thread(lambda: (source.close(), jwt.close()))
+
+    run(story)
+
+
+METHODS = {
+    "close", "fetch_jwt_bundles", "fetch_jwt_svid", "fetch_jwt_svids", "fetch_x509_bundles", "fetch_x509_context", "fetch_x509_svid",
+    "fetch_x509_svids", "get_spiffe_endpoint_socket", "stream_jwt_bundles", "stream_x509_contexts", "validate_jwt_svid",
+}  # fmt: skip
+"""What the client offers; its source distribution holds no tests of its own, so these tests use all of it."""
+
+
+def test_the_client_offers_nothing_that_is_not_tried_here():
+    assert {name for name in dir(WorkloadApiClient) if not name.startswith("_")} <= METHODS
+
+
+def test_streams_of_the_client_deliver_at_once_and_after_each_change():
+    async def story() -> None:
+        async with agent_world() as house:
+            await house.register()
+            contexts, bundles, errors = [], [], []
+            client = house.client()
+            cancels = [
+                client.stream_x509_contexts(contexts.append, errors.append),
+                client.stream_jwt_bundles(bundles.append, errors.append),
+            ]
+            await house.until(lambda: bool(contexts and bundles))
+            assert str(contexts[0].default_svid.spiffe_id) == NAME
+            assert bundles[0].get_bundle_for_trust_domain(DOMAIN).jwt_authorities
+            house.push.rotate()
+            await house.until(lambda: contexts[-1].default_svid.leaf != contexts[0].default_svid.leaf)
+            for cancel in cancels:
+                await house.thread(cancel.cancel)
+            await house.thread(client.close)
+            assert not errors
+
+    run(story)
+
+
+def test_a_source_outlives_an_agent_that_is_started_again():
+    async def story() -> None:
+        async with agent_world() as house:
+            await house.register()
+            source = await house.thread(lambda: X509Source(socket_path=house.address, timeout_in_seconds=10))
+            try:
+                first = source.get_x509_context().default_svid.leaf
+                house.agent.server.close()
+                await house.until(lambda: not house.agent.server.callers)
+                assert source.get_x509_context().default_svid.leaf == first
+                fresh = Agent(house.to_control, house.kernel)
+                await fresh.server.listen(house.folder / "workload.sock")
+                house.agent = fresh
+                await house.until(lambda: source.get_x509_context().default_svid.leaf != first, 15)
+            finally:
+                await house.thread(source.close)
+
+    run(story)
+
+
+def test_a_source_whose_workload_is_revoked_keeps_what_it_has_and_comes_back():
+    async def story() -> None:
+        async with agent_world() as house:
+            await house.register()
+            source = await house.thread(lambda: X509Source(socket_path=house.address, timeout_in_seconds=10))
+            try:
+                first = source.get_x509_context().default_svid.leaf
+                await house.world.put(revoked("principal", NAME))
+                await house.until(lambda: any("revoked" in reason for reason in house.refusals()))
+                assert source.get_x509_context().default_svid.leaf == first and len(house.issued()) == 1
+                await house.world.put(revoked("principal", NAME, withdrawn="w"))
+                await house.until(lambda: source.get_x509_context().default_svid.leaf != first, 15)
+            finally:
+                await house.thread(source.close)
 
     run(story)
