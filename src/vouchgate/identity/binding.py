@@ -6,7 +6,7 @@
 
 Rules
 1. The type stands inside a standard extension, not as an extension of its own: Go's reader refuses a whole certificate for an extension id
-   with an arc above 2^31, and looks into no attribute.
+   with an arc above 2^31 (golang/go issue 30757; RFC 5280, appendix B, asks readers for 2^28 alone), and looks into no attribute.
 2. One binding has one spelling: fields in order, none empty, none twice; `read_binding(write_binding(b)) == b`, and the other way round.
 3. A certificate with the extension and anything else in it is refused: nobody but our signer puts one there.
 Left to others: whether what it says holds (the control plane, from evidence, before it asks the signer).
