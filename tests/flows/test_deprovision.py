@@ -501,12 +501,27 @@ def test_a_thousand_revocations_wait_within_the_bound(monkeypatch: pytest.Monkey
     run(story, receivers=True)
 
 
-def test_a_stream_is_verified_on_request() -> None:
+def test_a_start_verifies_each_stream() -> None:
     async def story(made: Scene) -> None:
-        await made.people.telling.verify_stream("soc", "hello")
+        receiver = made.world.context.settings.ssf.receivers[0]
+        await made.people.telling.verify(receiver)
         claims = heard(made)[0]
-        assert claims["events"] == {SSF + "verification": {"state": "hello"}}
+        assert len(claims["events"][SSF + "verification"]["state"]) == 32
         assert "sub_id" not in claims
+        assert len(made.entries("tell-receiver", "verification", '"outcome":"done"')) == 1
+        made.other.receiver_status = 400
+        await made.people.telling.verify(receiver)
+        made.outbound.away = "gone"
+        await made.people.telling.verify(receiver)
+        assert len(made.entries("tell-receiver", "verification", '"outcome":"denied"')) == 2
+        running = asyncio.create_task(made.people.run())
+        for _ in range(200):
+            if len(made.entries("tell-receiver", "verification")) == 4:
+                break
+            await asyncio.sleep(0.005)
+        assert len(made.entries("tell-receiver", "verification")) == 4
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
     run(story, receivers=True)
 

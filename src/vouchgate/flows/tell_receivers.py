@@ -8,12 +8,15 @@
    receiver refuses the event itself (RFC 8935, section 2.3), it is given up with an entry.
 4. Each receiver has at most `MAX_WAITING` deliveries; over that the oldest is given up with an entry. One slow receiver delays no other.
 5. The signer builds and signs each token from named fields at each try.
+6. Each start begins with a verification event to each receiver (SSF 1.0, section 8.1.4): a stream that does not work is an entry before it is
+   needed.
 Left to others: the push itself (edges/processes/outbound.py).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Sequence
 from typing import Any
@@ -99,6 +102,8 @@ class Telling:
                 if not started:
                     await self.start()
                     started = True
+                    for receiver in self._context.settings.ssf.receivers:
+                        self._context.spawn(self.verify(receiver))
                 await self.turn()
             except VouchgateError:
                 # the store is away; what waits is still recorded or among `_fresh`
@@ -145,14 +150,26 @@ class Telling:
                 self._waiting[delivery.key] = msgspec.structs.replace(delivery, due_at=UnixMillis(now + LONGEST_PAUSE_MS))
                 self._context.spawn(self._try(receiver, delivery))
 
-    async def verify_stream(self, name: str, state: str) -> None:
-        """Send a verification event (SSF 1.0, section 8.1.4). Raises `Unavailable` and whatever the receiver says against it."""
-        receiver = next(one for one in self._context.settings.ssf.receivers if one.name == name)
-        now = self._context.clock.now()
+    async def verify(self, receiver: ReceiverSettings) -> None:
+        """Rule 6; what came of it is an entry."""
+        now, state = self._context.clock.now(), secrets.token_hex(16)
         made = Delivery(
-            receiver=name, revocation="", event="verification", principal="", reason=state, at=now, jti=secrets.token_hex(16), due_at=now
+            receiver=receiver.name,
+            revocation="",
+            event="verification",
+            principal="",
+            reason=state,
+            at=now,
+            jti=secrets.token_hex(16),
+            due_at=now,
         )
-        await self._push(receiver, made)
+        try:
+            why = await self._push(receiver, made)
+        except VouchgateError as error:
+            why = error.reason
+        detail = {"receiver": receiver.name, "event": "verification", "jti": made.jti, "state": state, "why": why}
+        with contextlib.suppress(VouchgateError):
+            await self._context.sequencer.append(WHO, [_entry(self._context, "denied" if why else "done", detail)])
 
     def _deliveries(self, revocation: Revocation) -> list[Delivery]:
         """Rule 1."""

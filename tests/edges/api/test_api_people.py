@@ -267,9 +267,12 @@ def test_an_open_stream_ends_when_its_reader_is_out(api: Served) -> None:
 def test_logins_have_a_rate() -> None:
     with Served(MemorySurface(), hurry=1.0) as api:
         browser = Browser(api)
-        said = [browser.ask("POST", "/api/v1/login/begin", {"provider": "staff"})[0] for _ in range(30)]
-        assert said[0] == 200
-        assert 429 in said
+        said = 200
+        for _ in range(40):
+            said = browser.ask("POST", "/api/v1/login/begin", {"provider": "staff"})[0]
+            if said != 200:
+                break
+        assert said == 429
 
 
 @pytest.mark.parametrize(
