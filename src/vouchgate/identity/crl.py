@@ -51,14 +51,14 @@ def make_crl(serials: Sequence[str], *, issuer: x509.Certificate, key: ec.Ellipt
         raise InvalidInput(f"`{number}` is not a list's number", remedy="count up from 1")
     at = instant(now)
     authority = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    entry = x509.RevokedCertificateBuilder().revocation_date(at)
+    listed = [entry.serial_number(serial).build() for serial in sorted({serial_number(text) for text in serials})]
+    # all at once: a builder that is given one after the other copies its list each time
     builder = (
-        x509.CertificateRevocationListBuilder(issuer_name=issuer.subject)
+        x509.CertificateRevocationListBuilder(issuer_name=issuer.subject, revoked_certificates=listed)
         .last_update(at)
         .next_update(at + datetime.timedelta(seconds=NEXT_UPDATE_SECONDS))
         .add_extension(x509.CRLNumber(number), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(authority), critical=False)
     )
-    entry = x509.RevokedCertificateBuilder().revocation_date(at)
-    for serial in sorted({serial_number(text) for text in serials}):
-        builder = builder.add_revoked_certificate(entry.serial_number(serial).build())
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
