@@ -38,9 +38,9 @@ INFER = ("POST", "/v2/models/digits/infer", {"inputs": [{"name": "X", "shape": [
 
 
 class Installation:
-    """The example, started in a folder of its own."""
+    """The example, started in a folder of its own; `change` may add to its settings."""
 
-    def __init__(self) -> None:
+    def __init__(self, change: Callable[[str], str] = str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="vg"))
         self.folder.chmod(0o711)
         self.settings = self.folder / "vouchgate.toml"
@@ -58,7 +58,7 @@ class Installation:
             ("command = [", f'folder = "{HERE}"\ncommand = ['),
         ):
             text = text.replace(old, new)
-        self.settings.write_text(text, encoding="utf-8")
+        self.settings.write_text(change(text), encoding="utf-8")
         self.log = self.folder / "up.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen([*VOUCHGATE, "up", "--config", str(self.settings)], stdout=log, stderr=log)
