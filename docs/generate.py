@@ -41,6 +41,12 @@ CATALOGS = (
     ("Detectors", "behaviour.detectors", "DETECTOR", "what is not normal, with a bound on false alarms"),
     ("Actions", "response.actions", "ACTION", "what can be planned about a finding"),
     ("Keepers", "protection.keepers", "KEEPER", "how a data key is wrapped"),
+    (
+        "Rotators",
+        "protection.rotators",
+        "ROTATOR",
+        "how a credential of somebody else's system is made, proved, retired and shown to be dead",
+    ),
     ("Audit exporters", "audit.exporters", "NAME", "the log for other systems"),
     ("Network exporters", "segmentation.exporters", "EXPORTER", "zones for networks that are not ours"),
     ("Finders", "inventory.finders", "FINDER", "AI assets told from facts"),

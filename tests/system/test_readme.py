@@ -99,7 +99,9 @@ def test_the_commands_of_the_page_on_identities(example: Any) -> None:
     assert len(blocks) >= 6
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     for block in blocks:
-        script = block.replace("localhost:8443", f"localhost:{example.gateway.rpartition(':')[2]}")
+        script = block.replace("unix:uid=1000", f"unix:uid={os.getuid()}").replace(
+            "localhost:8443", f"localhost:{example.gateway.rpartition(':')[2]}"
+        )
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
             cwd=example.folder,
