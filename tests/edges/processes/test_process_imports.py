@@ -18,6 +18,7 @@ PROCESSES = "vouchgate.edges.processes."
         (PROCESSES + "signer", {PROTOBUF, CEDAR, SQL}),
         (PROCESSES + "witness", {PROTOBUF, CEDAR, SQL, X509}),
         (PROCESSES + "pdp", {PROTOBUF, SQL}),
+        (PROCESSES + "agent", {CEDAR, SQL}),
         (PROCESSES + "scanner", {PROTOBUF, CEDAR, SQL, "cryptography", "asyncio"}),
         (PROCESSES + "tree", {PROTOBUF, CEDAR, SQL, X509}),
         (PROCESSES + "installation", {PROTOBUF, CEDAR, SQL, X509}),
