@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import msgspec
 import pytest
@@ -309,6 +310,49 @@ def test_an_observed_server_s_messages_are_not_judged(mcp: Harness):
     mcp.do(lambda: mcp.view.set_zones([mcp.zone, Zone(name="old", trust_domain=TD)]))
     mcp.settled()
     assert send(mcp, b"anything", headers={}).status == 415
+
+
+SPLINTERS = [
+    b'"name":"write_file"', b'"Name":"write_file"', b'"method":"ping"', b',"params":{"name":"write_file"}', b"{", b"}", b"[", b"]", b",", b":",
+    b'"', b"\\", b"\\u006e", b"\x00", b"\xff", b"\xc3\xa9", b" ", b"\n", b"null", b"1e9", b'"arguments":{"name":"write_file"}', b"/**/",
+    b'"write_file"', b'"search"', b'"jsonrpc":"2.0"', b'"id":2',
+]  # fmt: skip
+
+
+def one_reading(body: bytes) -> object:
+    """What a strict reader sees; a name that is there twice, in whatever case, is a failure."""
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        names = [name.lower() for name, _ in pairs]
+        assert len(set(names)) == len(names) or not {"method", "params", "name", "jsonrpc"} & set(names), body
+        return dict(pairs)
+
+    return json.loads(body.decode(), object_pairs_hook=once, parse_constant=pytest.fail)
+
+
+@gateway
+def test_whatever_is_let_through_reads_in_one_way_only(mcp: Harness):
+    chance = random.Random(7)
+    passed = 0
+    connection = mcp.connect("alice")
+    for _ in range(600):
+        body = bytearray(call())
+        for _ in range(chance.randint(1, 3)):
+            at, until = sorted((chance.randrange(len(body) + 1), chance.randrange(len(body) + 1)))
+            cut = until if chance.random() < 0.3 else at
+            body[at:cut] = chance.choice(SPLINTERS) if chance.random() < 0.8 else b""
+        mcp.asked.clear()
+        status = send(mcp, bytes(body), on=connection).status if body else 411
+        if status == 200:
+            passed += 1
+            said = one_reading(bytes(body))
+            assert isinstance(said, dict)
+            assert (said["method"], said["params"]["name"]) == ("tools/call", "search") or said["method"] in METHODS, body
+        else:
+            assert status in {400, 403, 411}, body
+            assert status != 403 or not mcp.asked or mcp.asked[0].tool == "write_file", body
+    connection.close()
+    assert passed > 20
 
 
 # -- without an Envoy
