@@ -58,6 +58,8 @@ class _Look:
     failure: VouchgateError | None = None
     provider: Provider | None = None
     described_at: int = 0
+    read: tuple[bytes, Mapping[str, ForeignKey]] = (b"", {})
+    """The recorded set and what it says, so that a flood of tokens does not have it read each time."""
 
 
 class Sources:
@@ -118,7 +120,7 @@ class Sources:
                 return at_hand
             now, recorded = self._context.clock.now(), self._recorded(name, issuer)
             seen_at = max(look.looked_at, recorded.fetched_at if recorded else 0)
-            keys = read_keys(recorded.keys) if recorded else {}
+            keys = self._read(look, recorded) if recorded else {}
             try:
                 self._not_again(look, now)
                 return await self._fetch(look, name, issuer, url, recorded)
@@ -134,8 +136,14 @@ class Sources:
         now, recorded = self._context.clock.now(), self._recorded(name, issuer)
         if recorded is None or now - max(look.looked_at, recorded.fetched_at) > KEPT_MS:
             return None
-        keys = read_keys(recorded.keys)
+        keys = self._read(look, recorded)
         return None if kid and kid not in keys and now - look.asked_at > AGAIN_MS else keys
+
+    @staticmethod
+    def _read(look: _Look, recorded: TrustSource) -> Mapping[str, ForeignKey]:
+        if look.read[0] != recorded.keys:
+            look.read = (recorded.keys, read_keys(recorded.keys))
+        return look.read[1]
 
     async def _pinned(self, name: str, issuer: str, text: str) -> Mapping[str, ForeignKey]:
         """Rule 5. Raises `InvalidInput` for settings that hold no set of keys."""

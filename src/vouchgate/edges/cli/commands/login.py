@@ -42,7 +42,7 @@ def run(session: Session, options: argparse.Namespace) -> int:
     keep(session.api, made)
     if not session.json({"principal": made.principal, "groups": list(made.groups), "ends_at": made.ends_at}):
         session.printer.marked("good", f"you are {made.shown or made.principal}")
-        session.printer.field("principal", made.principal)
+        session.printer.field("as", made.principal)
         session.printer.field("groups", ", ".join(made.groups) or "none")
         session.printer.field("ends", f"in {duration(made.ends_at - client.now)}")
     return 0

@@ -19,7 +19,7 @@ def run(session: Session, options: argparse.Namespace) -> int:
     """Ask the control plane, which alone knows."""
     who = session.client.get(LoggedIn, "/api/v1/whoami")
     if not session.json(who):
-        session.printer.field("principal", who.principal)
+        session.printer.field("as", who.principal)
         session.printer.field("groups", ", ".join(who.groups) or "none")
         session.printer.field("by", "login" if who.how == "session" else "unix user")
         if who.ends_at:
