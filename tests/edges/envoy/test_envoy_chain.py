@@ -237,6 +237,16 @@ def test_two_tokens_in_one_header_never_open_more_than_the_plain_one_does(gw: Ha
     assert answer.status in {401, 403}
 
 
+@pytest.mark.parametrize(("first", "second"), [("Bearer", "Bearer"), ("DPoP", "Bearer"), ("Bearer", "DPoP")])
+def test_two_authorization_headers_are_refused(gw: Harness, first: str, second: str):
+    plain, delegated = gw.ca.token(spiffe("bob")), gw.ca.token(spiffe("bob"), act={"sub": "x"}, vg={"ask": "1"})
+    for one, two in ((plain, delegated), (delegated, plain)):
+        head = f"authorization: {first} {one}\r\nauthorization: {second} {two}\r\n"
+        answer = gw.raw(f"POST {INFER} HTTP/1.1\r\nhost: localhost\r\n{head}content-length: 0\r\n\r\n".encode(), who=None)
+        assert answer.startswith((b"HTTP/1.1 401", b"HTTP/1.1 403"))
+    assert gw.upstreams["digits"].seen == []
+
+
 def test_a_plain_token_under_the_dpop_scheme_is_no_more_than_a_plain_token(gw: Harness):
     headers = {"authorization": "DPoP " + gw.ca.token(spiffe("bob"))}
     answer = gw.call("POST", INFER, headers=headers)
