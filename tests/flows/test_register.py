@@ -13,11 +13,14 @@ import pytest
 from flows_world import ALICE, DIGITS, NOW, TD, World, caller, make_world, registration, running, serving
 
 from vouchgate.flows import login, register
+from vouchgate.flows.attest_remote import trust_of
 from vouchgate.flows.changes import RegistrationPut
 from vouchgate.flows.context import Buckets
+from vouchgate.identity.catalog import attest
 from vouchgate.vocabulary.answers import JoinTokenRequest, RegistrationRequest
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded, NotFound, NotPermitted
 from vouchgate.vocabulary.names import principal
+from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.principals import Selector
 from vouchgate.vocabulary.vouches import UnixMillis
 
@@ -86,6 +89,9 @@ def test_it_replaces_what_was_there_and_keeps_its_age():
         ({"selectors": (Selector(type="unix:uid", value="1\n2"),)}, InvalidInput),
         ({"selectors": (Selector(type="unix:path", value="x" * 1025),)}, InvalidInput),
         ({"selectors": (Selector(type="join:token", value="00" * 32),)}, InvalidInput),
+        ({"selectors": (Selector(type="unix:path", value="/usr/bin/python3"), Selector(type="unix:sha256", value="ab"))}, InvalidInput),
+        ({"selectors": (Selector(type="container:uid", value="1000"),)}, InvalidInput),
+        ({"selectors": (Selector(type="k8s..eu:ns", value="train"),)}, InvalidInput),
         ({"svid_seconds": 5}, InvalidInput),
         ({"svid_seconds": 86_401}, InvalidInput),
         ({"jwt_seconds": 301}, InvalidInput),
@@ -167,6 +173,15 @@ def test_unregistered_is_gone():
     run(story)
 
 
+def test_the_selectors_of_a_source_that_is_not_the_usual_one_can_be_registered():
+    async def story(world: World) -> None:
+        wanted = (Selector(type="k8s.prod-eu:ns", value="train"), Selector(type="k8s.prod-eu:sa", value="trainer"))
+        made = await register.register(world.context, REG, asked(selectors=wanted))
+        assert made.selectors == wanted
+
+    run(story)
+
+
 def test_a_join_token_is_kept_as_a_hash_and_a_newer_one_ends_it():
     async def story(world: World) -> None:
         await register.register(world.context, REG, asked(selectors=()))
@@ -175,6 +190,9 @@ def test_a_join_token_is_kept_as_a_hash_and_a_newer_one_ends_it():
         settings = world.context.facts.settings
         assert [settings[register.JOIN + one] for one in hashes] == ["", str(NOW + 60_000)]
         assert world.context.facts.registrations[PRICING].selectors == (Selector(type="join:token", value=hashes[1]),)
+        trust = trust_of(world.context, "join-token", "")
+        established = [attest("join-token", {"token": one.token}, trust, NOW) for one in made]
+        assert isinstance(established[0], Denied) and established[1].selectors == world.context.facts.registrations[PRICING].selectors
         stored = b"".join(world.context.store.entries(0, world.context.store.size()))
         assert not any(one.token.encode() in stored for one in made)
 

@@ -9,7 +9,6 @@ no other way to be earned. `JOIN + hash` among the settings says until when; an 
 
 from __future__ import annotations
 
-import hashlib
 import re
 import secrets
 
@@ -18,6 +17,8 @@ import msgspec
 from vouchgate.flows.administer import act_entry, authorise
 from vouchgate.flows.changes import Change, RegistrationPut, RegistrationRemoved, SettingPut
 from vouchgate.flows.context import Context
+from vouchgate.identity.catalog import can_earn
+from vouchgate.identity.join_tokens import RANDOM_BYTES, make_join_token
 from vouchgate.vocabulary.answers import Caller, JoinToken, JoinTokenRequest, RegistrationRequest
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded, NotFound, NotPermitted
 from vouchgate.vocabulary.names import PrincipalId, TrustDomain, principal
@@ -38,9 +39,7 @@ MAX_JWT_SECONDS, MIN_JWT_SECONDS = 300, 10
 JOIN_SELECTOR = "join:token"
 JOIN = "join/"
 """Setting of a join token, followed by its hash."""
-JOIN_BYTES = 32
-"""Random bytes of a join token."""
-_SELECTOR = re.compile(r"[a-z0-9]{2,24}(?::[A-Za-z0-9._/-]{1,96}){1,3}\Z")
+_SELECTOR = re.compile(r"[a-z0-9]{2,24}(?:\.[a-z0-9][a-z0-9._-]{0,63})?(?::[A-Za-z0-9._/-]{1,96}){1,3}\Z")
 
 
 async def register(context: Context, caller: Caller, request: RegistrationRequest) -> Registration:
@@ -97,9 +96,8 @@ async def join_token(context: Context, caller: Caller, request: JoinTokenRequest
     require_roles(context, caller, old.groups, "hand it on")
     if any(one.type != JOIN_SELECTOR for one in old.selectors):
         raise Conflict(f"`{old.principal}` is earned by other facts", remedy="register another identity without selectors for the token")
-    token = secrets.token_urlsafe(JOIN_BYTES)
-    until = UnixMillis(context.clock.now() + request.ttl_seconds * 1000)
-    kept = hashlib.sha256(token.encode()).hexdigest()
+    token, made_token = make_join_token(secrets.token_bytes(RANDOM_BYTES), context.clock.now(), request.ttl_seconds)
+    kept, until = made_token.sha256, made_token.expires_at
     made = msgspec.structs.replace(old, selectors=(Selector(type=JOIN_SELECTOR, value=kept),))
     changes: list[Change] = [RegistrationPut(registration=made), SettingPut(key=JOIN + kept, value=str(until))]
     changes += [SettingPut(key=JOIN + one.value, value="") for one in old.selectors if context.facts.settings.get(JOIN + one.value)]
@@ -143,6 +141,11 @@ def _checked_selectors(selectors: tuple[Selector, ...]) -> tuple[Selector, ...]:
             )
         if one.type == JOIN_SELECTOR:
             raise InvalidInput("a join token is made, not chosen", remedy="run `vouchgate identity join-token`")
+    if selectors and not can_earn(selectors):
+        raise InvalidInput(
+            "these selectors only narrow others: every user can run a program, and an image chooses its users",
+            remedy="add one that the workload cannot choose, for example unix:uid or container:id",
+        )
     return tuple(sorted(selectors, key=lambda one: (one.type, one.value)))
 
 

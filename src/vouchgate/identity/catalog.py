@@ -96,15 +96,18 @@ def _unasked(chosen: Attestor, trust: Trust | None, now: UnixMillis, nonce: str)
 def match(selectors: Iterable[Selector], registrations: Iterable[Registration], now: UnixMillis) -> Registration | Denied:
     """The registration that the selectors earn, by the rules above."""
     established = set(selectors)
-    return _best([entry for entry in registrations if _live(entry, now) and set(entry.selectors) <= established and _earnable(entry)])
+    return _best(
+        [entry for entry in registrations if _live(entry, now) and set(entry.selectors) <= established and can_earn(entry.selectors)]
+    )
 
 
 def _live(entry: Registration, now: UnixMillis) -> bool:
     return entry.expires_at == 0 or entry.expires_at > now
 
 
-def _earnable(entry: Registration) -> bool:
-    return any(one.type not in NARROWING for one in entry.selectors)
+def can_earn(selectors: Iterable[Selector]) -> bool:
+    """Whether a registration with these selectors can be earned at all (rules 2 and 4)."""
+    return any(one.type not in NARROWING for one in selectors)
 
 
 def _best(earned: list[Registration]) -> Registration | Denied:
@@ -141,7 +144,7 @@ class RegistrationIndex:
         """Take a registration in; an older one of the same principal is replaced."""
         self.remove(entry.principal)
         self._entries[entry.principal] = entry
-        if not _earnable(entry):
+        if not can_earn(entry.selectors):
             return
         wanted = frozenset(entry.selectors)
         holders = self._sets.get(wanted)

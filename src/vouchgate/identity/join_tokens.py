@@ -39,10 +39,5 @@ def find(token: str, kept: Iterable[JoinToken]) -> JoinToken | None:
     return next((one for one in kept if hmac.compare_digest(one.sha256, hashed)), None)
 
 
-def public_id(sha256: str) -> str:
-    """What the selector `join:token` holds: enough of the hash to be one token's, and nothing of the token."""
-    return sha256[:32]
-
-
 def _hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
