@@ -88,6 +88,9 @@ class Workloads:
         self.attached = Connections()
         self.refusals = Refusals(steady)
         self.issued = 0
+        self._issuer = b""
+        self.on_issuer: Callable[[], None] = lambda: None
+        """Told when certificates begin to come from another issuer."""
 
     async def issue(self, requests: Sequence[Wanted], gone: Collection[str] = ()) -> list[dict[str, Any]]:
         """Steps 1 to 6: an answer for each request, in order. Raises `InvalidInput`, `Unavailable`."""
@@ -200,6 +203,11 @@ class Workloads:
         said: list[dict[str, Any]] = await self._context.signer.call("x509_svids", requests=requests)
         if len(said) != len(requests):
             raise Unavailable("the signer answered another number of requests", remedy="both must run the same version of vouchgate")
+        issuers = {one["chain"][1] for one in said if len(one.get("chain", ())) > 1}
+        if issuers and self._issuer not in issuers:
+            before, self._issuer = self._issuer, issuers.pop()
+            if before:
+                self.on_issuer()
         return said
 
     async def _jwt(self, one: _Earned) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -35,6 +35,7 @@ from vouchgate.flows.context import Context
 from vouchgate.flows.sequence import Sequenced
 from vouchgate.flows.workload import Workloads
 from vouchgate.flows.workload_binding import fallen
+from vouchgate.flows.workload_state import State
 from vouchgate.vocabulary.errors import VouchgateError
 from vouchgate.vocabulary.names import principal, trust_domain
 from vouchgate.vocabulary.records import Append
@@ -79,8 +80,9 @@ class _Due:
 class Push:
     """See the module's text. Belongs to one event loop."""
 
-    def __init__(self, context: Context, workloads: Workloads, agent: Agent, *, state_changed: Callable[[], None]) -> None:
-        self._context, self._workloads, self._agent, self._state_changed = context, workloads, agent, state_changed
+    def __init__(self, context: Context, workloads: Workloads, agent: Agent, state: State) -> None:
+        self._context, self._workloads, self._agent, self._state = context, workloads, agent, state
+        workloads.on_issuer = self._new_issuer
         self._due = _Due(check_all=True, state=True)
         self._wake = asyncio.Event()
         self._wake.set()
@@ -145,8 +147,13 @@ class Push:
         self._renew_state()
 
     def _renew_state(self) -> None:
-        self._state_changed()
+        self._state.changed()
         self._due.state = True
+
+    def _new_issuer(self) -> None:
+        """Certificates come from another issuer now, whose revocation list readers will ask for."""
+        self._renew_state()
+        self._wake.set()
 
     def _of(self, principals: Iterable[str]) -> set[str]:
         return self._workloads.attached.of(principals)
@@ -199,6 +206,8 @@ class Push:
         ended = self._workloads.candidates.ended(now)
         if ended:
             self._due.check |= self._of(ended)
+        if self._state.overdue():
+            self._due.state = True
         if self._has_fallen():
             self._evidence()
         if self._workloads.refusals.overdue():

@@ -175,7 +175,7 @@ async def agent_world(*, bounds: Bounds | None = None, world: World | None = Non
         house.to_control = Wire(lambda: handlers(control))
         house.agent = Agent(house.to_control, house.kernel, bounds=bounds)
         house.to_agent = Wire(house.agent.handlers)
-        house.push = control.workload_push = Push(world.context, house.workloads, house.to_agent, state_changed=house.state.changed)
+        house.push = control.workload_push = Push(world.context, house.workloads, house.to_agent, house.state)
         told = world.context.sequencer._tell
 
         def tell(batch: Sequence[Sequenced]) -> None:

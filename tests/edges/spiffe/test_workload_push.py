@@ -387,3 +387,27 @@ def test_two_registrations_that_fit_equally_give_nothing():
             await house.until(lambda: any("ambiguous" in reason for reason in house.refusals()))
 
     run(story)
+
+
+def test_revocation_lists_are_renewed_before_they_are_due_and_after_a_new_issuer(monkeypatch):
+    from vouchgate.flows import workload_push
+
+    monkeypatch.setattr(workload_push, "LOOK_SECONDS", 0.05)
+
+    async def story() -> None:
+        async with agent_world() as house:
+            await house.register()
+            bundles = await Stream.open(house, BUNDLES, messages.X509BundlesResponse)
+            first = await bundles.next()
+            house.world.clock.at += 1_000_000
+            house.state._made_at -= 100_000
+            after = await bundles.next()
+            while list(after.crl) == list(first.crl):
+                after = await bundles.next()
+            await (await Stream.open(house)).next()
+            made = house.state._made_at
+            house.workloads._issuer = b"another"
+            await (await Stream.open(house)).next()
+            await house.until(lambda: house.state._made_at > made)
+
+    run(story)

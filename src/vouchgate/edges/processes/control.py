@@ -128,7 +128,7 @@ class Control:
         self.workloads = Workloads(self.context, self._look)
         self.workload_state = State(self.context)
         agent = wiring.async_rpc(self.layout.agent_socket, "agent", timeout=2.0)
-        self.workload_push = Push(self.context, self.workloads, agent, state_changed=self.workload_state.changed)
+        self.workload_push = Push(self.context, self.workloads, agent, self.workload_state)
         self.in_process = InProcess(self.context)
         origin = origin_of(self.settings.trust_domain, self.store.generation)
         witness_key = bytes.fromhex(self.installation.witness_key)
