@@ -262,7 +262,8 @@ def attested_by(
     key = established.replay_key or hashlib.sha256(repr(sorted(evidence.items())).encode()).hexdigest()
     end = established.expires_at or now + KEEP_MS
     until = min(x for x in (end, earned.expires_at or end, now + EVIDENCE_MS))
-    digest = hashlib.sha256(f"{name}\0{trust.name}\0{key}".encode()).hexdigest()
+    # The key names the issuer or the instance: two sources of one issuer, or two attestors that read one token, count as one use.
+    digest = hashlib.sha256(f"evidence\0{key}".encode()).hexdigest()
     hour = {USED_INDEX: str(end // HOUR_MS + 1)}
     used = PutRecord(kind=USED, key=digest, value=str(end).encode(), indexes=hour, must_be_new=True)
     return attested(earned, f"evidence-{digest[:32]}", UnixMillis(until), now), (used,)
