@@ -1,0 +1,176 @@
+"""The example (examples/digits), started as its demo starts it, with what this evaluation adds to its settings, and what is asked of it.
+
+Added, because the example has none of it, and each named in a row: an endpoint that lists no bearer tokens, a partner's trust domain in a file,
+a policy for runs and for exchanges in the chat's zone, and a rate of administrative requests that does not hide refusals behind 429.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import socket
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "system"), str(ROOT / "evals")]
+
+import defects  # noqa: E402
+from installation import TRUST_DOMAIN, Caller, Installation  # noqa: E402
+
+from vouchgate.edges.cli.client import Client  # noqa: E402
+from vouchgate.vocabulary.answers import IdentityRequest, IssuedIdentity, RunOutcome, RunRequest  # noqa: E402
+from vouchgate.vocabulary.layout import Layout  # noqa: E402
+
+LEASE_SECONDS = 10
+PARTNER = "partner.example"
+ADDED = ("endpoint `strict`", "[[federation]] `partner`", "policy `access`", "[limits] api_requests_per_second")
+"""What is not the example's own."""
+MORE = """
+[limits]
+api_requests_per_second = 5000
+
+[[endpoints]]
+name = "strict"
+zone = "serve"
+upstream = "server:digits"
+prefix = "/strict"
+routes = [{{ method = "GET", path = "/v2/models/digits", action = "describe" }}]
+
+[[policies]]
+path = "{folder}/access.cedar"
+
+[[federation]]
+name = "partner"
+trust_domain = "partner.example"
+profile = "file"
+bundle_file = "{folder}/partner.json"
+"""
+POLICY = """// A run of these reads what it declared, and nothing else.
+@id("access-runs-read-what-they-declared")
+forbid (principal in Group::"runs-only", action, resource)
+unless { context has declared && context.declared };
+
+@id("access-exchange-in-the-chats-zone")
+permit (principal in Group::"callers", action == Action::"exchange", resource is Endpoint in Zone::"agents")
+when { context has depth && context.depth <= 2 };
+"""
+
+
+def demo() -> ModuleType:
+    """The example's own script."""
+    spec = importlib.util.spec_from_file_location("digits_demo", ROOT / "examples" / "digits" / "demo.py")
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+def example_routes() -> set[tuple[str, str]]:
+    """(method, path) of every route that the example's settings list."""
+    found = tomllib.loads((ROOT / "examples" / "digits" / "vouchgate.toml").read_text(encoding="utf-8"))
+    return {(route["method"], route["path"]) for endpoint in found["endpoints"] for route in endpoint.get("routes", ())}
+
+
+class Example(Installation):
+    """`with Example() as house`; `command` replaces `vouchgate` (a sabotaged one)."""
+
+    def __init__(self, command: list[str] | None = None) -> None:
+        script = demo()
+        script.LEASE_SECONDS = LEASE_SECONDS
+        script.VOUCHGATE = command or script.VOUCHGATE
+        self.partner = defects.Authority.root(f"spiffe://{PARTNER}")
+        self.example = script.Installation(self._change)
+        super().__init__(folder=self.example.folder)
+        self.settings, self.data, self.output = self.example.settings, self.example.data, self.example.log
+        self.process = self.example.process
+        self.layout, self.client = Layout(self.data), Client(Layout(self.data).api_socket)
+
+    def _change(self, text: str) -> str:
+        """Runs before the example is started."""
+        folder = Path(tomllib.loads(text)["data_dir"]).parent
+        (folder / "access.cedar").write_text(POLICY, encoding="utf-8")
+        (folder / "partner.json").write_text(json.dumps(self.partner.bundle()), encoding="utf-8")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            text = text.replace("[gateway]\n", f'[gateway]\nfederated_listen = "127.0.0.1:{free.getsockname()[1]}"\n')
+        return text + MORE.format(folder=folder)
+
+    def start(self, **_: Any) -> Installation:
+        """It was started by the example's script."""
+        self.until_ready()
+        return self
+
+    def close(self) -> None:
+        """As the example's script ends it."""
+        self.example.end()
+
+    @property
+    def sts(self) -> tuple[str, int]:
+        """Where the token service listens."""
+        host, _, port = json.loads((self.data / "vouchgate.json").read_text())["sts"].rpartition(":")
+        return host, int(port)
+
+    def authority(self, caller: Caller) -> defects.Authority:
+        """Our own issuer with its key, as a thief of the signer's folder would have it: only names are wrong in what it signs here."""
+        return defects.Authority.of_chain(caller.certificate, sorted((self.layout.signer / "keys").glob("*.key")))
+
+    def jwt_key(self) -> ec.EllipticCurvePrivateKey:
+        """The key that signs tokens, taken like `authority`'s."""
+        key = serialization.load_der_private_key((self.layout.signer / "keys" / "jwt.key").read_bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return key
+
+    def issue(self, kind: str, name: str, audience: str, *, groups: tuple[str, ...] | None = None, ttl: int = 0, run: str = "") -> str:
+        """A JWT-SVID."""
+        asked = IdentityRequest(
+            kind=kind, zone="serve", name=name, groups=groups, form="jwt", audience=audience, ttl_seconds=ttl, run=run
+        )
+        return self.client.post(IssuedIdentity, "/api/v1/identities", asked).token
+
+    def befriend(self, name: str) -> None:
+        """A registration of ours that stands for a partner's workload."""
+        selector = {"type": "federated:spiffe_id", "value": f"spiffe://{PARTNER}/service/{name}"}
+        asked = {"kind": "service", "zone": "federated-partner", "name": name, "groups": ["callers"], "selectors": [selector]}
+        self.client.post(dict, "/api/v1/registrations", asked)
+
+    def digest(self) -> str:
+        """Of the model that is served."""
+        found = self.client.get(list, "/api/v1/endpoints")
+        return str(next(one["model_digest"] for one in found if one["id"].endswith("/digits")))
+
+    def begin(self, principal: str, inputs: tuple[str, ...] = ()) -> str:
+        """A run."""
+        return self.client.post(RunOutcome, "/api/v1/runs", RunRequest(principal=principal, stage="evaluate", inputs=inputs)).run.id
+
+    def of_run(self, name: str, run: str) -> Caller:
+        """A certificate that is bound to a run."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        spki = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        asked = IdentityRequest(kind="job", zone="serve", name=name, form="x509", spki=spki, run=run)
+        issued = self.client.post(IssuedIdentity, "/api/v1/identities", asked)
+        certificate, private = self.folder / f"{run}.pem", self.folder / f"{run}.key"
+        certificate.write_text(issued.certificates)
+        private.write_bytes(
+            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        )
+        return Caller(name, issued.principal, issued.credential_id, certificate, private, self.tls(certificate, private))
+
+
+@dataclass(frozen=True)
+class Listener:
+    """One of the gateway's listeners."""
+
+    name: str
+    address: tuple[str, int]
+    routes: str
+
+
+__all__ = ["TRUST_DOMAIN", "Example", "Listener"]
