@@ -52,7 +52,7 @@ class Questions:
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        """The control plane's answer. Raises `GRPCError`."""
+        """The control plane's answer; `spki`, where there is one, is called for the key. Raises `GRPCError`."""
         if self._count >= MAX_WAITING:
             raise GRPCError(Status.UNAVAILABLE, "too many requests wait")
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
@@ -98,7 +98,7 @@ class Questions:
         if self._waiting:
             self._start()
         try:
-            answers = await self._control.call("workload.issue", requests=[question for question, _ in taken], gone=gone)
+            answers = await self._control.call("workload.issue", requests=[_ready(question) for question, _ in taken], gone=gone)
         except VouchgateError as error:
             answers = [{"ok": False, "code": error.code, "reason": error.reason, "remedy": error.remedy}] * len(taken)
         for (_, waiting), answer in zip(taken, answers, strict=True):
@@ -116,6 +116,12 @@ class Questions:
             if not question[1].done():
                 taken.append(question)
         return taken
+
+
+def _ready(question: dict[str, Any]) -> dict[str, Any]:
+    """A key is made only now, so that those of the first batch wait for no other's."""
+    make = question.get("spki")
+    return question if make is None else {**question, "spki": make()}
 
 
 def status_of(code: str) -> Status:

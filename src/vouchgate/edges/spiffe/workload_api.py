@@ -69,8 +69,12 @@ class Desk:
 
     async def x509(self, caller: Caller, held: Held | None, *, rotate: bool) -> Held:
         """A certificate: the one that is held where nothing changed, else a new one. Raises `GRPCError`."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        made: list[ec.EllipticCurvePrivateKey] = []
+
+        def spki() -> bytes:
+            made.append(ec.generate_private_key(ec.SECP256R1()))
+            return made[0].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
         mark = held.mark if held and not rotate else ""
         said = await self.ask(caller, "x509", spki=spki, mark=mark, fresh=held is not None)
         if said["same"]:
@@ -83,7 +87,7 @@ class Desk:
             federates=tuple(said["federates"]),
             mark=said["mark"],
             chain=tuple(said["chain"]),
-            key=key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
+            key=made[0].private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
             renew_at=renew_at(lives),
             ends_at=time.monotonic() + lives / 1000,
         )
