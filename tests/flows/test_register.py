@@ -98,6 +98,7 @@ def test_it_replaces_what_was_there_and_keeps_its_age():
         ({"endpoint": "nowhere"}, NotFound),
         ({"federates_with": ("Partner.Example",)}, InvalidInput),
         ({"expires_at": NOW}, InvalidInput),
+        ({"dns": ("pricing.local", "LocalHost")}, Conflict),
         ({"groups": ("role:responder",)}, NotPermitted),
     ],
 )

@@ -23,7 +23,7 @@ from vouchgate.vocabulary.answers import Caller, JoinToken, JoinTokenRequest, Re
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded, NotFound, NotPermitted
 from vouchgate.vocabulary.names import PrincipalId, TrustDomain, principal
 from vouchgate.vocabulary.names import trust_domain as checked_trust_domain
-from vouchgate.vocabulary.principals import Registration, Selector, svid_seconds
+from vouchgate.vocabulary.principals import ALIAS_ZONE, FOREIGN_ID, Registration, Selector, svid_seconds
 from vouchgate.vocabulary.vouches import UnixMillis
 
 NOT_REGISTERED_KINDS = frozenset({"system", "declared"})
@@ -60,13 +60,14 @@ async def register(context: Context, caller: Caller, request: RegistrationReques
             request.svid_seconds or svid_seconds(request.kind), MIN_SVID_SECONDS, MAX_SVID_SECONDS, "a certificate's life"
         ),
         jwt_ttl_seconds=_within(request.jwt_seconds or MAX_JWT_SECONDS, MIN_JWT_SECONDS, MAX_JWT_SECONDS, "a token's life"),
-        dns=request.dns,
+        dns=_not_our_hosts(context, request.dns),
         endpoint=_endpoint_of(context, request.endpoint),
         federates_with=tuple(checked_trust_domain(one) for one in request.federates_with),
         source="api",
         created_at=old.created_at if old else context.clock.now(),
         expires_at=_end(context, request.expires_at),
     )
+    _check_alias(made, request.zone)
     tied = context.facts.tied(made)
     if tied is not None:
         raise Conflict(f"the same facts earn `{tied.principal}`, so neither would be earned", remedy="add a selector to one of them")
@@ -147,6 +148,32 @@ def _checked_selectors(selectors: tuple[Selector, ...]) -> tuple[Selector, ...]:
             remedy="add one that the workload cannot choose, for example unix:uid or container:id",
         )
     return tuple(sorted(selectors, key=lambda one: (one.type, one.value)))
+
+
+def _check_alias(made: Registration, zone: str) -> None:
+    """A partner's caller acts under a name that says so, by its id alone, and never has a credential of ours. Raises `InvalidInput`."""
+    foreign = [one.value for one in made.selectors if one.type == FOREIGN_ID]
+    if not foreign:
+        return
+    if len(made.selectors) != 1:
+        raise InvalidInput(f"beside `{FOREIGN_ID}` stands another selector", remedy="a partner's caller is known by its SPIFFE id alone")
+    if not zone.startswith(ALIAS_ZONE):
+        raise InvalidInput(
+            f"a partner's caller is not registered in the zone `{zone[:64]}`",
+            remedy=f"register it in `{ALIAS_ZONE}` and the partner's name",
+        )
+    domain, slash, path = foreign[0].removeprefix("spiffe://").partition("/")
+    if not foreign[0].startswith("spiffe://") or not slash or not path or checked_trust_domain(domain) == made.trust_domain:
+        raise InvalidInput(f"`{foreign[0][:160]}` is no SPIFFE id of a partner", remedy="write spiffe://partner's trust domain/path")
+
+
+def _not_our_hosts(context: Context, names: tuple[str, ...]) -> tuple[str, ...]:
+    """A certificate with the gateway's own host name would let its holder stand in for the gateway."""
+    ours = {host.lower() for host in (*context.settings.gateway.hosts, *context.settings.sts.hosts)}
+    taken = sorted(ours & {name.lower() for name in names})
+    if taken:
+        raise Conflict(f"`{taken[0]}` is a host name of vouchgate itself", remedy="give the server a name of its own")
+    return names
 
 
 def _within(value: int, least: int, most: int, what: str) -> int:

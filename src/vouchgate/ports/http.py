@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import re
 import socket
 import ssl
@@ -187,10 +188,15 @@ class HttpClient:
         if known is None:
             try:
                 known = ssl.create_default_context(cafile=destination.ca_file or None)
-            except (OSError, ssl.SSLError):
+            except ssl.SSLError:
                 raise InvalidInput(
                     f"`{Path(destination.ca_file).name}` holds no certificates that can be read",
                     remedy="give a PEM file of CA certificates",
+                ) from None
+            except OSError as error:
+                raise InvalidInput(
+                    f"`{Path(destination.ca_file).name}` cannot be opened by this process: {error.strerror}",
+                    remedy=f"let uid {os.geteuid()} read it, and enter the folders above it",
                 ) from None
             known.minimum_version = ssl.TLSVersion.TLSv1_2
             self._contexts[destination.ca_file] = known

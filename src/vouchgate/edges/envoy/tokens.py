@@ -5,7 +5,8 @@ Rules
    `exp` at most `MAX_TOKEN_SECONDS` away, and a clock skew of one second (Envoy's own default is 60).
 2. Only `Authorization: Bearer` and `Authorization: DPoP` (RFC 9449, section 7.1) are read: no query parameter, no cookie.
 3. A missing token is no identity; a bad one is 401. At a wrapped endpoint a bad one is no identity too, since it may be the legacy
-   server's own; there a good one is taken out, so that it never reaches the upstream.
+   server's own; there a good one is taken out, so that it never reaches the upstream. Towards a provider a bad one is no identity
+   either: its library insists on some key, and whatever stands there is taken out before the provider's own is put in.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def token_filter(endpoints: Iterable[Endpoint], jwks: str, *, issuer: str, trust
         provider.jwt_cache_config.jwt_max_token_size = MAX_TOKEN_BYTES
         either = made.requirement_map[endpoint.id].requires_any.requirements
         either.add(provider_name=endpoint.id)
-        if endpoint.wrapped:
+        if endpoint.wrapped or endpoint.egress is not None:
             either.add(allow_missing_or_failed=empty_pb2.Empty())
         else:
             either.add(allow_missing=empty_pb2.Empty())
