@@ -268,3 +268,32 @@ def test_recorded_certificates_that_cannot_be_taken_apart_are_refused(keys: byte
     with pytest.raises(InvalidInput):
         certificates(keys)
     assert certificates(b"\x30\x01\x00\x30\x00") == (b"\x30\x01\x00", b"\x30\x00")
+
+
+def test_a_join_token_counts_once_for_what_its_maker_chose() -> None:
+    from flows_world import caller
+
+    from vouchgate.flows.changes import RegistrationPut
+    from vouchgate.flows.register import join_token
+    from vouchgate.vocabulary.answers import JoinTokenRequest
+
+    async def story() -> None:
+        async with house() as (world, nonces, seen):
+            boss, robot = caller("ann", "registrar"), principal(TD, "job", "serve", "robot")
+            await world.put(RegistrationPut(registration=registration(boss.principal.principal.id, ("role:registrar",))))
+            await world.put(RegistrationPut(registration=registration(robot)))
+            made = await join_token(world.context, boss, JoinTokenRequest(principal=robot, ttl_seconds=60))
+            for wrong in (made.token[:-1], made.token + "A", "", "x" * 43):
+                assert isinstance(await attest(world, nonces, seen, attestor="join-token", evidence={"token": wrong}), Denied)
+            joined = await attest(world, nonces, seen, attestor="join-token", evidence={"token": made.token})
+            assert isinstance(joined, dict), joined
+            assert joined["principal"] == robot
+            assert isinstance(await attest(world, nonces, seen, attestor="join-token", evidence={"token": made.token}), Denied), "it was used"
+            late = await join_token(world.context, boss, JoinTokenRequest(principal=robot, ttl_seconds=10))
+            world.clock.at += 11_000
+            again = proof(htu=URL, nonce=(nonce := nonces.make(world.clock.now())), now=world.clock.at)
+            assert isinstance(
+                await attest(world, nonces, seen, attestor="join-token", evidence={"token": late.token}, nonce=nonce, proof=again), Denied
+            )
+
+    asyncio.run(story())
