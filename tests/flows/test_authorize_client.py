@@ -11,12 +11,13 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from delegation_world import JKT, PERSON, START, proof
+from delegation_world import AGENT, JKT, PERSON, START, proof
 from flows_world import DIGITS, NOW, SPINE, TD, World, make_world, registration, revoked, running, serving
-from test_exchange_token import OWN, facts_of
+from test_exchange_token import OWN, STS, asked, facts_of, mtls
 
 from vouchgate.flows.authorize_client import CODE_MS, MAX_PENDING, PENDING_MS, Pending, allowed_redirect, begin, granted, redeem
-from vouchgate.flows.exchange_token import Exchanged, Peer
+from vouchgate.flows.changes import RegistrationPut
+from vouchgate.flows.exchange_token import Exchanged, Peer, exchange
 from vouchgate.flows.facts import compile_sources
 from vouchgate.identity.dpop import Seen
 from vouchgate.vocabulary.errors import LimitExceeded, NotFound
@@ -230,5 +231,26 @@ def test_logins_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             begin(world.context, pending, wish())
         world.clock.at = NOW + PENDING_MS
         assert isinstance(begin(world.context, pending, wish()), str)
+
+    story_of(tell)
+
+
+def test_a_persons_consent_becomes_an_agents_token_by_an_exchange() -> None:
+    async def tell(world: World, pending: Pending, seen: Seen) -> None:
+        await world.put(RegistrationPut(registration=registration(AGENT, ("callers", "agents"))))
+        for resource in (STS, "https://sts.example"):
+            given = await redeem(world.context, pending, form(coded(world, pending, resource=resource)), PEER, seen)
+            said = facts_of(given, world, STS)
+            assert said.beyond.scopes == ("infer:digits",)
+            assert isinstance(given, Exchanged)
+            made = await exchange(world.context, asked(given.access_token), mtls(), seen)
+            acted = facts_of(made, world)
+            assert (acted.principal, acted.beyond.actors, acted.beyond.parents[0]) == (PERSON, (AGENT,), said.jti)
+            wider = await exchange(world.context, asked(given.access_token, scope="describe:digits"), mtls(), seen)
+            assert isinstance(wider, Denied)
+            assert wider.code == "invalid-scope"
+        other = await redeem(world.context, pending, form(coded(world, pending, resource=STS), resource=DIGITS), PEER, seen)
+        assert isinstance(other, Denied)
+        assert other.code == "invalid-target"
 
     story_of(tell)

@@ -3,7 +3,8 @@
 1. Clients are those of [[sts.clients]]: a fixed list, no registration by strangers, no document fetched from where a stranger says. What is
    listed is consented to by whoever wrote the settings; the person is asked to log in, each time.
 2. A redirect address is one of the client's own, exactly; on loopback any port (RFC 8252, section 7.3).
-3. `code_challenge` by S256 alone, and `resource` (RFC 8707), are required; the token is for that one endpoint.
+3. `code_challenge` by S256 alone, and `resource` (RFC 8707), are required; the token is for that one endpoint, or for the token service, where an
+   agent exchanges it for one of its own.
 4. The person is who the login said (people's flow); policy is asked `exchange` of the person, with nobody acting yet.
 5. A code lives `CODE_MS`, counts once, for the same client, redirect address and resource, with the verifier. A second use strikes what the
    first one got (RFC 6749, section 4.1.2).
@@ -28,13 +29,14 @@ from vouchgate.audit import ocsf
 from vouchgate.flows.attest_remote import address
 from vouchgate.flows.changes import Revoked
 from vouchgate.flows.context import Context
-from vouchgate.flows.exchange_token import Exchanged, Peer, decided, issue, target
+from vouchgate.flows.exchange_token import Exchanged, Peer, decided, issue, service_id, target
 from vouchgate.identity.dpop import Seen, read_proof
 from vouchgate.identity.scopes import parse_scopes
 from vouchgate.identity.verify import consented
 from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded, NotFound
 from vouchgate.vocabulary.names import PrincipalId, TrustDomain
 from vouchgate.vocabulary.outcomes import Denied
+from vouchgate.vocabulary.principals import VerifiedPrincipal
 from vouchgate.vocabulary.records import Append
 from vouchgate.vocabulary.settings import StsClientSettings
 from vouchgate.vocabulary.vouches import Revocation, UnixMillis
@@ -65,6 +67,7 @@ class Wish:
     state: str
     challenge: str
     endpoint: str
+    """Its id, or the token service's."""
 
 
 @dataclass(frozen=True)
@@ -143,14 +146,28 @@ def begin(context: Context, pending: Pending, asked: Mapping[str, str]) -> str |
         return Denied(code="invalid-request", reason="`state` is missing or malformed", remedy="send 8 or more random characters")
     if "resource" not in asked:
         return Denied(code="invalid-target", reason="`resource` is missing", remedy="name the endpoint (RFC 8707)")
-    endpoint = target(context, {"resource": asked["resource"]})
-    if isinstance(endpoint, Denied):
-        return endpoint
+    audience = _audience(context, asked["resource"])
+    if isinstance(audience, Denied):
+        return audience
     try:
         scopes = parse_scopes(asked.get("scope", ""))
     except InvalidInput as error:
         return Denied(code="invalid-scope", reason=error.reason, remedy=error.remedy)
-    return pending.wait(Wish(client.id, redirect, scopes, state, asked["code_challenge"], str(endpoint.id)), context.clock.now())
+    return pending.wait(Wish(client.id, redirect, scopes, state, asked["code_challenge"], audience), context.clock.now())
+
+
+def _audience(context: Context, name: str) -> str | Denied:
+    """Step 3: an endpoint, or the token service itself, for a token that is good for nothing but an exchange."""
+    service = service_id(context.trust_domain)
+    if name in (service, address(context)):
+        return service
+    found = target(context, {"resource": name})
+    return found if isinstance(found, Denied) else str(found.id)
+
+
+def _refuses(context: Context, caller: VerifiedPrincipal, audience: str) -> bool:
+    """Step 4. What is to be exchanged is decided there, for the endpoint and for who acts by then."""
+    return audience != service_id(context.trust_domain) and decided(context, caller, audience) is not None
 
 
 def allowed_redirect(client: StsClientSettings, redirect: str) -> bool:
@@ -172,7 +189,7 @@ def granted(context: Context, pending: Pending, name: str, person: PrincipalId) 
     refused = registration is None or context.facts.revocation_of(person) is not None
     if registration is not None and not refused:
         caller = consented(registration, scopes=wish.scopes, not_after=UnixMillis(now + CODE_MS), now=now)
-        refused = decided(context, caller, wish.endpoint) is not None
+        refused = _refuses(context, caller, wish.endpoint)
     # RFC 9207: `iss` tells the client who answered
     said = {"error": "access_denied"} if refused else {"code": pending.code(wish, person, now)}
     said |= {"state": wish.state, "iss": address(context)}
@@ -193,12 +210,12 @@ async def redeem(context: Context, pending: Pending, asked: Mapping[str, str], p
         return Denied(code="invalid-grant", reason="the code is unknown, used or too old", remedy="begin again")
     wish = code.wish
     challenge = base64.urlsafe_b64encode(hashlib.sha256(asked["code_verifier"].encode()).digest()).rstrip(b"=").decode()
-    named = target(context, {"resource": asked["resource"]}) if "resource" in asked else None
+    named = _audience(context, asked["resource"]) if "resource" in asked else None
     if (asked.get("client_id"), asked.get("redirect_uri")) != (wish.client, wish.redirect) or not hmac.compare_digest(
         challenge, wish.challenge
     ):
         return Denied(code="invalid-grant", reason="the code was given to another client or verifier", remedy="begin again")
-    if isinstance(named, Denied) or (named is not None and named.id != wish.endpoint):
+    if isinstance(named, Denied) or (named is not None and named != wish.endpoint):
         return Denied(code="invalid-target", reason="the code was given for another endpoint", remedy="begin again")
     bound: dict[str, str] = {}
     if peer.proof:
@@ -218,7 +235,7 @@ async def _issue(context: Context, pending: Pending, code: _Code, bound: dict[st
         return Denied(code="invalid-grant", reason="the person is not registered any more, or revoked", remedy="log in again")
     seconds = min(context.settings.sts.token_seconds, registration.jwt_ttl_seconds)
     caller = consented(registration, scopes=code.wish.scopes, not_after=UnixMillis(now + 1000 * seconds), now=now)
-    if decided(context, caller, code.wish.endpoint) is not None:
+    if _refuses(context, caller, code.wish.endpoint):
         return Denied(
             code="access-denied", reason="no policy lets anybody act for this person there", remedy="ask whoever writes the policies"
         )
