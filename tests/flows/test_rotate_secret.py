@@ -376,3 +376,16 @@ def test_a_secret_is_released_by_policy_and_recorded_first():
             await office.secrets.release(pricing, "hub")
 
     run(story)
+
+
+def test_what_waits_for_a_person_is_told_on_the_first_page():
+    async def story(office: Office) -> None:
+        from vouchgate.flows.needs import _secrets
+
+        assert list(_secrets(office.world.context)) == []
+        await office.secrets.rotate(ADMIN, "hub")
+        await office.secrets.tend("hub")
+        need = next(_secrets(office.world.context))
+        assert (need.kind, need.severity, need.subject) == ("secret", "act", "hub") and "a person makes the new token" in need.detail
+
+    run(story)

@@ -31,6 +31,7 @@ def needs(
         *_enforcement(context, points, processes),
         *_coming(context, checkpoints),
         *_authority(context),
+        *_secrets(context),
         *_lasting(context),
     ]
     return tuple(sorted(found, key=lambda need: _RANK[need.severity]))
@@ -54,6 +55,21 @@ def _authority(context: Context) -> Iterator[Need]:
             remedy="follow it with a new root" if own else "ask the CA above ours for another certificate",
             command=f"vouchgate admin {'ca-rotate prepare --reason renewal' if own else 'ca-request'}",
         )
+
+
+def _secrets(context: Context) -> Iterator[Need]:
+    """Secrets of others whose rotation does not go on by itself."""
+    for one in context.facts.secrets.values():
+        if one.problem:
+            yield Need(
+                kind="secret",
+                severity="act" if one.current is None or one.state == "waiting" else "soon",
+                subject=one.name,
+                title=f"the secret {one.name} is {one.state}" if one.state != "steady" else f"the secret {one.name} was not rotated",
+                detail=one.problem,
+                remedy="do what its owner asks for" if one.state == "waiting" else "it is tried again by itself while it can be",
+                command=f"vouchgate secrets rotate {one.name}" if one.state == "steady" else "vouchgate secrets list",
+            )
 
 
 def _refused(endpoints: Sequence[EndpointState]) -> Iterator[Need]:

@@ -48,7 +48,7 @@ class Need(Noun, frozen=True, kw_only=True):
 
     kind: Literal[
         "would-deny", "endpoint-refused", "point-unreachable", "point-rejected", "clock", "witness", "isolation", "vouch-expiring",
-        "solo", "break-glass", "audit-lag", "disk", "process-down", "policy", "key-expiring",
+        "solo", "break-glass", "audit-lag", "disk", "process-down", "policy", "key-expiring", "secret",
     ]  # fmt: skip
     severity: Literal["act", "soon", "note"]
     """`act`: something is refused or unprotected now; `soon`: it will be; `note`: known and lasting."""
@@ -251,6 +251,8 @@ class DecisionLine(Noun, frozen=True, kw_only=True):
     mode: Mode
     principal: str
     """Empty for a caller without identity."""
+    federated: str = ""
+    """The id that a partner's caller presented; `principal` is our name for it."""
     authenticated: bool
     action: str
     resource: str
