@@ -162,6 +162,26 @@ def test_a_malformed_key_does_not_spoil_its_batch():
     run(story)
 
 
+def test_a_token_that_the_signer_refuses_does_not_spoil_its_batch():
+    async def story(desk: Desk) -> None:
+        await desk.register()
+        signs = desk.world.context.signer.methods["jwt_svid"]
+
+        def refuse(**params: Any) -> Any:
+            if params["audience"] == "bad":
+                raise InvalidInput("no", remedy="r")
+            return signs(**params)
+
+        desk.world.context.signer.methods["jwt_svid"] = refuse
+        made = await desk.workloads.issue(
+            [wanted("a", form="jwt", audience="bad"), wanted("b", form="jwt", audience="good"), wanted("c"), wanted("d", form="who")]
+        )
+        assert [one["ok"] for one in made] == [False, True, True, True] and made[0]["code"] == "invalid-input"
+        assert len([one for one in logged(desk) if one["ok"]]) == 2
+
+    run(story)
+
+
 def test_what_cannot_be_recorded_is_not_handed_out():
     async def story(desk: Desk) -> None:
         await desk.register()

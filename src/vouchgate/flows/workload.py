@@ -13,6 +13,7 @@ Left to others: who is told when something changes (workload_push.py), sockets a
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -182,9 +183,9 @@ class Workloads:
         signed: dict[int, dict[str, Any]] = {}
         for one, said in zip(x509, await self._x509(x509) if x509 else (), strict=True):
             signed[id(one)] = said
-        for one in earned:
-            if one.wanted.form == "jwt":
-                signed[id(one)] = await self._jwt(one)
+        jwt = [one for one in earned if one.wanted.form == "jwt"]
+        for one, said in zip(jwt, await asyncio.gather(*(self._jwt(one) for one in jwt)), strict=True):
+            signed[id(one)] = said
         good = [one for one in earned if "code" not in signed[id(one)]]
         await self._record(good, signed)
         return [self._answer(one, signed[id(one)]) for one in earned]
@@ -212,7 +213,11 @@ class Workloads:
 
     async def _jwt(self, one: _Earned) -> dict[str, Any]:
         wanted = {"principal": one.registration.principal, "audience": one.wanted.audience, "ttl_seconds": one.ttl_seconds}
-        return dict(await self._context.signer.call("jwt_svid", **wanted))
+        try:
+            return dict(await self._context.signer.call("jwt_svid", **wanted))
+        except VouchgateError as error:
+            # what one caller asked for fails nobody else of the batch
+            return {"code": error.code, "reason": error.reason, "remedy": error.remedy}
 
     async def _record(self, earned: Sequence[_Earned], signed: Mapping[int, dict[str, Any]]) -> None:
         changes: list[CredentialIssued] = []
