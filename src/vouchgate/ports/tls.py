@@ -23,7 +23,7 @@ def server_context(chain_pem: str, key_pem: bytes, bundle_pem: str) -> ssl.SSLCo
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
     context.verify_mode = ssl.CERT_OPTIONAL
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # our own CA is the anchor even where another CA signed it (ADR 14)
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # our own CA is the anchor even where another CA signed it (ADR 12)
     context.load_verify_locations(cadata=bundle_pem)
     descriptor = os.memfd_create("tls", os.MFD_CLOEXEC)
     try:
