@@ -204,6 +204,10 @@ async def redeem(context: Context, pending: Pending, asked: Mapping[str, str], p
         return Denied(
             code="invalid-request", reason="the code, its verifier or something else is wrong", remedy="see RFC 7636, section 4.5"
         )
+    # a proof that cannot be taken yet costs no code
+    proof = read_proof(peer.proof, method="POST", urls=peer.urls, now=now, began=seen.began) if peer.proof else None
+    if isinstance(proof, Denied):
+        return Denied(code="invalid-dpop-proof", reason=proof.reason, remedy=proof.remedy)
     code = pending.use(asked["code"], now)
     if code is None:
         await _strike(context, pending.given(asked["code"]))
@@ -217,14 +221,10 @@ async def redeem(context: Context, pending: Pending, asked: Mapping[str, str], p
         return Denied(code="invalid-grant", reason="the code was given to another client or verifier", remedy="begin again")
     if isinstance(named, Denied) or (named is not None and named != wish.endpoint):
         return Denied(code="invalid-target", reason="the code was given for another endpoint", remedy="begin again")
-    bound: dict[str, str] = {}
-    if peer.proof:
-        proof = read_proof(peer.proof, method="POST", urls=peer.urls, now=now, began=seen.began)
-        spent = proof if isinstance(proof, Denied) else seen.take(proof, now)
-        if isinstance(proof, Denied) or spent is not None:
-            reason = proof.reason if isinstance(proof, Denied) else spent.reason if spent else ""
-            return Denied(code="invalid-dpop-proof", reason=reason, remedy="make a new proof, and begin again")
-        bound = {"cnf_jkt": proof.jkt}
+    spent = seen.take(proof, now) if proof is not None else None
+    if spent is not None:
+        return Denied(code="invalid-dpop-proof", reason=spent.reason, remedy="make a new proof, and begin again")
+    bound = {"cnf_jkt": proof.jkt} if proof is not None else {}
     return await _issue(context, pending, code, bound, peer, asked["code"])
 
 
