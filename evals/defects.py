@@ -179,9 +179,13 @@ def unsigned(token: str) -> str:
     return f"{_part(json.dumps({'alg': 'none', 'typ': 'JWT'}).encode())}.{_part(json.dumps(body).encode())}."
 
 
+def _compact(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
 def signed(header: dict[str, Any], body: dict[str, Any], key: Signing) -> str:
     """A compact JWS with ES256 (RFC 7518, section 3.4)."""
-    text = f"{_part(json.dumps(header).encode())}.{_part(json.dumps(body).encode())}"
+    text = f"{_part(_compact(header))}.{_part(_compact(body))}"
     first, second = utils.decode_dss_signature(key.sign(text.encode(), ec.ECDSA(hashes.SHA256())))
     return f"{text}.{_part(first.to_bytes(32, 'big') + second.to_bytes(32, 'big'))}"
 

@@ -25,12 +25,15 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "system"), str(ROOT / "evals")]
 import defects  # noqa: E402
 from installation import TRUST_DOMAIN, Caller, Installation  # noqa: E402
 
+from vouchgate import wiring  # noqa: E402
 from vouchgate.edges.cli.client import Client  # noqa: E402
 from vouchgate.vocabulary.answers import IdentityRequest, IssuedIdentity, RunOutcome, RunRequest  # noqa: E402
-from vouchgate.vocabulary.layout import Layout  # noqa: E402
+from vouchgate.vocabulary.layout import Layout, Users  # noqa: E402
 
 LEASE_SECONDS = 10
 PARTNER = "partner.example"
+AUDITOR_UID, REVOKED_UID = 58_801, 58_802
+"""Unix users that are administrators of little, and no longer."""
 ADDED = ("endpoint `strict`", "[[federation]] `partner`", "policy `access`", "[limits] api_requests_per_second")
 """What is not the example's own."""
 MORE = """
@@ -61,6 +64,9 @@ unless { context has declared && context.declared };
 @id("access-exchange-in-the-chats-zone")
 permit (principal in Group::"callers", action == Action::"exchange", resource is Endpoint in Zone::"agents")
 when { context has depth && context.depth <= 2 };
+
+@id("access-custodians-may-have-keys")
+permit (principal in Group::"role:key-custodian", action == Action::"release-key", resource);
 """
 
 
@@ -135,6 +141,22 @@ class Example(Installation):
         )
         return self.client.post(IssuedIdentity, "/api/v1/identities", asked).token
 
+    @property
+    def users(self) -> Users:
+        """Which uid each process has."""
+        return wiring.load_installation(self.data).users
+
+    @property
+    def server_uid(self) -> int:
+        """Of the first model server."""
+        return self.users.server(0)
+
+    def administer(self, uid: int, *roles: str) -> str:
+        """Another administrator; its name."""
+        selector = {"type": "unix:uid", "value": str(uid)}
+        asked = {"kind": "person", "zone": "system", "name": f"uid-{uid}", "groups": list(roles), "selectors": [selector]}
+        return str(self.client.post(dict, "/api/v1/registrations", asked)["principal"])
+
     def befriend(self, name: str) -> None:
         """A registration of ours that stands for a partner's workload."""
         selector = {"type": "federated:spiffe_id", "value": f"spiffe://{PARTNER}/service/{name}"}
@@ -144,7 +166,7 @@ class Example(Installation):
     def digest(self) -> str:
         """Of the model that is served."""
         found = self.client.get(list, "/api/v1/endpoints")
-        return str(next(one["model_digest"] for one in found if one["id"].endswith("/digits")))
+        return str(next(one["endpoint"]["model_digest"] for one in found if one["endpoint"]["id"].endswith("/digits")))
 
     def begin(self, principal: str, inputs: tuple[str, ...] = ()) -> str:
         """A run."""
