@@ -83,6 +83,10 @@ class Credentials:
         """What live credentials were derived from."""
         return list(self._by_parent)
 
+    def runs(self) -> list[str]:
+        """Runs that live credentials are bound to."""
+        return list(self._by_run)
+
     def struck(self, revocation: Revocation) -> frozenset[str]:
         """Ids of the live credentials that fall with a revoked run or credential, beside the one that it names."""
         match revocation.target_kind:
@@ -146,7 +150,10 @@ class Standing:
         """What enforcement points are given: all that stand, and for each credential struck by another's fall one of its own."""
         self.credentials.advance(self._now)
         standing = self.standing_revocations()
-        struck = [(by, one) for by in standing for one in sorted(self.struck_credentials(by))]
+        # only what a live credential names can strike one: runs that ended long ago are not looked at, however many there were
+        named = [*(("run", run) for run in self.credentials.runs()), *(("credential", parent) for parent in self.credentials.parents())]
+        strikes = [by for target in named for by in self._standing.get(target, {}).values()]
+        struck = [(by, one) for by in strikes for one in sorted(self.struck_credentials(by))]
         return standing + [
             msgspec.structs.replace(by, id=f"{by.id}.{one}", target_kind="credential", target=one, cascade="self") for by, one in struck
         ]
