@@ -122,6 +122,22 @@ def load_installation(data_dir: Path) -> Installation:
     return decode(Installation, data, what="installation file")
 
 
+def newest_settings(data_dir: Path) -> Callable[[], Settings]:
+    """The settings as of the last reload, for a process that nobody tells of it; read anew when the file is another."""
+    marker, known = Layout(data_dir).marker, dict[tuple[int, int], Settings]()
+
+    def read() -> Settings:
+        facts = marker.stat()
+        version = facts.st_ino, facts.st_mtime_ns
+        if version not in known:
+            fresh = load_installation(data_dir).settings
+            known.clear()
+            known[version] = fresh
+        return known[version]
+
+    return read
+
+
 # --- the machine, for the supervisor ----------------------------------------------------------------------------------------------
 
 

@@ -14,14 +14,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from flows_world import NOW, TD, World, caller, lasting, make_world, registration, running, serving
 
 from vouchgate.flows.changes import RegistrationPut, RegistrationRemoved
-from vouchgate.flows.federate import FAILED_SECONDS, FOREIGN_ID, PREFIX, Federation
+from vouchgate.flows.federate import FAILED_SECONDS, PREFIX, Federation
+from vouchgate.flows.needs import _partners
 from vouchgate.flows.sequence import Sequenced
 from vouchgate.identity.bundle import make_bundle, write_jwks
 from vouchgate.identity.ca import make_ca, spki_of
 from vouchgate.identity.foreign_bundle import read_foreign_bundle
 from vouchgate.vocabulary.errors import InvalidInput, NotPermitted, Unavailable
 from vouchgate.vocabulary.names import principal
-from vouchgate.vocabulary.principals import Selector
+from vouchgate.vocabulary.principals import FOREIGN_ID, Selector
 from vouchgate.vocabulary.settings_federation import FederationSettings
 from vouchgate.vocabulary.vouches import UnixMillis
 
@@ -50,12 +51,17 @@ class Endpoint:
         self.bodies: dict[str, bytes] = {}
         self.asked: list[tuple[str, list[bytes]]] = []
         self.status = 200
+        self.hold = asyncio.Event()
+        self.hold.set()
+        self.slow = ""
         self.bundles: dict[str, str] = {}
         self.names: dict[str, str] = {}
 
     async def call(self, method: str, /, **params: Any) -> Any:
         assert method == "out.bundle"
         self.asked.append((params["to"], params["authorities"]))
+        if self.slow in ("", params["to"]):
+            await self.hold.wait()
         body = self.bodies.get(params["to"].removeprefix("federation:"))
         if body is None:
             raise Unavailable("the endpoint is away", remedy="wait")
@@ -259,16 +265,23 @@ def test_our_own_trust_domain_is_no_partner():
 
 def test_foreign_callers_act_under_the_name_of_their_registration_and_only_with_that_one_selector():
     async def story(world: World, federation: Federation, endpoint: Endpoint) -> None:
-        alias = principal(TD, "service", "serve", "partner-shop")
+        alias = principal(TD, "service", "federated-partner", "shop")
         foreign = Selector(type=FOREIGN_ID, value=f"spiffe://{PARTNER}/shop")
         one = msgspec.structs.replace(registration(alias, groups=("callers",)), selectors=(foreign,))
-        both = msgspec.structs.replace(
-            registration(principal(TD, "service", "serve", "both")), selectors=(foreign, Selector(type="unix:uid", value="1"))
-        )
-        for registered in (one, both):
+        more = (foreign, Selector(type="unix:uid", value="1"))
+        both = msgspec.structs.replace(registration(principal(TD, "service", "federated-partner", "both")), selectors=more)
+        elsewhere = msgspec.structs.replace(registration(principal(TD, "service", "serve", "partner-shop")), selectors=(foreign,))
+        for registered in (one, both, elsewhere):
             change = RegistrationPut(registration=registered)
             await world.put(change)
             federation.tell([Sequenced(change=change, epoch=1, log_index=0)])
+        assert endpoint.names == {f"spiffe://{PARTNER}/shop": alias}
+        twin = msgspec.structs.replace(one, principal=principal(TD, "service", "federated-partner", "twin"))
+        await world.put(RegistrationPut(registration=twin))
+        federation.tell([Sequenced(change=RegistrationPut(registration=twin), epoch=2, log_index=0)])
+        assert endpoint.names == {}, "two stand for nobody"
+        await world.put(RegistrationRemoved(principal=twin.principal))
+        federation.tell([Sequenced(change=RegistrationRemoved(principal=twin.principal), epoch=3, log_index=0)])
         assert endpoint.names == {f"spiffe://{PARTNER}/shop": alias}
         gone = RegistrationRemoved(principal=alias)
         await world.put(gone)
@@ -318,3 +331,151 @@ def test_times_of_a_bundle_are_bounded():
         assert (await federation.states(ADMIN))[0].next_at == world.clock.at + 24 * 3_600_000
 
     run(story)
+
+
+def test_a_reload_fetches_anew_and_lets_go_of_who_is_not_named_even_while_it_is_being_fetched():
+    async def story(world: World, federation: Federation, endpoint: Endpoint) -> None:
+        endpoint.bodies["partner"] = bundle(sequence=1)
+        await look(federation, world)
+        endpoint.bodies["partner"] = bundle(sequence=2)
+        await federation.reload({})
+        await look(federation, world)
+        assert recorded(world).sequence == 2, "asked at once, whatever the hint was"
+        endpoint.bodies["partner"] = bundle(sequence=3)
+        endpoint.hold.clear()
+        fetching = asyncio.create_task(look(federation, world, 60))
+        await asyncio.sleep(0)
+        world.context.settings = msgspec.structs.replace(world.context.settings, federation=())
+        await federation.reload({})
+        endpoint.hold.set()
+        await fetching
+        assert recorded(world) is None and endpoint.bundles == {}
+        assert await federation.states(ADMIN) == ()
+
+    run(story)
+
+
+def test_a_reload_takes_in_another_bundle_file():
+    FILE = msgspec.structs.replace(WEB, profile="file", url="", bundle_file="partner.json")
+
+    async def story(world: World, federation: Federation, endpoint: Endpoint) -> None:
+        await look(federation, world)
+        await federation.reload({"partner": bundle(sequence=2)})
+        await look(federation, world)
+        assert recorded(world).sequence == 2 and endpoint.asked == []
+        await federation.reload({"partner": b"{}"})
+        await look(federation, world)
+        assert recorded(world).sequence == 2 and (await federation.states(ADMIN))[0].problem
+        await federation.reload({"partner": bundle(sequence=1)})
+        await look(federation, world)
+        assert recorded(world).sequence == 2, "a file from before is a replay too"
+
+    run(story, FILE, files={"partner": bundle(sequence=1)})
+
+
+def test_the_same_keys_under_a_higher_sequence_leave_no_room_for_a_replay_between():
+    async def story(world: World, federation: Federation, endpoint: Endpoint) -> None:
+        keys = json.loads(bundle(sequence=1))
+        endpoint.bodies["partner"] = json.dumps(keys).encode()
+        await look(federation, world)
+        endpoint.bodies["partner"] = json.dumps({**keys, "spiffe_sequence": 7}).encode()
+        await look(federation, world, 60)
+        assert recorded(world).sequence == 7
+        before = recorded(world)
+        endpoint.bodies["partner"] = bundle(sequence=6)
+        await look(federation, world, 60)
+        assert recorded(world) == before
+
+    run(story)
+
+
+def test_how_long_it_was_not_fetched_is_known_after_a_restart():
+    async def story(world: World, federation: Federation, endpoint: Endpoint) -> None:
+        endpoint.bodies["partner"] = bundle(sequence=1)
+        for _ in range(30):
+            await look(federation, world, 3600)
+        size = world.context.store.size()
+        await look(federation, world, 60)
+        assert world.context.store.size() == size, "not a record at each fetch"
+        again = Federation(world.context, endpoint, endpoint, {})
+        await again.begin()
+        del endpoint.bodies["partner"]
+        await look(again, world, FAILED_SECONDS)
+        assert recorded(world) is not None, "the bundle is 30 hours old, but was there a minute ago"
+        (state,) = await again.states(ADMIN)
+        assert state.stale_at > world.clock.at and state.problem
+        await look(again, world, 24 * 3600)
+        assert recorded(world) is None
+
+    run(story)
+
+
+def test_a_slow_partner_keeps_nobody_waiting():
+    async def story(world: World, federation: Federation, endpoint: Endpoint) -> None:
+        endpoint.bodies |= {"partner": bundle(), "other": bundle(OTHER)}
+        endpoint.hold.clear()
+        endpoint.slow = "federation:partner"
+        running = asyncio.create_task(federation.run())
+        for _ in range(1000):
+            await asyncio.sleep(0.001)
+            if recorded(world, "other") is not None:
+                break
+        assert recorded(world, "other") is not None and recorded(world) is None
+        endpoint.hold.set()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    run(story, WEB, SPIFFE, files={"other": bundle(OTHER)})
+
+
+def test_a_store_that_does_not_write_ends_no_look():
+    async def story(world: World, federation: Federation, endpoint: Endpoint) -> None:
+        world.context.sequencer.failed = "the disk is full"
+        await look(federation, world)
+        world.context.sequencer.failed = ""
+        endpoint.bodies["partner"] = bundle()
+        await look(federation, world, FAILED_SECONDS)
+        assert recorded(world) is not None
+
+    run(story)
+
+
+def test_what_waits_for_a_person():
+    async def story(world: World, federation: Federation, endpoint: Endpoint) -> None:
+        now = world.clock.at
+        assert list(_partners(federation.listed(), now)) == [], "nobody has looked yet"
+        await look(federation, world)
+        (need,) = _partners(federation.listed(), now)
+        assert (need.kind, need.severity, need.subject) == ("partner", "act", "partner") and "away" in need.detail
+        endpoint.bodies["partner"] = bundle()
+        await look(federation, world, FAILED_SECONDS)
+        assert list(_partners(federation.listed(), world.clock.at)) == []
+        del endpoint.bodies["partner"]
+        await look(federation, world, 4 * 3600)
+        (need,) = _partners(federation.listed(), world.clock.at)
+        assert (need.severity, "refused in 20 h" in need.detail) == ("soon", True), need
+        assert need.command == "vouchgate federation list --refresh partner"
+
+    run(story)
+
+
+def damaged() -> list[bytes]:
+    """Bundles whose certificate is damaged in each of its bytes, one after the other."""
+    good = json.loads(bundle(sequence=9))
+    der = base64.b64decode(good["keys"][0]["x5c"][0])
+    made = []
+    for at in range(len(der)):
+        for value in (der[at] ^ 0x01, der[at] ^ 0x80, 0xFF):
+            text = base64.b64encode(der[:at] + bytes([value]) + der[at + 1 :]).decode()
+            made.append(json.dumps({**good, "keys": [{**good["keys"][0], "x5c": [text]}, good["keys"][1]]}).encode())
+    return made
+
+
+def test_no_damage_to_a_bundle_is_more_than_a_refusal():
+    refused = 0
+    for one in damaged():
+        try:
+            assert read_foreign_bundle(one, PARTNER, ours=TD).pem
+        except InvalidInput:
+            refused += 1
+    assert refused > 100

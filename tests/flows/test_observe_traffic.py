@@ -8,16 +8,22 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
-from flows_world import ALICE, DIGITS, HOUR, NOW, World, make_world, registration, running, serving, zone
+from flows_world import ALICE, DIGITS, HOUR, NOW, TD, World, make_world, registration, running, serving, zone
 
+from vouchgate.audit import ocsf
 from vouchgate.flows import observe_traffic, traffic
 from vouchgate.flows.changes import RegistrationPut, SettingPut, ZonePut
 from vouchgate.flows.observe_traffic import Observer
-from vouchgate.flows.shape import SOURCE, Shaped
+from vouchgate.flows.report import line_of
+from vouchgate.flows.shape import SOURCE, Shaped, shape
 from vouchgate.flows.traffic import Traffic
 from vouchgate.vocabulary.answers import DecisionLine
 from vouchgate.vocabulary.errors import Conflict, LimitExceeded
+from vouchgate.vocabulary.events import Event
+from vouchgate.vocabulary.names import principal
+from vouchgate.vocabulary.principals import FOREIGN_ID, Selector
 from vouchgate.vocabulary.records import SetOffset
 from vouchgate.vocabulary.vouches import UnixMillis
 
@@ -206,5 +212,57 @@ def test_a_slow_watcher_loses_the_oldest_and_watchers_are_bounded(monkeypatch: p
         await asyncio.sleep(0)
         seen.add(line(99))
         assert (await late).request_id == "req-99"
+
+    asyncio.run(go())
+
+
+FOREIGN, ALIAS = "spiffe://partner.example/ns/prod/sa/Shop", principal(TD, "service", "federated-partner", "shop")
+
+
+def of_partner(number: int, who: str = FOREIGN, **changes: Any) -> Shaped:
+    event = Event(
+        source="gateway", source_epoch=1, source_seq=number, occurred_at=UnixMillis(NOW), observed_at=UnixMillis(NOW), principal=who,
+        authenticated=True, action="infer", resource=DIGITS, enforced_by="gateway", outcome="allowed", request_id=f"req-{number}",
+        detail={"method": "POST", "path": "/x", "status": 200},
+    )  # fmt: skip
+    return shape(msgspec.structs.replace(event, **changes), TD)
+
+
+def test_a_partners_caller_is_counted_shown_and_logged_under_our_name_for_it() -> None:
+    async def go() -> None:
+        async with observing() as (world, observer):
+            stands_for = (Selector(type=FOREIGN_ID, value=FOREIGN),)
+            await world.put(RegistrationPut(registration=registration(ALIAS, selectors=stands_for)))
+            await observer.take([of_partner(1), of_partner(2, FOREIGN + "2"), of_partner(3, authenticated=False)], step(0, 20))
+            named, *others = world.context.traffic.recent
+            assert (named.principal, named.federated) == (ALIAS, FOREIGN)
+            assert [(one.principal, one.federated) for one in others] == [(FOREIGN + "2", ""), (FOREIGN, "")]
+            assert world.context.traffic.callers[ALIAS].allowed == 1
+            entry = world.store.entries(named.seq, 1)[0]
+            assert ocsf.summary(entry).who == ALIAS and FOREIGN in ocsf.summary(entry).message
+            assert ocsf.detail_of(entry)["principal"] == FOREIGN
+            again = line_of(entry, named.seq)
+            assert again is not None and (again.principal, again.federated) == (ALIAS, FOREIGN), "read from the log it is the same"
+
+    asyncio.run(go())
+
+
+def test_a_budget_counts_what_a_partners_caller_used() -> None:
+    async def go() -> None:
+        async with observing() as (world, observer):
+            await world.put(RegistrationPut(registration=registration(ALIAS, selectors=(Selector(type=FOREIGN_ID, value=FOREIGN),))))
+            counted: list[str] = []
+
+            class Counting:
+                def count(self, shaped: Any) -> list[Any]:
+                    counted.extend(one.line.principal for one in shaped)
+                    return []
+
+                async def settle(self) -> None:
+                    return
+
+            observer._budgets = Counting()
+            await observer.take([of_partner(1)], step(0, 20))
+            assert counted == [ALIAS]
 
     asyncio.run(go())

@@ -18,10 +18,10 @@ from vouchgate.flows.changes import RegistrationPut
 from vouchgate.flows.context import Buckets
 from vouchgate.identity.catalog import attest
 from vouchgate.vocabulary.answers import JoinTokenRequest, RegistrationRequest
-from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded, NotFound, NotPermitted
+from vouchgate.vocabulary.errors import Conflict, InvalidInput, InvalidName, LimitExceeded, NotFound, NotPermitted
 from vouchgate.vocabulary.names import principal
 from vouchgate.vocabulary.outcomes import Denied
-from vouchgate.vocabulary.principals import Selector
+from vouchgate.vocabulary.principals import FOREIGN_ID, Selector
 from vouchgate.vocabulary.vouches import UnixMillis
 
 REG, NOBODY = caller("reg", "registrar"), caller("nobody")
@@ -243,5 +243,52 @@ def test_a_workloads_user_is_a_caller_where_no_person_is():
         assert login.caller_of_uid(world.context, 8, 1).principal.principal.id == PRICING
         await register.unregister(world.context, REG, PRICING, "gone")
         assert "unknown" in login.caller_of_uid(world.context, 8, 1).principal.principal.id
+
+    run(story)
+
+
+FOREIGN = Selector(type=FOREIGN_ID, value="spiffe://partner.example/ns/prod/sa/Shop")
+
+
+def alias(**fields: Any) -> RegistrationRequest:
+    return asked(**{"zone": "federated-partner", "name": "shop", "selectors": (FOREIGN,), **fields})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"zone": "serve"},
+        {"zone": "partner-federated-"},
+        {"selectors": (FOREIGN, UID)},
+        {"selectors": (FOREIGN, Selector(type=FOREIGN_ID, value="spiffe://partner.example/other"))},
+        *(
+            {"selectors": (Selector(type=FOREIGN_ID, value=value),)}
+            for value in (f"spiffe://{TD}/service/serve/alice", "spiffe://partner.example", "spiffe://partner.example/", "https://partner.example/x", "x")
+        ),
+        {"selectors": (Selector(type=FOREIGN_ID, value="spiffe://PARTNER.example/x"),)},
+    ],
+)  # fmt: skip
+def test_a_partners_caller_is_registered_under_a_name_that_says_so_and_by_its_id_alone(fields: dict[str, Any]):
+    async def story(world: World) -> None:
+        with pytest.raises((InvalidInput, InvalidName)):
+            await register.register(world.context, REG, alias(**fields))
+        assert not world.facts.aliases()
+
+    run(story)
+
+
+def test_a_partners_caller_has_one_name_here():
+    async def story(world: World) -> None:
+        made = await register.register(world.context, REG, alias())
+        assert world.facts.aliases() == {FOREIGN.value: made.principal}
+        await register.register(world.context, REG, alias(groups=("monitors",)))
+        with pytest.raises(Conflict):
+            await register.register(world.context, REG, alias(name="again"))
+        world.clock.at += 1000
+        await register.register(world.context, REG, alias(expires_at=UnixMillis(world.clock.at + 5_000)))
+        assert world.facts.alias_of(FOREIGN.value, UnixMillis(world.clock.at + 4_999)) is not None
+        assert world.facts.alias_of(FOREIGN.value, UnixMillis(world.clock.at + 5_000)) is None
+        await register.unregister(world.context, REG, made.principal, "gone")
+        assert not world.facts.aliases()
 
     run(story)

@@ -54,6 +54,8 @@ Kind = Literal[
     "authentication",
     "finding",
 ]
+ACTS_AS = "acts_as"
+"""In the detail of a request: our name for the partner's caller who made it, under which it was decided."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _API_ACTIVITY, _AUTHENTICATION, _AUTHORIZE_SESSION, _DETECTION = 6003, 3002, 3003, 2004
@@ -189,6 +191,18 @@ def request(trust_domain: str, seen: Event) -> bytes:
     if isinstance(digest, str) and digest:
         event["metadata"]["profiles"] = ["ai_operation", "security_control"]
         event["ai_model"] = {"name": seen.resource, "uid": digest, "ai_provider": "self-hosted"}
+    return _entry(event)
+
+
+def acting_as(entry: bytes, alias: str) -> bytes:
+    """A request's entry with our name for the partner's caller; the id that was presented stays in our own noun. Raises `InvalidInput`."""
+    event = plain_of(entry)
+    presented = _at(event, "actor", "user", "uid") or ""
+    kept = _at(event, "unmapped", "vouchgate", "detail")
+    if isinstance(kept, dict):
+        kept[ACTS_AS] = alias
+    event["actor"] = {"user": _user(alias) | {"name": presented}}
+    event["message"] = f"{alias} ({presented}) {str(event.get('message', '')).removeprefix(presented).strip()}"
     return _entry(event)
 
 

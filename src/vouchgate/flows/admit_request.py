@@ -24,7 +24,7 @@ from vouchgate.identity.verify import forwarded
 from vouchgate.vocabulary.decisions import Decision, Missing
 from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.places import resource_of
-from vouchgate.vocabulary.principals import Selector, VerifiedPrincipal
+from vouchgate.vocabulary.principals import VerifiedPrincipal
 from vouchgate.vocabulary.requests import Request
 from vouchgate.vocabulary.vouches import UnixMillis
 from vouchgate.vocabulary.wire import Noun
@@ -148,16 +148,14 @@ def _caller(
 
 def _federated(request: Request, facts: Facts, now: UnixMillis) -> tuple[VerifiedPrincipal, None] | Denied:
     """A partner's workload, by the one registration of ours that stands for it; its own name is never ours to decide on."""
-    wanted = Selector(type="federated:spiffe_id", value=request.federated)
-    found = [one for name, one in facts.registrations.items() if "/federated-" in name and wanted in one.selectors]
-    ends = found[0].expires_at if len(found) == 1 else 0
-    if len(found) != 1 or (ends and ends <= now):
+    found = facts.alias_of(request.federated, now)
+    if found is None:
         return Denied(
             code="not-registered", reason=f"no registration stands for `{request.federated[:160]}`", remedy="ask a registrar of this domain"
         )
     soon = UnixMillis(now + VERIFIED_NOW_MS)
     made = forwarded(
-        san=found[0].principal,
+        san=found.principal,
         serial=request.serial,
         thumbprint=request.fingerprint,
         certificate_not_after=soon,
@@ -213,12 +211,13 @@ def _refused(
     request: Request, facts: Facts, now: UnixMillis, code: str, reason: str, remedy: str, status: int, revocation_id: str = ""
 ) -> Admission:
     """A no from before the policy: recorded as a decision like any other."""
+    alias = facts.alias_of(request.federated, now) if request.federated else None
     decision = Decision(
         id=secrets.token_hex(16),
         trust_domain=facts.trust_domain,
         effect="deny",
         would_be="deny",
-        principal=request.subject or request.san,
+        principal=request.subject or request.san or (alias.principal if alias else request.federated),
         action=request.action,
         resource=request.endpoint,
         policy_digest=facts.policies.digest if facts.policies else "",

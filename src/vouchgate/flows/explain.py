@@ -21,9 +21,10 @@ from vouchgate.vocabulary.principals import Registration
 
 
 def full_principal(context: Context, text: str) -> str:
-    """A whole name from a whole or a short one. Raises `NotFound`, `InvalidInput`."""
+    """A whole name from a whole or a short one, or what stands for a partner's caller. Raises `NotFound`, `InvalidInput`."""
     if text.startswith("spiffe://"):
-        return principal_id(text)
+        alias = context.facts.alias_of(text, context.clock.now())
+        return alias.principal if alias else principal_id(text)
     found = [name for name in context.facts.registrations if name.rpartition("/")[2] == text]
     return _only(found, text, "principal")
 

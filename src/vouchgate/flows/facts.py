@@ -99,6 +99,7 @@ class Facts(Cells, Standing, Registered):
         """(end, principal) of registrations that end by themselves; replaced ones among them."""
         self._same: dict[Any, Any] = {}
         self._of_uid: dict[str, set[str]] = {}
+        self._of_foreign: dict[str, set[str]] = {}
         """Values of registrations, so that equal ones are one object."""
         self.risks: dict[str, Risk] = {}
         self.settings: dict[str, str] = {}

@@ -3,6 +3,7 @@
 Rules
 1. A registration that has ended earns nothing from that moment on, swept or not.
 2. Ten thousand registrations share what is equal among them.
+3. A partner's caller is stood for by the one registration that has its id as its only selector, in a zone `federated-...`; two stand for nobody.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import msgspec
 
 from vouchgate.vocabulary.names import PrincipalId, principal_parts
-from vouchgate.vocabulary.principals import Registration
+from vouchgate.vocabulary.principals import ALIAS_ZONE, FOREIGN_ID, Registration
 from vouchgate.vocabulary.vouches import UnixMillis
 
 UID = "unix:uid"
@@ -30,6 +31,8 @@ class Registered:
     _same: dict[Any, Any]
     _of_uid: dict[str, set[str]]
     """Unix uid -> principals whose registrations name it."""
+    _of_foreign: dict[str, set[str]]
+    """Id of a partner's caller -> principals whose registrations stand for it."""
     _now: UnixMillis
 
     def _slim(self, registration: Registration) -> Registration:
@@ -47,22 +50,37 @@ class Registered:
         self.registrations[registration.principal] = registration
         for uid in _uids(registration):
             self._of_uid.setdefault(uid, set()).add(registration.principal)
+        if foreign := foreign_id(registration):
+            self._of_foreign.setdefault(foreign, set()).add(registration.principal)
 
     def _drop(self, principal: str) -> None:
         old = self.registrations.pop(principal, None)
-        for uid in _uids(old) if old else ():
-            left = self._of_uid.get(uid, set())
-            left.discard(principal)
-            if not left:
-                self._of_uid.pop(uid, None)
+        if old is None:
+            return
+        for uid in _uids(old):
+            _forget(self._of_uid, uid, principal)
+        if foreign := foreign_id(old):
+            _forget(self._of_foreign, foreign, principal)
 
     def of_uid(self, uid: int) -> list[Registration]:
         """Registrations that a unix user alone earns."""
         found = (self.registrations[name] for name in self._of_uid.get(str(uid), ()))
         return [one for one in found if all(selector.type == UID for selector in one.selectors)]
 
+    def alias_of(self, foreign: str, now: UnixMillis) -> Registration | None:
+        """The one registration that stands for a partner's caller."""
+        found = [one for name in self._of_foreign.get(foreign, ()) if (one := self.registration_of(name, now)) is not None]
+        return found[0] if len(found) == 1 else None
+
+    def aliases(self) -> dict[str, str]:
+        """Ids of partners' callers, and our names for them."""
+        return {foreign: next(iter(names)) for foreign, names in self._of_foreign.items() if len(names) == 1}
+
     def tied(self, made: Registration) -> Registration | None:
-        """Another registration that the same unix user would earn equally, so that neither would be earned."""
+        """Another registration that the same unix user or partner's caller would earn equally, so that neither would be earned."""
+        for name in self._of_foreign.get(foreign_id(made), ()):
+            if name != made.principal:
+                return self.registrations[name]
         person = principal_parts(made.principal).kind == "person"
         for uid in _uids(made):
             for name in self._of_uid.get(uid, ()):
@@ -94,6 +112,20 @@ class Registered:
         """Groups of a registered principal; none for anyone else, and none after its end."""
         known = self.registration_of(principal, self._now)
         return known.groups if known else ()
+
+
+def foreign_id(registration: Registration) -> str:
+    """Rule 3: whom it stands for; empty for every other registration."""
+    if len(registration.selectors) != 1 or registration.selectors[0].type != FOREIGN_ID:
+        return ""
+    return registration.selectors[0].value if principal_parts(registration.principal).zone.startswith(ALIAS_ZONE) else ""
+
+
+def _forget(index: dict[str, set[str]], key: str, principal: str) -> None:
+    left = index.get(key, set())
+    left.discard(principal)
+    if not left:
+        index.pop(key, None)
 
 
 def _uids(registration: Registration) -> list[str]:

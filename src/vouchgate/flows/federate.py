@@ -1,6 +1,7 @@
 """Foreign trust domains: their bundles are fetched, checked, recorded, and given to whoever verifies their callers (SPIFFE Federation, section 5).
 
-1. A partner is named in vouchgate.toml, never by what a bundle says. A partner that is no longer named is gone with the next start or reload.
+1. A partner is named in vouchgate.toml, never by what a bundle says. A partner that is no longer named is gone with the next start or reload,
+   and what was being fetched for it then is thrown away. Partners are looked at side by side: a slow one keeps nobody waiting.
 2. `https_web`: the endpoint's certificate is the web's. `https_spiffe`: it is an SVID of the named id, verified by the partner's own recorded
    bundle; the first one comes from `bundle_file`. `file`: that file is all there is.
 3. A bundle that violates a clause, names another trust domain, or has a lower sequence than the recorded one changes nothing and is an entry.
@@ -13,21 +14,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from vouchgate.audit import ocsf
 from vouchgate.flows.administer import authorise
-from vouchgate.flows.changes import Change, RegistrationPut, RegistrationRemoved, SourcePut, SourceRemoved
+from vouchgate.flows.changes import Change, RegistrationPut, RegistrationRemoved, SettingPut, SourcePut, SourceRemoved
 from vouchgate.flows.context import Context, Remote
 from vouchgate.flows.sequence import Sequenced
 from vouchgate.identity.foreign_bundle import ForeignBundle, read_foreign_bundle
 from vouchgate.vocabulary.answers import Caller, PartnerState
 from vouchgate.vocabulary.errors import InvalidInput, Unavailable, VouchgateError
 from vouchgate.vocabulary.names import resource
+from vouchgate.vocabulary.principals import ALIAS_ZONE, Registration
 from vouchgate.vocabulary.records import Append
 from vouchgate.vocabulary.settings_federation import FederationSettings
 from vouchgate.vocabulary.sources import TrustSource
@@ -40,8 +43,10 @@ FAILED_SECONDS = 10
 TICK_SECONDS = 1.0
 PREFIX = "federation:"
 """Before a partner's name, in the names of recorded sources."""
-FOREIGN_ID = "federated:spiffe_id"
-"""Selector of a registration that a foreign caller earns."""
+SEEN = "federation-seen/"
+"""Setting, followed by a partner's name: when its bundle was last fetched, so that a restart does not shorten what rule 4 gives."""
+SEEN_MS = 3_600_000
+"""How old that may be while the bundle stays the same; each is a record."""
 WHO = "system:federation"
 
 log = logging.getLogger("vouchgate.federation")
@@ -59,6 +64,7 @@ class _Partner:
     due: UnixMillis = UnixMillis(0)
     seen_at: UnixMillis = UnixMillis(0)
     problem: str = ""
+    looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Federation:
@@ -68,37 +74,55 @@ class Federation:
         self._context, self._outbound, self._points, self.files = context, outbound, points, files
         self._partners: dict[str, _Partner] = {}
         self._told: tuple[dict[str, str], dict[str, str]] = ({}, {})
+        self._changing = asyncio.Lock()
 
     async def run(self) -> None:
         """Rules 1 to 4, for as long as it is not cancelled."""
         await self.begin()
-        while True:
-            for one in self._context.settings.federation:
-                await self.look(one)
-            await asyncio.sleep(TICK_SECONDS)
+        async with asyncio.TaskGroup() as looking:
+            while True:
+                now = self._context.clock.now()
+                for one in self._context.settings.federation:
+                    partner = self._partners.setdefault(one.name, _Partner())
+                    if now >= partner.due and not partner.looking.locked():
+                        looking.create_task(self.look(one))
+                await asyncio.sleep(TICK_SECONDS)
+
+    async def reload(self, files: Mapping[str, bytes]) -> None:
+        """Other settings hold now, and with them other `files`: rule 1, and everybody's bundle is fetched again at once."""
+        self.files = files
+        self._partners = {one.name: self._partners.get(one.name, _Partner()) for one in self._context.settings.federation}
+        for partner in self._partners.values():
+            partner.due = UnixMillis(0)
+        await self.begin()
 
     async def begin(self) -> None:
         """Let go of who is no longer named, and hand on what is recorded."""
-        named = {one.name: one.trust_domain for one in self._context.settings.federation}
-        for source in list(self._context.facts.sources.values()):
-            if source.kind == "spiffe" and source.name.startswith(PREFIX) and named.get(source.name[len(PREFIX) :]) != source.issuer:
-                await self._submit([SourceRemoved(name=source.name)], "let-go", source.issuer, {})
-        self.hand_on()
+        async with self._changing:
+            named = {one.name: one.trust_domain for one in self._context.settings.federation}
+            for source in list(self._context.facts.sources.values()):
+                if source.kind == "spiffe" and source.name.startswith(PREFIX) and named.get(source.name[len(PREFIX) :]) != source.issuer:
+                    await self._submit([SourceRemoved(name=source.name)], "let-go", source.issuer, {})
+            self.hand_on()
 
     async def look(self, one: FederationSettings) -> None:
         """Fetch a partner's bundle if it is due."""
-        now = self._context.clock.now()
         partner = self._partners.setdefault(one.name, _Partner())
-        if now < partner.due:
-            return
-        try:
-            bundle = await self._fetch(one)
-            await self._take(one, bundle, now)
-            wait, partner.problem, partner.seen_at = min(max(bundle.refresh_seconds, LEAST_SECONDS), MOST_SECONDS), "", now
-        except VouchgateError as error:
-            wait = FAILED_SECONDS
-            await self._failed(one, partner, error, now)
-        partner.due = UnixMillis(now + wait * 1000)
+        async with partner.looking:
+            now = self._context.clock.now()
+            if now < partner.due:
+                return
+            partner.due = UnixMillis(now + FAILED_SECONDS * 1000)
+            try:
+                bundle = await self._fetch(one)
+                if await self._take(one, bundle, now):
+                    wait, partner.problem, partner.seen_at = min(max(bundle.refresh_seconds, LEAST_SECONDS), MOST_SECONDS), "", now
+                    # a reload in the meantime has made it due
+                    partner.due = UnixMillis(now + wait * 1000) if partner.due else partner.due
+            except VouchgateError as error:
+                # what cannot be written down now is found again at the next look
+                with contextlib.suppress(VouchgateError):
+                    await self._failed(one, partner, error, now)
 
     async def _fetch(self, one: FederationSettings) -> ForeignBundle:
         ours = self._context.trust_domain
@@ -117,8 +141,16 @@ class Federation:
             raise Unavailable(f"the bundle endpoint answered {said['status']}", remedy="ask the partner's operator")
         return read_foreign_bundle(bytes(said["body"]), one.trust_domain, ours=ours)
 
-    async def _take(self, one: FederationSettings, bundle: ForeignBundle, now: UnixMillis) -> None:
-        """Rule 3."""
+    async def _take(self, one: FederationSettings, bundle: ForeignBundle, now: UnixMillis) -> bool:
+        """Rule 3; False where its settings are others by now (rule 1)."""
+        async with self._changing:
+            if one not in self._context.settings.federation:
+                return False
+            await self._record(one, bundle, now)
+            self.hand_on()
+            return True
+
+    async def _record(self, one: FederationSettings, bundle: ForeignBundle, now: UnixMillis) -> None:
         recorded = self._recorded(one)
         if not bundle.authorities and recorded is not None and read_foreign_bundle(
             recorded.keys, one.trust_domain, ours=self._context.trust_domain
@@ -126,7 +158,8 @@ class Federation:
             raise InvalidInput(f"the bundle of `{one.trust_domain}` lost all its authorities at once", remedy="ask its operator")
         sequence = bundle.sequence or (recorded.sequence + 1 if recorded else 1)
         if recorded is not None:
-            if recorded.keys == bundle.keys:
+            if recorded.keys == bundle.keys and bundle.sequence <= recorded.sequence:
+                await self._note_seen(one, now)
                 return
             if bundle.sequence and bundle.sequence <= recorded.sequence:
                 raise InvalidInput(
@@ -139,19 +172,29 @@ class Federation:
         await self._submit(
             [SourcePut(source=source)], "bundle", one.trust_domain, {"sequence": sequence, "authorities": len(bundle.authorities)}
         )
-        self.hand_on()
+
+    async def _note_seen(self, one: FederationSettings, now: UnixMillis) -> None:
+        if now - self._seen(one) >= SEEN_MS:
+            await self._submit([SettingPut(key=SEEN + one.name, value=str(now))], "seen", one.trust_domain, {})
+
+    def _seen(self, one: FederationSettings) -> int:
+        """When the bundle that counts was last fetched, as far as it is written down."""
+        recorded, noted = self._recorded(one), self._context.facts.settings.get(SEEN + one.name, "")
+        return max(recorded.fetched_at if recorded else 0, int(noted) if noted.isdigit() else 0)
 
     async def _failed(self, one: FederationSettings, partner: _Partner, error: VouchgateError, now: UnixMillis) -> None:
         """Rule 4. A failure is an entry once, until it is another one."""
-        recorded = self._recorded(one)
-        seen = max(partner.seen_at, recorded.fetched_at if recorded else 0)
         if partner.problem != error.reason:
             partner.problem = error.reason
             log.warning("partner %s: %s", one.name, error.reason)
             await self._submit([], "bundle", one.trust_domain, {"problem": error.reason}, outcome="failed")
-        if recorded is not None and now - seen > one.stale_hours * 3_600_000:
-            await self._submit([SourceRemoved(name=PREFIX + one.name)], "stale", one.trust_domain, {"hours": one.stale_hours})
-            self.hand_on()
+        async with self._changing:
+            if self._recorded(one) is not None and one in self._context.settings.federation and now > self._stale_at(one, partner):
+                await self._submit([SourceRemoved(name=PREFIX + one.name)], "stale", one.trust_domain, {"hours": one.stale_hours})
+                self.hand_on()
+
+    def _stale_at(self, one: FederationSettings, partner: _Partner) -> UnixMillis:
+        return UnixMillis(max(partner.seen_at, self._seen(one)) + one.stale_hours * 3_600_000)
 
     # -- handing on
 
@@ -162,10 +205,8 @@ class Federation:
 
     def _concerns(self, change: Change) -> bool:
         match change:
-            case RegistrationPut(registration=one):
-                return one.principal in self._told[1].values() or any(selector.type == FOREIGN_ID for selector in one.selectors)
-            case RegistrationRemoved(principal=name):
-                return name in self._told[1].values()
+            case RegistrationPut(registration=Registration(principal=name)) | RegistrationRemoved(principal=name):
+                return f"/{ALIAS_ZONE}" in name
             case _:
                 return False
 
@@ -178,12 +219,7 @@ class Federation:
                 bundle = read_foreign_bundle(recorded.keys, one.trust_domain, ours=self._context.trust_domain)
                 if bundle.authorities:
                     bundles[one.trust_domain] = bundle.pem
-        names = {
-            selector.value: str(registration.principal)
-            for registration in self._context.facts.registrations.values()
-            for selector in registration.selectors
-            if selector.type == FOREIGN_ID and len(registration.selectors) == 1
-        }
+        names = self._context.facts.aliases()
         if (bundles, names) != self._told:
             self._told = (bundles, names)
             self._points.set_federated_bundles(bundles)
@@ -194,6 +230,10 @@ class Federation:
     async def states(self, caller: Caller) -> tuple[PartnerState, ...]:
         """Every partner."""
         await authorise(self._context, caller, "read")
+        return self.listed()
+
+    def listed(self) -> tuple[PartnerState, ...]:
+        """The same, for who has been let in already."""
         return tuple(self._state(one) for one in self._context.settings.federation)
 
     async def refresh(self, caller: Caller, name: str) -> PartnerState:
@@ -215,7 +255,8 @@ class Federation:
             profile=one.profile,
             state="trusted" if recorded is not None else "refused",
             sequence=recorded.sequence if recorded else 0,
-            fetched_at=max(partner.seen_at, recorded.fetched_at if recorded else UnixMillis(0)),
+            fetched_at=UnixMillis(max(partner.seen_at, self._seen(one)) if recorded else 0),
+            stale_at=self._stale_at(one, partner) if recorded is not None and partner.problem and one.profile != "file" else UnixMillis(0),
             next_at=partner.due,
             callers=callers,
             problem=partner.problem,

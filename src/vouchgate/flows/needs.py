@@ -9,10 +9,10 @@ from vouchgate.flows.checkpoint import Checkpoints
 from vouchgate.flows.context import Context
 from vouchgate.flows.login import GLASS, broken_until
 from vouchgate.identity.ca import load_ca
-from vouchgate.vocabulary.answers import EndpointState, Need, PointState, ProcessState
+from vouchgate.vocabulary.answers import EndpointState, Need, PartnerState, PointState, ProcessState
 
 OWN_MACHINE = "the log is tamper-evident against everyone but this machine's administrator: no outside witness is configured"
-DAY_MS = 86_400_000
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 CA_DAYS_LEFT = 30
 """Days before its end from which a CA is told to expire: a new root takes one day from its preparation to the end of the old one."""
 _RANK = {"act": 0, "soon": 1, "note": 2}
@@ -24,6 +24,7 @@ def needs(
     processes: Sequence[ProcessState],
     endpoints: Sequence[EndpointState],
     checkpoints: Checkpoints,
+    partners: Sequence[PartnerState] = (),
 ) -> tuple[Need, ...]:
     """Everything, sorted."""
     found = [
@@ -32,6 +33,7 @@ def needs(
         *_coming(context, checkpoints),
         *_authority(context),
         *_secrets(context),
+        *_partners(partners, context.clock.now()),
         *_lasting(context),
     ]
     return tuple(sorted(found, key=lambda need: _RANK[need.severity]))
@@ -70,6 +72,26 @@ def _secrets(context: Context) -> Iterator[Need]:
                 remedy="do what its owner asks for" if one.state == "waiting" else "it is tried again by itself while it can be",
                 command=f"vouchgate secrets rotate {one.name}" if one.state == "steady" else "vouchgate secrets list",
             )
+
+
+def _partners(partners: Sequence[PartnerState], now: int) -> Iterator[Need]:
+    """Foreign trust domains whose bundle is not had, or was not renewed. One that was not looked at yet waits for nobody."""
+    for one in partners:
+        if not one.problem:
+            continue
+        hours = max(0, (one.stale_at - now) // HOUR_MS)
+        refused = one.state == "refused"
+        yield Need(
+            kind="partner",
+            severity="act" if refused else "soon",
+            subject=one.name,
+            title=f"callers of the partner `{one.name}` are refused"
+            if refused
+            else f"the bundle of the partner `{one.name}` is not renewed",
+            detail=one.problem if refused or not one.stale_at else f"{one.problem}; its callers are refused in {hours} h",
+            remedy="see whether its bundle endpoint can be reached and is what [[federation]] says",
+            command=f"vouchgate federation list --refresh {one.name}",
+        )
 
 
 def _refused(endpoints: Sequence[EndpointState]) -> Iterator[Need]:

@@ -5,7 +5,8 @@ In the tailer
 In the control plane
 2. Entries, what they count of budgets (budgets.py) and the file's new offset are one commit; a batch whose first offset is not the stored one is refused (exactly once).
 3. The line gets the reason of the decision behind it: the PDP worker's answer, the grant's standing decision, or the gateway's own word.
-4. In observe the decision that enforcing would have made is computed beside and recorded once per cell and epoch.
+4. A partner's caller is counted and shown under the name that stands for it here, with its own beside (`ocsf.ACTS_AS`).
+5. In observe the decision that enforcing would have made is computed beside and recorded once per cell and epoch.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ REMEMBERED = 5_000
 
 
 class Observer:
-    """Steps 2 to 4."""
+    """Steps 2 to 5."""
 
     def __init__(
         self,
@@ -64,7 +65,8 @@ class Observer:
         return self._decisions.get(decision_id)
 
     async def take(self, shaped: Sequence[Shaped], offset: SetOffset) -> None:
-        """Step 2, then 3 and 4. Raises `Conflict` where the batch does not continue what was read."""
+        """Step 2 after 4, then 3 and 5. Raises `Conflict` where the batch does not continue what was read."""
+        shaped = [self._named(one) for one in shaped]
         entries = [Append(entry=one.entry, label=one.line.request_id) for one in shaped]
         news: dict[str, Decision] = {}
         lines = [self._explained(one, news) for one in shaped]
@@ -85,6 +87,17 @@ class Observer:
                 self._traffic.add(msgspec.structs.replace(line, seq=first + number))
         if self._budgets:
             await self._budgets.settle()
+
+    def _named(self, one: Shaped) -> Shaped:
+        """Step 4."""
+        who = one.line.principal
+        if not one.line.authenticated or who.startswith(f"spiffe://{self._facts.trust_domain}/"):
+            return one
+        alias = self._facts.alias_of(who, self._clock())
+        if alias is None:
+            return one
+        line = msgspec.structs.replace(one.line, principal=alias.principal, federated=who)
+        return msgspec.structs.replace(one, line=line, entry=ocsf.acting_as(one.entry, alias.principal))
 
     def _explained(self, one: Shaped, news: dict[str, Decision]) -> DecisionLine:
         line = one.line

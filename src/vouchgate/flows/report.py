@@ -4,6 +4,7 @@ waits for a person."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -26,6 +27,7 @@ from vouchgate.vocabulary.answers import (
     DecisionPage,
     EndpointState,
     Metric,
+    PartnerState,
     PointState,
     ProcessState,
     Readiness,
@@ -46,7 +48,7 @@ SCAN_BACK = 5_000
 """Log entries looked at for older decisions on one page."""
 
 
-async def status(context: Context, checkpoints: Checkpoints) -> Status:
+async def status(context: Context, checkpoints: Checkpoints, partners: Sequence[PartnerState] = ()) -> Status:
     """The state of everything on one page."""
     now = context.clock.now()
     said = context.points.status()
@@ -83,7 +85,7 @@ async def status(context: Context, checkpoints: Checkpoints) -> Status:
         allowed=total.allowed,
         denied=total.denied,
         would_deny=total.would_deny,
-        needs=needs(context, points, processes, endpoint_states(context), checkpoints),
+        needs=needs(context, points, processes, endpoint_states(context), checkpoints, partners),
         points=points,
         processes=processes,
         zones=zone_states(context),

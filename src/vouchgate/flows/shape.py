@@ -46,13 +46,15 @@ class Shaped(wire.Noun, frozen=True, kw_only=True):
 def shape(event: Event, trust_domain: str) -> Shaped:
     """One event."""
     details, granted = str(event.detail.get("details", "")), event.grant_id
+    acts_as = str(event.detail.get(ocsf.ACTS_AS, ""))
     line = DecisionLine(
         seq=0,
         at=event.occurred_at,
         effect="deny" if event.outcome == "denied" else "allow",
         would_be="deny" if event.outcome == "denied" else "allow",
         mode="enforce",
-        principal=event.principal,
+        principal=acts_as or event.principal,
+        federated=event.principal if acts_as else "",
         authenticated=event.authenticated,
         action=event.action,
         resource=event.resource,
@@ -69,7 +71,13 @@ def shape(event: Event, trust_domain: str) -> Shaped:
         peer=event.peer,
     )
     observed = str(event.detail.get("map", "")).startswith("observe:")
-    return Shaped(entry=ocsf.request(trust_domain, event), line=line, observed=observed, final=event.phase == "end", size=event.bytes_in + event.bytes_out)
+    return Shaped(
+        entry=ocsf.request(trust_domain, event),
+        line=line,
+        observed=observed,
+        final=event.phase == "end",
+        size=event.bytes_in + event.bytes_out,
+    )
 
 
 def _native(details: str, part: str) -> str:

@@ -99,7 +99,7 @@ class System:
 
     async def status(self, caller: Caller) -> answers.Status:
         await self._read(caller)
-        return await report.status(self.context, self.checkpoints)
+        return await report.status(self.context, self.checkpoints, self.federation.listed())
 
     async def endpoints(self, caller: Caller) -> tuple[answers.EndpointState, ...]:
         await self._read(caller)
@@ -228,7 +228,7 @@ class System:
         self.context.clock.accept()
         await self.context.signer.call("accept_clock")
         await self._did(caller, "accept-clock", {"reason": reason[:500]})
-        return await report.status(self.context, self.checkpoints)
+        return await report.status(self.context, self.checkpoints, self.federation.listed())
 
     async def ca(self, caller: Caller) -> CaStatus:
         return await rotate_ca.show(self.context, caller)

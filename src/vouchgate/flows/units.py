@@ -51,7 +51,13 @@ def core_specs(
         spec("tailer", module("tailer", "--data-dir", str(layout.data_dir))),
         spec("agent", module("agent", "--data-dir", str(layout.data_dir)), files=AGENT_FILES),
     ]
-    return [*made, spec("sts", module("sts", "--data-dir", str(layout.data_dir)), files=STS_FILES)] if needs_sts(settings) else made
+    return [*made, sts_spec(layout, users, python)] if needs_sts(settings) else made
+
+
+def sts_spec(layout: Layout, users: Users, python: PythonCommand) -> Spec:
+    """The token service; also started by a reload that needs it for the first time."""
+    argv = python("vouchgate.edges.processes.sts", "--data-dir", str(layout.data_dir))
+    return Spec(name="sts", argv=argv, uid=users.drop_to("sts"), files=STS_FILES)
 
 
 def needs_sts(settings: Settings) -> bool:

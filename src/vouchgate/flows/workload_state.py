@@ -1,6 +1,7 @@
 """What every workload is given beside its own credential: bundles by trust domain, and the revocation lists.
 
-1. A foreign trust domain's bundle is that of its recorded source, under its own name; bundles are never merged, and none is under our name.
+1. A foreign trust domain's bundle is that of the partner's recorded source, under its own name; bundles are never merged, none is under our
+   name, and keys that [[sts.sources]] names for tokens of others vouch for no peer.
 2. Made anew after a change, and before the revocation lists are due again; an answer of the signer that does not come leaves the old one.
 Which foreign bundles a workload sees, its registration says (`federates_with`).
 """
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vouchgate.flows.context import Context
+from vouchgate.flows.federate import PREFIX
 from vouchgate.identity.bundle import TrustBundle, write_jwks
 from vouchgate.identity.crl import MAX_SERIALS, NEXT_UPDATE_SECONDS, serial_number
 from vouchgate.identity.foreign_bundle import read_foreign_bundle
@@ -61,7 +63,7 @@ class State:
         self._crls = await self._lists()
         federated = {}
         for source in facts.sources.values():
-            if source.kind == "spiffe" and source.issuer != self._context.trust_domain:
+            if source.kind == "spiffe" and source.name.startswith(PREFIX) and source.issuer != self._context.trust_domain:
                 try:
                     found = read_foreign_bundle(source.keys, source.issuer, ours=self._context.trust_domain)
                     federated[source.issuer] = {"x509": b"".join(found.authorities), "jwks": found.token_keys}

@@ -48,7 +48,7 @@ class Need(Noun, frozen=True, kw_only=True):
 
     kind: Literal[
         "would-deny", "endpoint-refused", "point-unreachable", "point-rejected", "clock", "witness", "isolation", "vouch-expiring",
-        "solo", "break-glass", "audit-lag", "disk", "process-down", "policy", "key-expiring", "secret",
+        "solo", "break-glass", "audit-lag", "disk", "process-down", "policy", "key-expiring", "secret", "partner",
     ]  # fmt: skip
     severity: Literal["act", "soon", "note"]
     """`act`: something is refused or unprotected now; `soon`: it will be; `note`: known and lasting."""
@@ -593,6 +593,8 @@ class PartnerState(Noun, frozen=True, kw_only=True):
     callers: int
     """Its callers that are registered here."""
     problem: str = ""
+    stale_at: UnixMillis = UnixMillis(0)
+    """When its callers are refused unless its bundle can be fetched again; 0 while nothing is wrong."""
 
 
 class IssuedIdentity(Noun, frozen=True, kw_only=True):

@@ -19,6 +19,10 @@ DEFAULT_SVID_SECONDS = {"agent": 300}
 """Life of certificates by kind of principal; an agent acts on what it reads, so what it holds is worth little for long."""
 SERVER_SVID_SECONDS = 3600
 """Life of every other kind's certificates."""
+FOREIGN_ID = "federated:spiffe_id"
+"""Selector of a registration that stands for one caller of a partner: its SPIFFE id there."""
+ALIAS_ZONE = "federated-"
+"""How the zone of every principal begins that stands for a partner's caller; `federated-<partner>`."""
 
 
 def svid_seconds(kind: str) -> int:

@@ -19,6 +19,7 @@ from vouchgate.flows.changes import EndpointPut, RegistrationPut, RegistrationRe
 from vouchgate.flows.workload_binding import bound_of
 from vouchgate.identity.binding import binding_of
 from vouchgate.identity.bundle import make_bundle, write_jwks
+from vouchgate.identity.foreign_bundle import read_foreign_bundle
 from vouchgate.identity.x509svid import serial_text
 from vouchgate.vocabulary.names import principal
 from vouchgate.vocabulary.principals import Selector
@@ -169,14 +170,18 @@ def test_foreign_bundles_reach_who_federates_and_nobody_else():
             assert not (await stream.next()).federated_bundles
             assert set((await jwt.next()).bundles) == {f"spiffe://{TD}"}
             foreign = _foreign("other.test")
-            for name, kind, issuer in (("a", "spiffe", "other.test"), ("b", "spiffe", "third.test"), ("c", "oidc", "https://x")):
-                keys = foreign if name == "a" else _foreign(issuer) if kind == "spiffe" else b"{}"
+            told_of = (("federation:a", "other.test"), ("federation:b", "third.test"), ("tokens", "other.test"), ("c", "https://x"))
+            for name, issuer in told_of:
+                kind = "oidc" if name == "c" else "spiffe"
+                keys = foreign if name == "federation:a" else _foreign(issuer) if kind == "spiffe" else b"{}"
                 source = TrustSource(name=name, kind=kind, issuer=issuer, keys=keys, sequence=1, fetched_at=house.world.clock.now())
                 await house.world.put(SourcePut(source=source))
             told = await stream.next()
             while not told.federated_bundles:
                 told = await stream.next()
             assert set(told.federated_bundles) == {"spiffe://other.test"}
+            der = b"".join(read_foreign_bundle(foreign, "other.test", ours=TD).authorities)
+            assert told.federated_bundles["spiffe://other.test"] == der, "a source of tokens is not what vouches for peers"
             assert set((await jwt.next()).bundles) == {f"spiffe://{TD}", "spiffe://other.test"}
 
     run(story)

@@ -18,9 +18,8 @@ from vouchgate.edges.envoy.messages import packed
 from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded
 from vouchgate.vocabulary.names import principal_parts, trust_domain
 from vouchgate.vocabulary.places import Endpoint
+from vouchgate.vocabulary.principals import ALIAS_ZONE
 
-ALIAS_ZONE = "federated-"
-"""How the zone of every principal begins that stands for a partner's workload."""
 MAX_PARTNERS = 64
 """Foreign trust domains of one gateway."""
 

@@ -311,7 +311,6 @@ class Control:
         await bring_source_keys(self.context, self.installation.source_keys)
         self.workloads.candidates.load()
         await self._new_svid()
-        await self.ads.start(str(self.layout.ads_socket))
         self.publisher.start()
         await self.budgets.settle()
         frames = await serve(self.layout.control_socket, handlers(self), allowed_uids=self._frames_uids())
@@ -333,6 +332,9 @@ class Control:
             asyncio.create_task(self.federation.run()),
             asyncio.create_task(self.workload_push.run()),
         ]
+        # what partners and providers need is told by the first turn of their tasks: a gateway that comes before would be told to do without
+        await asyncio.sleep(0)
+        await self.ads.start(str(self.layout.ads_socket))
         self.log.info("ready")
         waiting = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([waiting, *running], return_when=asyncio.FIRST_COMPLETED)
@@ -356,6 +358,7 @@ class Control:
         compile_sources(fresh.policies, version=0)
         self.settings = self.context.settings = fresh.settings
         await start.bring_in(self.context, fresh.signed_root, fresh.policies, fresh.bootstrap)
+        await self.federation.reload(fresh.bundles)
         self.log.info("reloaded")
 
     def _frames_uids(self) -> set[int]:

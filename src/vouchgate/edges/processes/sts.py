@@ -13,6 +13,7 @@ import contextlib
 import logging
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -39,9 +40,9 @@ COMPLAIN_AFTER = 25
 """Tries of a start after which the log is told: the control plane starts beside this process."""
 
 
-def outbound(installation: wiring.Installation) -> dict[str, Handler]:
-    """What the control plane may have fetched outside."""
-    return asks.handlers(installation.settings) | Outbound(lambda: installation.settings, wiring.clock().now).handlers()
+def outbound(installation: wiring.Installation, newest: Callable[[], Settings]) -> dict[str, Handler]:
+    """What the control plane may have fetched outside; `newest` are the settings as of the last reload."""
+    return asks.handlers(installation.settings) | Outbound(newest, wiring.clock().now).handlers()
 
 
 def event_routes(desk: Desk, settings: Settings, url: str) -> tuple[BaseRoute, ...]:
@@ -101,7 +102,9 @@ async def run(data_dir: Path) -> None:
     installation = wiring.load_installation(data_dir)
     layout, users = Layout(data_dir), installation.users
     control = wiring.async_rpc(layout.control_socket, "control plane")
-    frames = await serve(layout.sts_socket, outbound(installation), allowed_uids={users.of("control"), users.own})
+    frames = await serve(
+        layout.sts_socket, outbound(installation, wiring.newest_settings(data_dir)), allowed_uids={users.of("control"), users.own}
+    )
     desk = Desk(control)
     settings = installation.settings
     more = event_routes(desk, settings, settings.sts.url or f"https://{installation.sts}")

@@ -35,7 +35,7 @@ from vouchgate.edges.processes.gateway_settings import gateway_settings
 from vouchgate.edges.processes.rpc_server import Handler, Peer, serve
 from vouchgate.evidence.trustroot import fingerprint
 from vouchgate.flows.supervise import Supervisor, Unit
-from vouchgate.flows.units import RANKS, SERVES_SECONDS, core_specs, server_spec, signer_spec
+from vouchgate.flows.units import RANKS, SERVES_SECONDS, core_specs, needs_sts, server_spec, signer_spec, sts_spec
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.answers import ImportOutcome, ProcessState, Readiness
 from vouchgate.vocabulary.digests import parse_digest
@@ -416,6 +416,8 @@ class Tree:
                 wiring.save_installation(self.layout, before, self.users)
                 raise
             known, self.settings = {one.name for one in self.settings.endpoints}, fresh
+            if needs_sts(fresh) and "sts" not in self.supervisor.units:
+                self.add(sts_spec(self.layout, self.users, wiring.python), "sts")
             await self._start_servers([one for one in fresh.endpoints if one.name not in known])
             await control.close()
         except VouchgateError as error:
