@@ -75,6 +75,7 @@ def test_who_is_no_key_custodian_rotates_nothing_and_is_recorded():
                 rotate_ca.step(world.context, AUDITOR, CaStepRequest(step="prepare", reason="x")),
                 rotate_ca.ask(world.context, AUDITOR),
                 rotate_ca.install(world.context, AUDITOR, CaInstallRequest(pem=CHAIN, root_fingerprint="ab", reason="x")),
+                rotate_ca.install(world.context, AUDITOR, CaInstallRequest(pem="junk", root_fingerprint="ab", reason="x")),
             ):
                 with pytest.raises(NotPermitted):
                     await act

@@ -49,9 +49,10 @@ async def ask(context: Context, caller: Caller) -> CaRequested:
 
 async def install(context: Context, caller: Caller, request: CaInstallRequest) -> CaStatus:
     """Take in what the CA above ours returned: it is in the bundle then, and signs once it is activated."""
+    await authorise(context, caller, "rotate-key")
     chain = read_pem_chain(request.pem.encode())
     detail = {"root_fingerprint": request.root_fingerprint[:100], "certificates": len(chain), "reason": request.reason[:MAX_REASON]}
-    await _decided(context, caller, "ca-install", detail)
+    await _begun(context, caller, "ca-install", detail)
     said = await context.signer.call("ca_install", chain=list(chain), root_fingerprint=request.root_fingerprint)
     await publish_keys(context)
     return _status(context, said)
@@ -59,6 +60,10 @@ async def install(context: Context, caller: Caller, request: CaInstallRequest) -
 
 async def _decided(context: Context, caller: Caller, verb: str, detail: dict[str, Any]) -> None:
     await authorise(context, caller, "rotate-key")
+    await _begun(context, caller, verb, detail)
+
+
+async def _begun(context: Context, caller: Caller, verb: str, detail: dict[str, Any]) -> None:
     if "reason" in detail and not detail["reason"].strip():
         raise InvalidInput("no reason is given", remedy="say why, for the log")
     await context.sequencer.submit(caller.principal.principal.id, (), [act_entry(context, caller, verb, "", "begun", detail)])
