@@ -289,8 +289,8 @@ def kinds(house: Example, browser: Browser, *, path: Path | None = None, address
     return made
 
 
-READING = frozenset({"/api/v1/audit/verify", "/api/v1/policy/check", "/api/v1/login-code"})
-"""Acts that change nothing of the system and are an auditor's."""
+READING = frozenset({"/api/v1/audit/verify", "/api/v1/policy/check", "/api/v1/login-code", "/api/v1/backup"})
+"""Acts that the policy schema counts as reading (`administer-read`), which is an auditor's."""
 
 
 def _code(address: tuple[str, int], way: Way, code: str) -> Said:

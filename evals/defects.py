@@ -98,8 +98,8 @@ class Authority:
         key = {"use": "x509-svid", "kty": "EC", "crv": "P-256", "x": _number(numbers.x), "y": _number(numbers.y), "x5c": [der]}
         return {"keys": [key], "spiffe_sequence": 1, "spiffe_refresh_hint": 300}
 
-    def leaf(self, folder: Path, file: str, names: Sequence[str], *, days: tuple[float, float] = (-1, 1), ca: bool = False) -> Certificate:
-        """A client certificate with these URI names, valid between these days from now; with `ca` one that may sign others."""
+    def leaf(self, folder: Path, file: str, names: Sequence[str], *, days: tuple[float, float] = (-1, 1), ca: bool = False, host: str = "") -> Certificate:
+        """A certificate with these URI names, valid between these days from now; with `ca` one that may sign others, with `host` a server's."""
         key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
         begins, ends = now + days[0] * DAY, min(now + days[1] * DAY, self.chain[0].not_valid_after_utc)
         builder = (
@@ -117,8 +117,10 @@ class Authority:
         if not ca:
             usages = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
             builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-        if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(name) for name in names]), critical=False)
+        known: list[x509.GeneralName] = [x509.UniformResourceIdentifier(name) for name in names]
+        known += [x509.DNSName(host)] if host else []
+        if known:
+            builder = builder.add_extension(x509.SubjectAlternativeName(known), critical=False)
         return _kept(folder, file, [builder.sign(self.key, hashes.SHA256()), *self.chain], key)
 
 

@@ -1,15 +1,18 @@
 """The example (examples/digits), started as its demo starts it, with what this evaluation adds to its settings, and what is asked of it.
 
 Added, because the example has none of it, and each named in a row: an endpoint that lists no bearer tokens, a partner's trust domain in a file,
-a policy for runs and for exchanges in the chat's zone, and a rate of administrative requests that does not hide refusals behind 429.
+a secret, a policy for runs, for exchanges in the chat's zone and for that secret, and a rate of administrative requests that does not hide refusals behind 429.
 """
 
 from __future__ import annotations
 
+import http.server
 import importlib.util
 import json
 import socket
+import ssl
 import sys
+import threading
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +35,10 @@ from vouchgate.vocabulary.layout import Layout, Users  # noqa: E402
 
 LEASE_SECONDS = 10
 PARTNER = "partner.example"
+SECRET = "hf_" + "s" * 30
 AUDITOR_UID, REVOKED_UID = 58_801, 58_802
 """Unix users that are administrators of little, and no longer."""
-ADDED = ("endpoint `strict`", "[[federation]] `partner`", "policy `access`", "[limits] api_requests_per_second")
+ADDED = ("endpoint `strict`", "[[federation]] `partner`", "[[secrets]] `x`", "policy `access`", "[limits] api_requests_per_second")
 """What is not the example's own."""
 MORE = """
 [limits]
@@ -55,6 +59,12 @@ name = "partner"
 trust_domain = "partner.example"
 profile = "file"
 bundle_file = "{folder}/partner.json"
+
+[[secrets]]
+name = "x"
+rotator = "hugging-face-token"
+rotate_days = 0
+config = {{ account = "example", url = "https://localhost:{port}", ca_file = "{folder}/hub.pem", private = "yes" }}
 """
 POLICY = """// A run of these reads what it declared, and nothing else.
 @id("access-runs-read-what-they-declared")
@@ -86,6 +96,32 @@ def example_routes() -> set[tuple[str, str]]:
     return {(route["method"], route["path"]) for endpoint in found["endpoints"] for route in endpoint.get("routes", ())}
 
 
+class _Hub(http.server.BaseHTTPRequestHandler):
+    """Stands in for the owner of the one secret: it knows every token."""
+
+    def do_GET(self) -> None:
+        body = json.dumps({"name": "example", "auth": {"accessToken": {"role": "read"}}}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Silent."""
+
+
+def serve_tls(handler: type[http.server.BaseHTTPRequestHandler], certificate: defects.Certificate) -> http.server.ThreadingHTTPServer:
+    """A server on a free port of 127.0.0.1, in a thread."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.certificate, certificate.key)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
 class Example(Installation):
     """`with Example() as house`; `command` replaces `vouchgate` (a sabotaged one)."""
 
@@ -107,7 +143,10 @@ class Example(Installation):
         (folder / "partner.json").write_text(json.dumps(self.partner.bundle()), encoding="utf-8")
         with socket.create_server(("127.0.0.1", 0)) as free:
             text = text.replace("[gateway]\n", f'[gateway]\nfederated_listen = "127.0.0.1:{free.getsockname()[1]}"\n')
-        return text + MORE.format(folder=folder)
+        web = defects.Authority.root()
+        (folder / "hub.pem").write_bytes(web.chain[0].public_bytes(serialization.Encoding.PEM))
+        self.hub = serve_tls(_Hub, web.leaf(folder, "hub-server", [], host="localhost"))
+        return text + MORE.format(folder=folder, port=self.hub.server_port)
 
     def start(self, **_: Any) -> Installation:
         """It was started by the example's script."""
@@ -117,6 +156,8 @@ class Example(Installation):
     def close(self) -> None:
         """As the example's script ends it."""
         self.example.end()
+        self.hub.shutdown()
+        self.hub.server_close()
 
     @property
     def sts(self) -> tuple[str, int]:
@@ -156,6 +197,11 @@ class Example(Installation):
         selector = {"type": "unix:uid", "value": str(uid)}
         asked = {"kind": "person", "zone": "system", "name": f"uid-{uid}", "groups": list(roles), "selectors": [selector]}
         return str(self.client.post(dict, "/api/v1/registrations", asked)["principal"])
+
+    def bring_secret(self) -> None:
+        """The one secret, proved and in use."""
+        self.client.post(dict, "/api/v1/secrets", {"name": "x", "parts": {"token": SECRET}})
+        self.until(lambda: self.client.get(list, "/api/v1/secrets")[0]["version"], 20, "the secret did not come into use")
 
     def befriend(self, name: str) -> None:
         """A registration of ours that stands for a partner's workload."""
