@@ -117,6 +117,12 @@ class Points:
     def resume(self) -> None:
         self.paused = ""
 
+    def withhold(self) -> None:
+        self.told.append(("withhold", None))
+
+    def release(self) -> None:
+        self.told.append(("release", None))
+
     def status(self) -> Any:
         @dataclass
         class Said:

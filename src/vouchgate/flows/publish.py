@@ -15,6 +15,7 @@ A change is told here right after it is durable.
    is only to be renewed never leaves the map.
 7. While dirty cells that hold a seat stay undecided for longer than `MAX_UNDECIDED_SECONDS`, leases are not renewed: stale grants end by
    themselves. They are asked first.
+8. After a start, gateways keep what they hold until the cells that had seats are decided again (first_push.py).
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ from typing import Any, Protocol
 from vouchgate.flows.changes import EndpointPut, EndpointRemoved, KeysPublished, RegistrationRemoved, Revoked, ZonePut
 from vouchgate.flows.facts import Facts
 from vouchgate.flows.facts_cells import Cell
+from vouchgate.flows.first_push import FirstPush
 from vouchgate.flows.seats import Seats, StandingDecisions, grants_of
 from vouchgate.flows.sequence import Sequenced
 from vouchgate.vocabulary.decisions import Decision, Grant
 from vouchgate.vocabulary.errors import VouchgateError
-from vouchgate.vocabulary.places import Endpoint, Zone
+from vouchgate.vocabulary.places import DEFAULT_LEASE_SECONDS, Endpoint, Zone
 from vouchgate.vocabulary.vouches import Revocation, UnixMillis
 
 MAX_UNDECIDED_SECONDS = 5.0
@@ -77,6 +79,12 @@ class Points(Protocol):
 
     def resume(self) -> None:
         """Renew leases again."""
+
+    def withhold(self) -> None:
+        """Say nothing of maps and routes to a gateway that has some."""
+
+    def release(self) -> None:
+        """Say it now."""
 
 
 class Decider(Protocol):
@@ -127,6 +135,7 @@ class Publisher:
         self._holds: dict[str, str] = {}
         self._untold = ""
         """Why the last telling failed; empty while every point was told everything."""
+        self._first = FirstPush(points)
 
     # -- told by the sequencer
 
@@ -184,6 +193,8 @@ class Publisher:
             if endpoint_id in self._seats and self._revoked_at.get(endpoint_id, 0):
                 self._seats[endpoint_id].drop(lambda cell, epoch: epoch < self._newest_revocation(cell))
             self._push(endpoint_id)
+        if emptied or any(isinstance(one.change, RegistrationRemoved | EndpointRemoved | EndpointPut | ZonePut) for one in batch):
+            self._release()
         self._wake.set()
 
     def start(self) -> None:
@@ -195,7 +206,27 @@ class Publisher:
         self._publish_keys()
         oldest = sorted(self._facts.registrations.values(), key=lambda one: (one.created_at, one.principal))
         self._soil((endpoint_id, one.principal) for one in oldest for endpoint_id in self._facts.endpoints)
+        self._first.begin()
+        if self._first.waiting and self._revoked_lately():
+            self._release()
         self._wake.set()
+
+    def _revoked_lately(self) -> bool:
+        """Whether maps that a gateway still has may rest on what was revoked: those from before the longest lease have ended."""
+        longest = max((zone.lease_seconds for zone in self._facts.zones.values()), default=DEFAULT_LEASE_SECONDS)
+        young = [one for one in self._facts.revocations.values() if one.made_at > self._clock() - 1000 * longest and not one.withdrawn_by]
+        return any(self._facts.endpoints_of(self._facts.touched(Revoked(revocation=one))) for one in young)
+
+    def _release(self) -> None:
+        """Step 8: what is decided so far, and from now on everything."""
+        if self._first.waiting:
+            for endpoint_id in [one for one in self._gained if one in self._facts.endpoints]:
+                self._push(endpoint_id)
+            self._first.release()
+
+    def _seats_decided(self) -> bool:
+        full = {endpoint_id for endpoint_id, seats in self._seats.items() if seats.full}
+        return not any(cell[0] not in full for cell in itertools.chain(self._dirty, self._unseated, self._asked))
 
     def _tell_refused(self, reached: Iterable[str]) -> None:
         now = self._clock()
@@ -225,6 +256,8 @@ class Publisher:
                 self._tell_anew()
             self._soil(self._lapsed())
             self.hold("undecided", self._undecided())
+            if self._first.due(self._seats_decided, self._facts.zones.values()):
+                self._release()
             self._push_gained()
             cells = list(
                 itertools.islice(itertools.chain(self._dirty, (one for one in self._unseated if one not in self._dirty)), CELLS_AT_ONCE)
@@ -240,6 +273,7 @@ class Publisher:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             self._asked = {}
+            self._first.answered = True
             self._take(cells, epoch, decisions)
             self._void.clear()
 
@@ -268,7 +302,7 @@ class Publisher:
     async def _sleep(self) -> None:
         self._wake.clear()
         seconds = max(0.01, min(1.0, (self._lapses[0][0] - self._clock()) / 1000)) if self._lapses else 1.0
-        if self._gained:
+        if self._gained and not self._first.waiting:
             seconds = max(0.0, min(seconds, self._push_at - time.monotonic()))
         try:
             async with asyncio.timeout(seconds):
@@ -382,7 +416,7 @@ class Publisher:
 
     def _push_gained(self) -> None:
         """Maps that only gained, the one that waits longest first, within our share of time."""
-        while self._gained and time.monotonic() >= self._push_at:
+        while self._gained and not self._first.waiting and time.monotonic() >= self._push_at:
             endpoint_id = next(iter(self._gained))
             del self._gained[endpoint_id]
             if endpoint_id in self._facts.endpoints:

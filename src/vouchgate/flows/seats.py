@@ -145,6 +145,11 @@ class Seats:
         """Cells with grants that found no seat."""
         return len(self._waiting)
 
+    @property
+    def full(self) -> bool:
+        """Whether whoever comes now waits."""
+        return bool(self._waiting) or self._count >= self._most
+
     def grants(self) -> list[Grant]:
         """What goes into the map, the oldest seat first."""
         return [grant for grants in self._taken.values() for grant in grants]

@@ -55,7 +55,7 @@ async def sweep(context: Context) -> int:
 async def run(context: Context) -> None:
     """Sweep again and again; a store that does not work is told by others (health.py)."""
     while True:
+        await asyncio.sleep(SWEEP_SECONDS)
         # what could not be swept is found again at the next look
         with contextlib.suppress(VouchgateError):
             await sweep(context)
-        await asyncio.sleep(SWEEP_SECONDS)

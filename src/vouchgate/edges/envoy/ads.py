@@ -10,7 +10,9 @@ Rules
    not, loses its leases.
 4. A renewal without a body counts only while the body before it is alive: after a rejection, an unanswered message, or a stall, and every
    `FULL_EVERY`-th time, the whole resource is sent.
-5. A rejected response of several resources is sent again one by one, once, so that a good one does not fall with a bad one.
+5. What is withheld is not told to a node that came with a version of it: it keeps that, and its lease runs on unrenewed, until `release`.
+   A removal waits likewise. A node that came without is told at once. The gate is never withheld.
+6. A rejected response of several resources is sent again one by one, once, so that a good one does not fall with a bad one.
 
     server = AdsServer(allowed_uids={58004})
     await server.start("/run/ads.sock")
@@ -92,6 +94,8 @@ class Node:
     """Monotonic seconds of the last acknowledgement; 0 before the first."""
     wildcards: set[str] = dataclasses.field(default_factory=set)
     names: dict[str, set[str]] = dataclasses.field(default_factory=dict)
+    brought: set[Key] = dataclasses.field(default_factory=set)
+    """What it had when it connected, from whoever told it before."""
     dirty: dict[Key, bool] = dataclasses.field(default_factory=dict)
     """To be sent; True if the body is needed."""
     acked: dict[Key, str] = dataclasses.field(default_factory=dict)
@@ -123,6 +127,7 @@ class AdsServer:
         self._nonce = 0
         self._progress = asyncio.Event()
         self._server: _CheckedServer | None = None
+        self._withheld: Callable[[Key], bool] | None = None
         self.refused_peers = 0
 
     async def start(self, path: str) -> None:
@@ -178,6 +183,15 @@ class AdsServer:
         for key in keys:
             self._held.pop(key, None)
         self._mark(keys, body=True)
+
+    def withhold(self, kept: Callable[[Key], bool]) -> None:
+        """Rule 5, for the keys of which this is true, until `release`."""
+        self._withheld = kept
+
+    def release(self) -> None:
+        """Tell everything that was withheld, as it is now."""
+        self._withheld = None
+        self._mark((), body=False)
 
     def acked_version(self, node_id: str, type_url: str, name: str) -> str:
         """The version that a node last acknowledged; empty for none, or for a node that is not connected."""
@@ -274,8 +288,9 @@ class AdsServer:
         names = node.names.setdefault(type_url, set())
         names -= set(request.resource_names_unsubscribe)
         names |= asked - {"*"}
-        if len(names) > MAX_NAMES:
+        if len(names) > MAX_NAMES or len(request.initial_resource_versions) > MAX_NAMES:
             raise ConnectionError("too many names")
+        node.brought |= {(type_url, name) for name in request.initial_resource_versions}
         gone = {name for name in request.initial_resource_versions if (type_url, name) not in self._held}
         for name in sorted((asked | gone) - {"*"}):
             node.sent.pop((type_url, name), None)
@@ -333,8 +348,9 @@ class AdsServer:
                 return [GATE]
             if gate.after and gate.after[0] in node.dirty:
                 return [gate.after[0]]
-        free = self.gate_acked(node)
-        ready = [key for key in node.dirty if free or (held := self._held.get(key)) is None or held.ttl is None]
+        free, withheld = self.gate_acked(node), self._withheld
+        said = [key for key in node.dirty if withheld is None or key == GATE or key not in node.brought or not withheld(key)]
+        ready = [key for key in said if free or (held := self._held.get(key)) is None or held.ttl is None]
         if not ready:
             return []
         kind = min({key[0] for key in ready}, key=lambda url: _ORDER.get(url, 9))

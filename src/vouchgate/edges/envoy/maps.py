@@ -48,6 +48,7 @@ BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 VISIBLE_KINDS = frozenset({"principal", "registration", "credential"})
 """What a gateway can see of a request by itself; the other kinds change grants instead."""
 LEASE, REVOCATIONS, OLDER = "lease", "revocations", "revocations/older"
+MAP_PREFIX = "map/"
 ABSENT = "-"
 NO_ALIASES: Mapping[str, Collection[str]] = MappingProxyType({})
 _PLAIN = "|-|-|-|-"
@@ -57,7 +58,7 @@ _ACTION_TYPE = TYPE_PREFIX + rbac_pb2.Action.DESCRIPTOR.full_name
 
 def map_name(slot: int) -> str:
     """Filter and resource name of a slot."""
-    return f"map/{slot}"
+    return f"{MAP_PREFIX}{slot}"
 
 
 def deny_all(prefix: str) -> Message:

@@ -8,7 +8,8 @@ Rules
    acknowledged the newest revocations.
 4. Revocations are two resources, both needed (revocations.py): what is new is small, so that one more costs the same however many stand.
    Over `MAX_REVOCATIONS` nothing is renewed, and nobody is called up to date, until fewer stand.
-5. A slot belongs to one endpoint while it lives; a freed slot is used again last. The listener changes only when slots double.
+5. After a start, maps, routes and listeners may be withheld from gateways that have some, as one: they belong together (slots).
+6. A slot belongs to one endpoint while it lives; a freed slot is used again last. The listener changes only when slots double.
 
     view = GatewayView(settings, server, clock=clock.now)
     view.set_endpoints([...]); view.set_zones([...]); view.set_identity(jwks=..., bundle=pem, svid=(chain_pem, key_pem))
@@ -33,7 +34,18 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from vouchgate.edges.envoy.ads import GATE, AdsServer, Resource
 from vouchgate.edges.envoy.clusters import cluster
 from vouchgate.edges.envoy.listener import listeners
-from vouchgate.edges.envoy.maps import LEASE, MAX_REVOCATIONS, OLDER, REVOCATIONS, VISIBLE_KINDS, allow_map, lease, map_name, revocation_map
+from vouchgate.edges.envoy.maps import (
+    LEASE,
+    MAP_PREFIX,
+    MAX_REVOCATIONS,
+    OLDER,
+    REVOCATIONS,
+    VISIBLE_KINDS,
+    allow_map,
+    lease,
+    map_name,
+    revocation_map,
+)
 from vouchgate.edges.envoy.messages import (
     CLUSTER_TYPE,
     EXTENSION_TYPE,
@@ -258,6 +270,15 @@ class GatewayView:
         self._due = 0.0
         self._wake.set()
 
+    def withhold(self) -> None:
+        """Rule 5, until `release`."""
+        self._server.withhold(_belongs_to_slots)
+
+    def release(self) -> None:
+        """Tell them, with the leases that they have now."""
+        self._push_maps(self._endpoints)
+        self._server.release()
+
     async def run(self) -> None:
         """The lease loop; ends by cancellation."""
         while True:
@@ -421,6 +442,10 @@ class GatewayView:
     def _set(self, type_url: str, messages: Mapping[str, Message], *, ttl: float | None = None) -> None:
         values = {name: packed(message) for name, message in messages.items()}
         self._server.set_resources(type_url, {name: Resource(value, _digest(value), ttl) for name, value in values.items()})
+
+
+def _belongs_to_slots(key: tuple[str, str]) -> bool:
+    return key[0] in {ROUTE_TYPE, LISTENER_TYPE} or (key[0] == EXTENSION_TYPE and key[1].startswith(MAP_PREFIX))
 
 
 def _digest(value: Message) -> str:
