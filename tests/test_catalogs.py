@@ -69,7 +69,7 @@ SEAMS = [
     Seam("response.actions", "revoke-identity", "revoke_identity", response.actions, lambda: response.action("second")),
     Seam("protection.keepers", "file", "file", protection.keepers, lambda: protection.keeper("second")),
     Seam("protection.rotators", "postgres", "postgres", protection.rotators, lambda: protection.rotator("second")),
-    Seam("audit.exporters", "jsonl", "jsonl", audit.all_exporters, lambda: audit.exporter("second")),
+    Seam("audit.exporters", "jsonl", "jsonl", audit.exporters, lambda: audit.exporter("second")),
     Seam("segmentation.exporters", "kubernetes", "kubernetes", segmentation.exporters, lambda: segmentation.export("second", NO_PLAN)),
     Seam("inventory.finders", "model-files", "model_files", inventory.finders, lambda: inventory.finder("second")),
 ]

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
-from vouchgate.audit.catalog import all_exporters, collect, exporter
+from vouchgate.audit.catalog import exporter, exporters
 from vouchgate.audit.hashing import leaf_hash
-from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound
-
-
-def module(name: str) -> SimpleNamespace:
-    return SimpleNamespace(NAME=name, SUFFIX=".x", render=lambda index, entry: entry, __doc__="one")
+from vouchgate.vocabulary.errors import InvalidInput, NotFound
 
 
 def test_jsonl_is_listed() -> None:
-    assert all_exporters()["jsonl"].suffix == ".jsonl"
-    assert all_exporters()["jsonl"].summary
-
-
-def test_a_second_exporter_needs_no_change_elsewhere() -> None:
-    assert set(collect([module("a"), module("b")])) == {"a", "b"}
-
-
-def test_a_name_that_is_taken_is_refused() -> None:
-    with pytest.raises(Conflict, match="`a`"):
-        collect([module("a"), module("a")])
+    assert exporters()["jsonl"].suffix == ".jsonl"
+    assert exporters()["jsonl"].summary
 
 
 def test_an_unknown_exporter_names_the_known_ones() -> None:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vouchgate.behaviour.catalog import assess, check_finding, collect, detector, detectors
+from vouchgate.behaviour.catalog import assess, check_finding, detector, detectors
 from vouchgate.behaviour.detectors import denied_burst as burst
-from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound
+from vouchgate.vocabulary.errors import InvalidInput, NotFound
 from vouchgate.vocabulary.events import Event
 from vouchgate.vocabulary.wire import decode, encode
 
@@ -223,9 +223,7 @@ def test_the_catalog_runs_every_detector_and_keeps_their_states():
     assert [one.detector for one in found] == ["denied-burst"] and set(states) == set(detectors())
 
 
-def test_the_catalog_refuses_duplicates_and_unknown_names():
-    with pytest.raises(Conflict):
-        collect([burst.DETECTOR, burst.DETECTOR])
+def test_the_catalog_refuses_unknown_names():
     with pytest.raises(NotFound) as caught:
         detector("denied-burts")
     assert "denied-burst" in caught.value.remedy

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vouchgate.audit import ocsf
-from vouchgate.compliance.catalog import MAX_FRAMEWORK_BYTES, collect, framework, frameworks, parse
+from vouchgate.compliance.catalog import MAX_FRAMEWORK_BYTES, framework, parse
 from vouchgate.compliance.coverage import MAX_REFERENCES, coverage
 from vouchgate.compliance.frameworks_schema import NOUNS, PLAIN, Control, Framework, Need
 from vouchgate.vocabulary.answers import AuditEntry
 from vouchgate.vocabulary.decisions import Decision
-from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound
+from vouchgate.vocabulary.errors import InvalidInput, NotFound
 from vouchgate.vocabulary.events import Event, Finding
 from vouchgate.vocabulary.vouches import Method, Revocation, Subject, Vouch
 
@@ -240,9 +240,6 @@ def test_any_bytes_are_refused_or_read(data):
         pytest.fail("no framework is that short")
 
 
-def test_the_catalog_refuses_duplicates_and_unknown_names():
-    one = frameworks()["nist-800-207"]
-    with pytest.raises(Conflict):
-        collect([one, one])
+def test_the_catalog_refuses_unknown_names():
     with pytest.raises(NotFound):
         framework("iso-9001")

@@ -23,13 +23,13 @@ from evidence_world import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vouchgate.evidence.catalog import check_fits, collect, predicates
+from vouchgate.evidence.catalog import check_fits, predicates
 from vouchgate.evidence.dsse import PAYLOAD_TYPE, Envelope, Signature, parse_envelope, sign, write_envelope
 from vouchgate.evidence.lineage import Lineage
 from vouchgate.evidence.policystatement import PolicyStatement, sign_policy, verify_policy
 from vouchgate.evidence.statement import sign_vouch
 from vouchgate.evidence.verify import nothing_revoked, verify
-from vouchgate.vocabulary.errors import Conflict, InvalidInput, Unverified
+from vouchgate.vocabulary.errors import InvalidInput, Unverified
 from vouchgate.vocabulary.outcomes import Refused
 from vouchgate.vocabulary.vouches import TIERS, Revocation, Subject, VerifiedVouch
 
@@ -222,12 +222,6 @@ GOOD = signed().envelope
 @given(st.binary(max_size=300))
 def test_any_bytes_get_a_typed_answer(data):
     assert isinstance(answer(data), Refused)
-
-
-def test_two_predicates_of_one_name_are_refused():
-    one = predicates()["scan"]
-    with pytest.raises(Conflict):
-        collect([one, one])
 
 
 def test_the_catalog_is_the_folder():

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vouchgate.identity.catalog import attest, attestors, collect, match
-from vouchgate.vocabulary.errors import Conflict, InvalidInput
+from vouchgate.identity.catalog import attest, attestors, match
+from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.principals import Registration, Selector
 
@@ -21,12 +21,6 @@ def entry(name: str, *selectors: Selector) -> Registration:
 
 def test_the_folder_is_the_list():
     assert "unix-process" in attestors()
-
-
-def test_two_attestors_of_one_name_are_refused():
-    one = attestors()["unix-process"]
-    with pytest.raises(Conflict):
-        collect([one, one])
 
 
 def test_facts_become_selectors():

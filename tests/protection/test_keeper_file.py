@@ -8,11 +8,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vouchgate.protection.catalog import collect, keeper
+from vouchgate.protection.catalog import keeper
 from vouchgate.protection.keepers import Binding
 from vouchgate.protection.keepers import file as keeper_file
 from vouchgate.protection.keepers.file import KEEPER, WRAPPED_BYTES, unwrap, wrap
-from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound, Unverified
+from vouchgate.vocabulary.errors import InvalidInput, NotFound, Unverified
 
 KEK, OTHER_KEK, DATA = bytes(range(32)), bytes(range(1, 33)), bytes(range(100, 132))
 BINDING = Binding(trust_domain="test.local", purpose="serve", zone="prod", digest="sha256:" + "ab" * 32, run="r-1")
@@ -111,9 +111,7 @@ def test_a_binding_that_binds_nothing_is_refused(change):
         wrap(KEK, DATA, msgspec.structs.replace(BINDING, **change))
 
 
-def test_the_catalog_refuses_duplicates_and_unknown_names():
+def test_the_catalog_refuses_unknown_names():
     assert keeper("file") is KEEPER
-    with pytest.raises(Conflict):
-        collect([KEEPER, KEEPER])
     with pytest.raises(NotFound):
         keeper("hsm")

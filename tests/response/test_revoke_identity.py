@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vouchgate.response.actions.revoke_identity import ACTION, PLAN_MS
-from vouchgate.response.catalog import action, check_effect, collect, plan
+from vouchgate.response.catalog import action, check_effect, plan
 from vouchgate.response.effects import Declined, Effect, Revoke, Situation, Unrevoke, idempotency_key
 from vouchgate.vocabulary.answers import RevokeOutcome
-from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound
+from vouchgate.vocabulary.errors import InvalidInput, NotFound
 from vouchgate.vocabulary.events import Finding
 from vouchgate.vocabulary.wire import decode, encode
 
@@ -116,9 +116,7 @@ def test_a_plan_that_is_not_what_was_asked_for_is_refused(change):
         check_effect(ACTION, msgspec.structs.replace(good, **change), finding(), situation())
 
 
-def test_the_catalog_refuses_duplicates_and_unknown_names():
-    with pytest.raises(Conflict):
-        collect([ACTION, ACTION])
+def test_the_catalog_refuses_unknown_names():
     with pytest.raises(NotFound) as caught:
         action("revoke")
     assert "revoke-identity" in caught.value.remedy

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vouchgate.segmentation.catalog import collect, export
-from vouchgate.segmentation.exporters.kubernetes import EXPORTER, FILE
+from vouchgate.segmentation.catalog import export
+from vouchgate.segmentation.exporters.kubernetes import FILE
 from vouchgate.segmentation.plan import Flow, Gateway, Plan
-from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound
+from vouchgate.vocabulary.errors import InvalidInput, NotFound
 from vouchgate.vocabulary.places import Endpoint, Zone
 
 TD = "test.local"
@@ -203,8 +203,6 @@ def test_whatever_the_plan_a_pod_of_a_zone_reaches_only_the_gateway_and_dns(zone
             assert not may(policies, (source, {}), (one.zone, {"vouchgate.dev/endpoint": one.id.rpartition("/")[2]}), 9000)
 
 
-def test_the_catalog_refuses_duplicates_and_unknown_names():
-    with pytest.raises(Conflict):
-        collect([EXPORTER, EXPORTER])
+def test_the_catalog_refuses_unknown_names():
     with pytest.raises(NotFound):
         export("openshift", PLAN)

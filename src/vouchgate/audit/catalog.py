@@ -6,16 +6,14 @@ second of the same name is refused.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import cache
 from types import ModuleType
-from typing import Any
 
 import msgspec
 
-from vouchgate.audit import exporters
-from vouchgate.vocabulary.errors import Conflict, NotFound
+from vouchgate.audit import exporters as folder
+from vouchgate.vocabulary.plugins import by_name, chosen, modules
 
 
 class Exporter(msgspec.Struct, frozen=True):
@@ -29,26 +27,16 @@ class Exporter(msgspec.Struct, frozen=True):
     """First line of the module's documentation."""
 
 
-def collect(modules: Iterable[ModuleType | Any]) -> dict[str, Exporter]:
-    """Exporters by name. Raises `Conflict` where a name is taken twice."""
-    found: dict[str, Exporter] = {}
-    for module in modules:
-        exporter = Exporter(module.NAME, module.SUFFIX, module.render, (module.__doc__ or "").strip().split("\n")[0])
-        if exporter.name in found:
-            raise Conflict(f"two exporters are called `{exporter.name}`", remedy="rename one of them")
-        found[exporter.name] = exporter
-    return found
-
-
-def all_exporters() -> dict[str, Exporter]:
-    """Every exporter of the folder."""
-    names = sorted(module.name for module in pkgutil.iter_modules(exporters.__path__))
-    return collect(importlib.import_module(f"{exporters.__name__}.{name}") for name in names)
+@cache
+def exporters() -> dict[str, Exporter]:
+    """All exporters of this build, by name."""
+    return by_name("exporter", (_exporter(module) for module in modules(folder)))
 
 
 def exporter(name: str) -> Exporter:
     """One exporter. Raises `NotFound`."""
-    known = all_exporters()
-    if name not in known:
-        raise NotFound(f"there is no exporter `{name[:60]}`", remedy=f"use one of {', '.join(known)}")
-    return known[name]
+    return chosen("exporter", exporters(), name)
+
+
+def _exporter(module: ModuleType) -> Exporter:
+    return Exporter(module.NAME, module.SUFFIX, module.render, (module.__doc__ or "").strip().split("\n")[0])

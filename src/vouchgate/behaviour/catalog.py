@@ -8,44 +8,29 @@ Rules
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from vouchgate.behaviour import detectors as folder
 from vouchgate.behaviour.detectors import Detector
-from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound
+from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.events import Event, Finding
+from vouchgate.vocabulary.plugins import by_name, chosen, modules
 
 MAX_EVENTS = 3
 """Events that a finding names (contracts, "Nouns")."""
 
 
-def collect(found: Iterable[Detector]) -> dict[str, Detector]:
-    """Detectors by name. Raises `Conflict` on a duplicate."""
-    known: dict[str, Detector] = {}
-    for detector in found:
-        if detector.name in known:
-            raise Conflict(f"two detectors are named `{detector.name}`", remedy="rename one of them")
-        known[detector.name] = detector
-    return known
-
-
 @cache
 def detectors() -> dict[str, Detector]:
     """All detectors of this build, by name."""
-    modules = sorted(module.name for module in pkgutil.iter_modules(folder.__path__))
-    return collect(importlib.import_module(f"{folder.__name__}.{name}").DETECTOR for name in modules)
+    return by_name("detector", (module.DETECTOR for module in modules(folder)))
 
 
 def detector(name: str) -> Detector:
     """One detector. Raises `NotFound`."""
-    known = detectors()
-    if name not in known:
-        raise NotFound(f"there is no detector `{name[:60]}`", remedy=f"use one of {', '.join(sorted(known))}")
-    return known[name]
+    return chosen("detector", detectors(), name)
 
 
 def assess(states: Mapping[str, Any], batch: Sequence[Event]) -> tuple[dict[str, Any], tuple[Finding, ...]]:

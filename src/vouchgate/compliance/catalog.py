@@ -8,12 +8,12 @@ Rules
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 
 from vouchgate.compliance.frameworks_schema import Framework, check
-from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound
+from vouchgate.vocabulary.errors import InvalidInput
+from vouchgate.vocabulary.plugins import by_name, chosen
 from vouchgate.vocabulary.wire import from_plain
 
 MAX_FRAMEWORK_BYTES = 1024 * 1024
@@ -22,32 +22,22 @@ SUFFIX = ".toml"
 _FOLDER = resources.files("vouchgate.compliance") / "frameworks"
 
 
-def collect(found: Iterable[Framework]) -> dict[str, Framework]:
-    """Frameworks by name. Raises `Conflict` on a duplicate."""
-    known: dict[str, Framework] = {}
-    for framework in found:
-        if framework.name in known:
-            raise Conflict(f"two frameworks are named `{framework.name}`", remedy="rename one of them")
-        known[framework.name] = framework
-    return known
-
-
 @cache
 def frameworks() -> dict[str, Framework]:
     """All frameworks of this build, by name."""
-    return collect(
-        parse(entry.read_bytes(), entry.name)
-        for entry in sorted(_FOLDER.iterdir(), key=lambda one: one.name)
-        if entry.name.endswith(SUFFIX)
+    return by_name(
+        "framework",
+        (
+            parse(entry.read_bytes(), entry.name)
+            for entry in sorted(_FOLDER.iterdir(), key=lambda one: one.name)
+            if entry.name.endswith(SUFFIX)
+        ),
     )
 
 
 def framework(name: str) -> Framework:
     """One framework. Raises `NotFound`."""
-    known = frameworks()
-    if name not in known:
-        raise NotFound(f"there is no framework `{name[:60]}`", remedy=f"use one of {', '.join(sorted(known))}")
-    return known[name]
+    return chosen("framework", frameworks(), name)
 
 
 def parse(data: bytes, file: str) -> Framework:

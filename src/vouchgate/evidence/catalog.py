@@ -8,35 +8,22 @@ Rules
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Iterable
 from functools import cache
 
 from vouchgate.evidence import predicates as folder
 from vouchgate.evidence.predicates import Predicate
-from vouchgate.vocabulary.errors import Conflict, InvalidInput
+from vouchgate.vocabulary.errors import InvalidInput
+from vouchgate.vocabulary.plugins import by_name, modules
 from vouchgate.vocabulary.vouches import Vouch
 
 MAX_WAIVER_MS = 90 * 24 * 3600 * 1000
 """Milliseconds a waiver may live (contracts, "Nouns"): ninety days."""
 
 
-def collect(found: Iterable[Predicate]) -> dict[str, Predicate]:
-    """Predicates by name. Raises `Conflict` on a duplicate."""
-    known: dict[str, Predicate] = {}
-    for predicate in found:
-        if predicate.name in known:
-            raise Conflict(f"two predicates are named `{predicate.name}`", remedy="rename one of them")
-        known[predicate.name] = predicate
-    return known
-
-
 @cache
 def predicates() -> dict[str, Predicate]:
     """All predicates of this build, by name."""
-    modules = sorted(module.name for module in pkgutil.iter_modules(folder.__path__))
-    return collect(importlib.import_module(f"{folder.__name__}.{name}").PREDICATE for name in modules)
+    return by_name("predicate", (module.PREDICATE for module in modules(folder)))
 
 
 def check_fits(vouch: Vouch) -> None:

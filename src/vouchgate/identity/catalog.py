@@ -14,8 +14,6 @@ Rules
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -23,8 +21,9 @@ from typing import Any
 
 from vouchgate.identity import attestors as folder
 from vouchgate.identity.attestors import Attested, Attestor, Trust
-from vouchgate.vocabulary.errors import Conflict, InvalidInput
+from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.outcomes import Denied
+from vouchgate.vocabulary.plugins import by_name, modules
 from vouchgate.vocabulary.principals import Registration, Selector
 from vouchgate.vocabulary.vouches import UnixMillis
 
@@ -36,21 +35,10 @@ REFILE_AT = 32
 """Sets of selectors under one selector from which on it is looked whether a rarer one has come up; each doubling looks again."""
 
 
-def collect(found: Iterable[Attestor]) -> dict[str, Attestor]:
-    """Attestors by name. Raises `Conflict` on a duplicate."""
-    known: dict[str, Attestor] = {}
-    for attestor in found:
-        if attestor.name in known:
-            raise Conflict(f"two attestors are named `{attestor.name}`", remedy="rename one of them")
-        known[attestor.name] = attestor
-    return known
-
-
 @cache
 def attestors() -> dict[str, Attestor]:
     """All attestors of this build, by name."""
-    modules = sorted(module.name for module in pkgutil.iter_modules(folder.__path__))
-    return collect(importlib.import_module(f"{folder.__name__}.{name}").ATTESTOR for name in modules)
+    return by_name("attestor", (module.ATTESTOR for module in modules(folder)))
 
 
 def attestor(name: str) -> Attestor:

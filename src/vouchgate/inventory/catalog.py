@@ -7,42 +7,27 @@ Rules
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Iterable, Iterator
 from functools import cache
 
 from vouchgate.inventory import finders as folder
 from vouchgate.inventory.finders import HEAD_BYTES, Asset, FileFact, Finder
-from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound
+from vouchgate.vocabulary.errors import InvalidInput
+from vouchgate.vocabulary.plugins import by_name, chosen, modules
 
 MAX_PATH = 4096
 """Characters of a path (PATH_MAX)."""
 
 
-def collect(found: Iterable[Finder]) -> dict[str, Finder]:
-    """Finders by name. Raises `Conflict` on a duplicate."""
-    known: dict[str, Finder] = {}
-    for finder in found:
-        if finder.name in known:
-            raise Conflict(f"two finders are named `{finder.name}`", remedy="rename one of them")
-        known[finder.name] = finder
-    return known
-
-
 @cache
 def finders() -> dict[str, Finder]:
     """All finders of this build, by name."""
-    modules = sorted(module.name for module in pkgutil.iter_modules(folder.__path__))
-    return collect(importlib.import_module(f"{folder.__name__}.{name}").FINDER for name in modules)
+    return by_name("finder", (module.FINDER for module in modules(folder)))
 
 
 def finder(name: str) -> Finder:
     """One finder. Raises `NotFound`."""
-    known = finders()
-    if name not in known:
-        raise NotFound(f"there is no finder `{name[:60]}`", remedy=f"use one of {', '.join(sorted(known))}")
-    return known[name]
+    return chosen("finder", finders(), name)
 
 
 def find(facts: Iterable[FileFact]) -> Iterator[Asset]:

@@ -8,41 +8,25 @@ Rules
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Iterable
 from functools import cache
 
 from vouchgate.response import actions as folder
 from vouchgate.response.actions import Action
 from vouchgate.response.effects import Declined, Effect, Situation, idempotency_key
-from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound
+from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.events import Finding
-
-
-def collect(found: Iterable[Action]) -> dict[str, Action]:
-    """Actions by name. Raises `Conflict` on a duplicate."""
-    known: dict[str, Action] = {}
-    for action in found:
-        if action.name in known:
-            raise Conflict(f"two actions are named `{action.name}`", remedy="rename one of them")
-        known[action.name] = action
-    return known
+from vouchgate.vocabulary.plugins import by_name, chosen, modules
 
 
 @cache
 def actions() -> dict[str, Action]:
     """All actions of this build, by name."""
-    modules = sorted(module.name for module in pkgutil.iter_modules(folder.__path__))
-    return collect(importlib.import_module(f"{folder.__name__}.{name}").ACTION for name in modules)
+    return by_name("action", (module.ACTION for module in modules(folder)))
 
 
 def action(name: str) -> Action:
     """One action. Raises `NotFound`."""
-    known = actions()
-    if name not in known:
-        raise NotFound(f"there is no action `{name[:60]}`", remedy=f"use one of {', '.join(sorted(known))}")
-    return known[name]
+    return chosen("action", actions(), name)
 
 
 def plan(name: str, finding: Finding, situation: Situation) -> Effect | Declined:
