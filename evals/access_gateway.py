@@ -242,6 +242,7 @@ class Cast:
         house.befriend("friend")
         self.planner = house.caller("planner", ("agents", "callers"), kind="agent")
         house.issue("person", "ann", "sts", groups=("callers",))
+        self.short_subject = house.issue("person", "ann", "sts", ttl=SHORT_SECONDS)
         self.thief = house.caller("mallory", ("callers",))
         self._revoked()
         self._runs()
@@ -256,6 +257,9 @@ class Cast:
         self.named_tokens = {name: house.token("gone-by-name", name) for name in self.names}
         self.left_tokens = {name: house.token("left", name) for name in self.names}
         self.one_tokens = {name: house.token("alice", name) for name in self.names}
+        self.named_subject = house.issue("service", "gone-by-name", "sts")
+        self.one_subject = house.issue("person", "ann", "sts")
+        house.revoke(defects.claims(self.one_subject)[1]["jti"], "credential")
         house.client.post(dict, "/api/v1/registrations/remove", {"principal": self.left.principal, "reason": "test"})
         house.revoke(self.gone.credential_id, "credential")
         house.revoke(self.named.principal, "principal")
@@ -273,6 +277,7 @@ class Cast:
         self.other_tokens = {name: house.issue("job", "fit", name, run=self.other_run) for name in self.names}
         self.right_tokens = {name: house.issue("job", "fit", name, run=self.right_run) for name in self.names}
         self.ended_tokens = {name: house.issue("job", "fit", name, run=ended) for name in self.names}
+        self.ended_subject = house.issue("job", "fit", "sts", run=ended)
         house.cli("runs", "end", ended, "--reason", "done")
 
     def exchange_all(self) -> None:

@@ -35,10 +35,11 @@ from vouchgate.vocabulary.layout import Layout, Users  # noqa: E402
 
 LEASE_SECONDS = 10
 PARTNER = "partner.example"
+CALLBACK = "http://127.0.0.1/callback"
 SECRET = "hf_" + "s" * 30
 AUDITOR_UID, REVOKED_UID = 58_801, 58_802
 """Unix users that are administrators of little, and no longer."""
-ADDED = ("endpoint `strict`", "[[federation]] `partner`", "[[secrets]] `x`", "policy `access`", "[limits] api_requests_per_second")
+ADDED = ("endpoint `strict`", "[[federation]] `partner`", "[[secrets]] `x`", "[[sts.clients]] `client`", "policy `access`", "[limits] api_requests_per_second")
 """What is not the example's own."""
 MORE = """
 [limits]
@@ -59,6 +60,10 @@ name = "partner"
 trust_domain = "partner.example"
 profile = "file"
 bundle_file = "{folder}/partner.json"
+
+[[sts.clients]]
+id = "client"
+redirects = ["http://127.0.0.1/callback"]
 
 [[secrets]]
 name = "x"
@@ -146,6 +151,7 @@ class Example(Installation):
         web = defects.Authority.root()
         (folder / "hub.pem").write_bytes(web.chain[0].public_bytes(serialization.Encoding.PEM))
         self.hub = serve_tls(_Hub, web.leaf(folder, "hub-server", [], host="localhost"))
+        text = text.replace("[sts]\n", "[sts]\nrequests_per_second = 500\n")
         return text + MORE.format(folder=folder, port=self.hub.server_port)
 
     def start(self, **_: Any) -> Installation:
