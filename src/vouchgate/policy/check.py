@@ -34,8 +34,6 @@ from vouchgate.vocabulary.errors import LimitExceeded
 
 MAX_CELLS = 500_000
 """Cells that `cells` evaluates; a few seconds."""
-MAX_ENTRIES_PER_MAP = 2_000
-"""Callers of one endpoint that fit an allow-map (contracts, "Deciding and pushing")."""
 MAX_COMPARED = 1_000
 """Policies among which shadowing is looked for; comparing is quadratic."""
 
@@ -166,11 +164,6 @@ class EndpointCells:
     residual: int
     """Asked again on each request."""
     denied: int
-
-    @property
-    def fits_map(self) -> bool:
-        """Whether its callers fit one allow-map."""
-        return self.allowed <= MAX_ENTRIES_PER_MAP
 
 
 def cells(policies: CompiledPolicies, world: World, *, actions: Sequence[str] = ("infer", "chat")) -> tuple[EndpointCells, ...]:

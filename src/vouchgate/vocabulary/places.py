@@ -1,4 +1,4 @@
-"""Zone, Placement, Endpoint: where things are, and what can be asked of them."""
+"""Zone, Endpoint: where things are, and what can be asked of them."""
 
 from __future__ import annotations
 
@@ -27,13 +27,6 @@ class Zone(Noun, frozen=True, kw_only=True):
     observe_until: UnixMillis = UnixMillis(0)
     """When observe turns into enforce by itself; 0 in enforce."""
     lease_seconds: int = DEFAULT_LEASE_SECONDS
-
-
-class Placement(Noun, frozen=True, kw_only=True):
-    """An artifact is in a zone; an attribute, never part of its name."""
-
-    artifact: ResourceId
-    zone: str
 
 
 class Route(Noun, frozen=True, kw_only=True):

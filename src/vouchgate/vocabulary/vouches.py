@@ -1,4 +1,4 @@
-"""Vouch, Revocation, Approval, Waiver: the signed statements that trust is computed from."""
+"""Vouch, Revocation: the signed statements that trust is computed from."""
 
 from __future__ import annotations
 
@@ -92,28 +92,3 @@ class Revocation(Noun, frozen=True, kw_only=True):
     made_at: UnixMillis
     withdrawn_by: str = ""
     """Id of the signed statement that undid it; empty while it stands."""
-
-
-class Approval(Noun, frozen=True, kw_only=True):
-    """One person's yes to one act with exactly these parameters, usable once."""
-
-    action: str
-    resource: str
-    params_digest: str
-    nonce: str
-    requester: str
-    approvers: tuple[str, ...]
-    expires_at: UnixMillis
-
-
-class Waiver(Noun, frozen=True, kw_only=True):
-    """Replaces one named missing vouch for a time; two persons, at most 90 days, never over a revocation."""
-
-    id: str
-    control: str
-    """The predicate it stands in for."""
-    subject: str
-    reason: str
-    requester: str
-    approver: str
-    expires_at: UnixMillis

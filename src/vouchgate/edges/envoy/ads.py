@@ -166,10 +166,6 @@ class AdsServer:
         self._mark(changed, body=True)
         self._mark(renewed, body=False)
 
-    def push_now(self, type_url: str, names: Iterable[str]) -> None:
-        """Push these again, whole, whether they changed or not."""
-        self._mark(((type_url, name) for name in names), body=True)
-
     def heartbeat(self, type_url: str, ttls: Mapping[str, float]) -> None:
         """Renew these for so many seconds; a body goes along only where rule 4 says so."""
         known = {(type_url, name): ttl for name, ttl in ttls.items() if (type_url, name) in self._held}

@@ -323,10 +323,6 @@ class GatewayView:
         lifted = await self._server.wait_acked(EXTENSION_TYPE, [OLDER], timeout=max(0.0, begun + timeout - time.monotonic()))
         return {name: done and lifted.get(name, False) for name, done in enforced.items()}
 
-    async def wait_map(self, endpoint_id: str, *, timeout: float) -> dict[str, bool]:
-        """The same for one endpoint's map."""
-        return await self._server.wait_acked(EXTENSION_TYPE, [map_name(self._slots[endpoint_id])], timeout=timeout)
-
     def status(self) -> GatewayStatus:
         """Every connected point."""
         now = time.monotonic()

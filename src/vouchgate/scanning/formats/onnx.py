@@ -71,7 +71,6 @@ class _Check:
         self._functions: dict[FunctionKey, Message] = {}
         self._operators: Counter[str] = Counter()
         self._tensors = self._parameters = self._tensor_bytes = 0
-        self._calls: list[FunctionKey] = []
         self._expanded: dict[FunctionKey, int] = {}
 
     def run(self) -> None:
