@@ -349,3 +349,27 @@ def test_a_signature_over_a_hash_of_the_token_is_refused():
 def test_issuing_never_raises_anything_untyped():
     with pytest.raises(InvalidInput):
         issue(audience="é")
+
+
+def test_a_token_for_several_is_read_by_none_of_ours_and_for_each_of_them_elsewhere():
+    made = issue(audience="one", more=("two", "three"))
+    for audience in ("one", "two", "three"):
+        said = read_jwt(made.token, BUNDLE, audience, NOW)
+        assert isinstance(said, Denied) and said.code == "jwt-audience"
+        assert not isinstance(read_jwt(made.token, BUNDLE, audience, NOW, several=True), Denied)
+    assert isinstance(read_jwt(made.token, BUNDLE, "four", NOW, several=True), Denied)
+
+
+@pytest.mark.parametrize("aud", [["one", AUDIENCE], ["one", 1], ["one"], [["one"], "two"], ["one", *map(str, range(8))]])
+def test_a_list_of_audiences_that_is_not_taken_even_for_others(aud):
+    assert isinstance(read_jwt(token(body=claims(aud=aud)), BUNDLE, "one", NOW, several=True), Denied)
+    assert isinstance(read_jwt(token(body=claims(aud=aud)), BUNDLE, AUDIENCE, NOW, several=True), Denied)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"more": (AUDIENCE,)}, {"audience": AUDIENCE, "more": ("one",)}, {"audience": "one", "more": ("",)},
+                {"audience": "one", "more": tuple(map(str, range(8)))}, {"audience": "one", "more": ("two",), "cnf_x5t": "00" * 32}]
+)  # fmt: skip
+def test_several_audiences_that_are_not_issued(changes):
+    with pytest.raises(InvalidInput):
+        issue(**changes)

@@ -225,6 +225,7 @@ class Signer(X509Purposes):
                 binding=wanted.binding,
                 parents=wanted.parents,
             ),
+            more=wanted.more,
         )
         return {"token": issued.token, "jti": issued.jti, "expires_at": issued.expires_at}
 

@@ -52,6 +52,8 @@ class JwtRequest(Noun, frozen=True, kw_only=True):
 
     principal: str
     audience: str
+    more: tuple[str, ...] = ()
+    """Further audiences, none of them ours."""
     ttl_seconds: int
     cnf_x5t: str = ""
     """Hexadecimal SHA-256 of the certificate that it is bound to."""

@@ -28,7 +28,7 @@ from vouchgate.flows.workload_connections import Attached, Connections
 from vouchgate.flows.workload_matching import Candidates
 from vouchgate.flows.workload_refusals import Refusal, Refusals
 from vouchgate.identity.catalog import attest
-from vouchgate.identity.jwtsvid import MAX_AUDIENCE
+from vouchgate.identity.jwtsvid import MAX_AUDIENCE, MAX_AUDIENCES, OURS
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.errors import InvalidInput, Unavailable, VouchgateError
 from vouchgate.vocabulary.outcomes import Denied
@@ -63,6 +63,8 @@ class Wanted(Noun, frozen=True, kw_only=True):
     """`who`: only whether the caller has an identity."""
     spki: bytes = b""
     audience: str = ""
+    more: tuple[str, ...] = ()
+    """Further audiences of one token, none of them ours."""
     subject: str = ""
     """The SPIFFE id that the caller asked for; empty for its own."""
     mark: str = ""
@@ -171,8 +173,12 @@ class Workloads:
             ttl = min(ttl, (registration.expires_at - now) // 1000)
         if ttl < MIN_LIFE_SECONDS:
             return Denied(code="ended", reason=f"`{registration.principal}` ends within seconds", remedy="register it anew")
-        if wanted.form == "jwt" and not _is_audience(wanted.audience):
-            return Denied(code="audience", reason="the audience is empty, too long or not printable ASCII", remedy="ask for one audience")
+        if wanted.form == "jwt" and not _are_audiences(wanted.audience, *wanted.more):
+            return Denied(
+                code="audience",
+                reason="an audience is empty, too long, not printable ASCII, or one of several and ours",
+                remedy="ask for one audience",
+            )
         bound = bound_of(facts, registration.endpoint, now) if registration.endpoint else None
         return _Earned(wanted, registration, bound, _mark(registration, bound), ttl)
 
@@ -213,6 +219,7 @@ class Workloads:
 
     async def _jwt(self, one: _Earned) -> dict[str, Any]:
         wanted = {"principal": one.registration.principal, "audience": one.wanted.audience, "ttl_seconds": one.ttl_seconds}
+        wanted |= {"more": list(one.wanted.more)} if one.wanted.more else {}
         try:
             return dict(await self._context.signer.call("jwt_svid", **wanted))
         except VouchgateError as error:
@@ -233,7 +240,7 @@ class Workloads:
                     principal=registration.principal,
                     kind=one.wanted.form,
                     not_after=UnixMillis(said["not_after"] if x509 else said["expires_at"]),
-                    audience=one.wanted.audience,
+                    audience=" ".join((one.wanted.audience, *one.wanted.more)),
                     parents=(one.bound.id,) if one.bound and x509 else (),
                 )
             )
@@ -356,5 +363,6 @@ def _mark(registration: Registration, bound: Bound | None) -> str:
     return hashlib.sha256(repr(said).encode()).hexdigest()[:32]
 
 
-def _is_audience(text: str) -> bool:
-    return 1 <= len(text) <= MAX_AUDIENCE and text.isascii() and text.isprintable()
+def _are_audiences(*texts: str) -> bool:
+    whole = all(1 <= len(text) <= MAX_AUDIENCE and text.isascii() and text.isprintable() for text in texts)
+    return whole and (len(texts) == 1 or (len(texts) <= MAX_AUDIENCES and not any(text.startswith(OURS) for text in texts)))

@@ -18,7 +18,7 @@ def validate(context: Context, token: str, audience: str) -> dict[str, Any] | De
     """`{spiffe_id, claims}` of a token that holds for the audience."""
     if context.facts.bundle is None:
         return Denied(code="no-bundle", reason="there is no trust bundle yet", remedy="ask again in a second")
-    said = read_jwt(token, context.facts.bundle, audience, context.clock.now())
+    said = read_jwt(token, context.facts.bundle, audience, context.clock.now(), several=True)
     if isinstance(said, Denied):
         return said
     names = (said.principal, *getattr(said, "actors", ()))

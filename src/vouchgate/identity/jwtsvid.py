@@ -6,6 +6,7 @@ A token
 3. has `alg` ES256 and `typ` JWT; the verifying key comes from the bundle by `kid`, and is a P-256 key whatever the header says;
 4. has claims of exactly `sub aud exp iat jti iss`, optionally `nbf`, and beyond them those of actors.py; `aud` is one string, equal to the
    audience asked for; a token with claims beyond the plain ones has one spelling (sorted members, no space), so that nothing rereads it;
+   a token for several audiences (JWT-SVID, section 3.2) is plain, and is for none of ours: only `several` reads it, for others;
 5. names a principal of the bundle's trust domain as `sub`, and that trust domain as `iss`;
 6. lives at most `MAX_LIFE_SECONDS`, was not issued in the future beyond `SKEW_SECONDS`, and has not expired (no skew there).
 Left to others: whether it is revoked or replayed, and making the `VerifiedPrincipal` (verify.py).
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,6 +42,10 @@ MAX_TOKEN_BYTES = 4_096
 """Characters of a token; ours have about 550."""
 MAX_AUDIENCE = 512
 """Characters of an audience: the longest resource id."""
+MAX_AUDIENCES = 8
+"""Audiences of one token; each of them could show it to the others."""
+OURS = "vg://"
+"""How the audiences of our own points begin; a token for one of them is for it alone (RFC 8725, section 3.9)."""
 _REQUIRED = frozenset({"sub", "aud", "exp", "iat", "jti", "iss"})
 _OPTIONAL = frozenset({"nbf"}) | CLAIMS
 _PART = re.compile(r"[A-Za-z0-9_-]+\Z")
@@ -80,17 +86,24 @@ def issue_jwt(
     jti: str,
     cnf_x5t: str = "",
     beyond: Beyond = Beyond(),
+    more: Sequence[str] = (),
 ) -> IssuedJwt:
-    """Issue a token; `cnf_x5t` (hexadecimal) binds it to a certificate, `beyond` says the rest. Raises `InvalidInput`."""
+    """Issue a token; `cnf_x5t` (hexadecimal) binds it to a certificate, `beyond` says the rest, `more` are further audiences. Raises
+    `InvalidInput`."""
     if principal_parts(principal).trust_domain != trust_domain:
         raise InvalidInput(f"`{principal[:160]}` is not of trust domain `{trust_domain}`", remedy="ask the signer of that trust domain")
     if not 1 <= ttl_seconds <= MAX_LIFE_SECONDS:
         raise InvalidInput(f"a life of {ttl_seconds} s is out of bounds", remedy=f"ask for 1 to {MAX_LIFE_SECONDS} s")
-    if not 1 <= len(audience) <= MAX_AUDIENCE or not audience.isascii() or not audience.isprintable() or not _JTI.match(jti):
+    audiences = (audience, *more)
+    if not all(1 <= len(one) <= MAX_AUDIENCE and one.isascii() and one.isprintable() for one in audiences) or not _JTI.match(jti):
         raise InvalidInput("the audience or the token id is malformed", remedy="the audience is exactly the endpoint's id")
+    if more and (len(set(audiences)) > MAX_AUDIENCES or cnf_x5t or beyond != Beyond() or any(one.startswith(OURS) for one in audiences)):
+        raise InvalidInput(
+            "a token for several audiences is plain, and for none of ours", remedy=f"ask for one audience, or for {MAX_AUDIENCES} elsewhere"
+        )
     issued = now // 1000
     claims: dict[str, Any] = {
-        "aud": audience, "exp": issued + ttl_seconds, "iat": issued, "iss": f"spiffe://{trust_domain}", "jti": jti, "sub": principal,
+        "aud": sorted(set(audiences)) if more else audience, "exp": issued + ttl_seconds, "iat": issued, "iss": f"spiffe://{trust_domain}", "jti": jti, "sub": principal,
     }  # fmt: skip
     if cnf_x5t:
         if not re.match(r"[0-9a-f]{64}\Z", cnf_x5t):
@@ -105,8 +118,9 @@ def issue_jwt(
     return IssuedJwt(f"{signed}.{_b64(signature)}", jti, UnixMillis((issued + ttl_seconds) * 1000))
 
 
-def read_jwt(token: str, bundle: TrustBundle, audience: str, now: UnixMillis) -> JwtFacts | Denied:
-    """Check a token for `audience` against the trust domain's own keys. The numbers are those of the module's rules."""
+def read_jwt(token: str, bundle: TrustBundle, audience: str, now: UnixMillis, *, several: bool = False) -> JwtFacts | Denied:
+    """Check a token for `audience` against the trust domain's own keys; with `several`, which is never ours, it may be for others too. The
+    numbers are those of the module's rules."""
     parts = parts_of(token, MAX_TOKEN_BYTES)  # 1
     if parts is None:
         return _no("jwt-malformed", "the token is not three canonical base64url parts within the bound")
@@ -127,7 +141,15 @@ def read_jwt(token: str, bundle: TrustBundle, audience: str, now: UnixMillis) ->
         return _no("jwt-signature", "the token's signature does not hold")
     if CLAIMS & set(claims) and encode(claims) != body:  # 4
         return _no("jwt-claims", "the token has claims beyond the plain ones and is not in its one spelling")
+    if several and isinstance(claims.get("aud"), list) and _among(audience, claims):
+        claims = {**claims, "aud": audience}
     return _claims(claims, bundle.trust_domain, audience, now)
+
+
+def _among(audience: str, claims: dict[str, Any]) -> bool:
+    listed = claims["aud"]
+    plain = not CLAIMS & set(claims) and 1 < len(listed) <= MAX_AUDIENCES and all(isinstance(one, str) for one in listed)
+    return plain and audience in listed and not any(one.startswith(OURS) for one in listed)
 
 
 def _claims(claims: dict[str, Any], trust_domain: str, audience: str, now: UnixMillis) -> JwtFacts | Denied:

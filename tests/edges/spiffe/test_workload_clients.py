@@ -63,8 +63,13 @@ def test_a_jwt_svid_is_issued_parsed_and_validated():
                     assert str(checked.spiffe_id) == NAME
                     with pytest.raises(ValidateJwtSvidError, match="INVALID_ARGUMENT"):
                         client.validate_jwt_svid(svid.token, "somebody else")
-                    with pytest.raises(FetchJwtSvidError, match="exactly one audience"):
-                        client.fetch_jwt_svid(audience={"one", "two"})
+                    elsewhere = client.fetch_jwt_svid(audience={"one", "two"})
+                    assert elsewhere.audience == {"one", "two"}
+                    assert str(client.validate_jwt_svid(elsewhere.token, "two").spiffe_id) == NAME
+                    with pytest.raises(ValidateJwtSvidError, match="INVALID_ARGUMENT"):
+                        client.validate_jwt_svid(elsewhere.token, "three")
+                    with pytest.raises(FetchJwtSvidError, match="INVALID_ARGUMENT"):
+                        client.fetch_jwt_svid(audience={"one", *audience})
                     with pytest.raises(FetchJwtSvidError, match="PERMISSION_DENIED"):
                         client.fetch_jwt_svid(audience=audience, subject=SpiffeId(f"spiffe://{TD}/service/serve/bob"))
 

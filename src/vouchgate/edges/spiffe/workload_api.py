@@ -5,8 +5,8 @@
 3. An X.509-SVID's key is made here, for one stream, and goes to the caller alone; it stays in memory for as long as the stream, because a
    changed bundle sends the whole state again.
 4. A rotation looks at the process again; nothing goes to a process that is no longer the one that connected.
-5. A JWT-SVID has exactly one audience: several make a token that each of them can replay at the others (JWT-SVID, section 3.2; RFC 8725,
-   section 3.9), and our gateway takes none such. More than one is InvalidArgument.
+5. A JWT-SVID for one of our own points is for it alone: a token for several can be replayed by each of them at the others (JWT-SVID,
+   section 3.2; RFC 8725, section 3.9). A token for several audiences elsewhere is given; our points take none such.
 What the answers say is the control plane's decision (flows/workload.py).
 """
 
@@ -166,9 +166,10 @@ class WorkloadApi:
 
     async def _jwt_svid(self, stream: Any) -> None:
         caller, request = await self._begin(stream, messages.JWTSVIDRequest)
-        if len(request.audience) != 1:
-            raise GRPCError(Status.INVALID_ARGUMENT, "ask for exactly one audience")  # 5
-        said = await self._desk.ask(caller, "jwt", audience=request.audience[0], subject=request.spiffe_id)
+        if not request.audience:
+            raise GRPCError(Status.INVALID_ARGUMENT, "ask for an audience")
+        first, *more = dict.fromkeys(request.audience)  # 5
+        said = await self._desk.ask(caller, "jwt", audience=first, more=more, subject=request.spiffe_id)
         svid = messages.JWTSVID(spiffe_id=said["principal"], svid=said["token"], hint=said["hint"])
         await send(stream, messages.JWTSVIDResponse(svids=[svid]))
 
