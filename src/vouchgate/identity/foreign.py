@@ -200,7 +200,7 @@ def _holds(token: str, key: ForeignKey, alg: str) -> bool:
         from joserfc.errors import JoseError
         from joserfc.jwk import import_key
     except ImportError:
-        raise Unsupported("reading tokens of others needs joserfc", remedy="install vouchgate[identity]") from None
+        raise Unsupported("reading tokens of others needs joserfc", remedy="pip install 'vouchgate[identity]'") from None
     try:
         public = import_key({"kty": key.kind, **({"crv": key.curve} if key.curve else {}), **key.members})
         jws.deserialize_compact(token, public, algorithms=[alg], registry=jws.JWSRegistry(algorithms=[alg], strict_check_header=False))

@@ -311,5 +311,5 @@ def _library() -> Any:
     try:
         import httpx
     except ImportError:
-        raise Unsupported("asking other servers needs httpx", remedy="install vouchgate[identity]") from None
+        raise Unsupported("asking other servers needs httpx", remedy="pip install 'vouchgate[identity]'") from None
     return httpx

