@@ -26,6 +26,7 @@ from vouchgate.flows.attest_remote import (
     certificates,
     forget_used,
 )
+from vouchgate.flows.changes import RegistrationPut, SourcePut
 from vouchgate.flows.exchange_token import Exchanged, exchange
 from vouchgate.flows.facts import compile_sources
 from vouchgate.identity.bundle import make_bundle, write_jwks
@@ -37,6 +38,7 @@ from vouchgate.vocabulary.names import principal
 from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.principals import Selector
 from vouchgate.vocabulary.settings import Settings, StsSettings, StsSourceSettings
+from vouchgate.vocabulary.sources import TrustSource
 from vouchgate.vocabulary.trust import key_id
 from vouchgate.vocabulary.vouches import UnixMillis
 
@@ -67,8 +69,6 @@ async def house(*sources: StsSourceSettings, store: Any = None) -> AsyncIterator
     )
     async with running(make_world(settings=settings), policies=(*SPINE, *OWN)) as world:
         await serving(world, registration(), registration(f"spiffe://{TD}/agent/agents/planner", ("callers", "agents")))
-        from vouchgate.flows.changes import RegistrationPut
-
         earned = msgspec.structs.replace(registration(BUILDER), selectors=(Selector(type="spiffe.partner:id", value=THEIRS),))
         await world.put(RegistrationPut(registration=earned))
         bundle = write_jwks(make_bundle(PARTNER, x509_authorities=(), jwt_spkis=(spki_of(PARTNER_KEY.public_key()),)))
@@ -184,8 +184,6 @@ def test_anything_less_is_refused_and_nothing_is_issued() -> None:
 def test_a_person_is_never_earned_by_evidence() -> None:
     async def story() -> None:
         async with house() as (world, nonces, seen):
-            from vouchgate.flows.changes import RegistrationPut
-
             ann = msgspec.structs.replace(
                 registration(f"spiffe://{TD}/person/people/ann"), selectors=(Selector(type="spiffe.partner:id", value=THEIRS + "2"),)
             )
@@ -288,7 +286,9 @@ def test_a_join_token_counts_once_for_what_its_maker_chose() -> None:
             joined = await attest(world, nonces, seen, attestor="join-token", evidence={"token": made.token})
             assert isinstance(joined, dict), joined
             assert joined["principal"] == robot
-            assert isinstance(await attest(world, nonces, seen, attestor="join-token", evidence={"token": made.token}), Denied), "it was used"
+            assert isinstance(await attest(world, nonces, seen, attestor="join-token", evidence={"token": made.token}), Denied), (
+                "it was used"
+            )
             late = await join_token(world.context, boss, JoinTokenRequest(principal=robot, ttl_seconds=10))
             world.clock.at += 11_000
             again = proof(htu=URL, nonce=(nonce := nonces.make(world.clock.now())), now=world.clock.at)
@@ -297,3 +297,20 @@ def test_a_join_token_counts_once_for_what_its_maker_chose() -> None:
             )
 
     asyncio.run(story())
+
+
+def test_a_partners_recorded_keys_speak_for_its_own_trust_domain_alone() -> None:
+    async def story(issuer: str, subject: str) -> Any:
+        async with house(msgspec.structs.replace(SOURCE, issuer=issuer)) as (world, nonces, seen):
+            bundle = write_jwks(make_bundle(PARTNER, x509_authorities=(), jwt_spkis=(spki_of(PARTNER_KEY.public_key()),)))
+            world.facts.sources.clear()
+            put = TrustSource(name="federation:partner", kind="spiffe", issuer=PARTNER, keys=bundle, sequence=1, fetched_at=NOW)
+            await world.put(SourcePut(source=put))
+            foreign = Selector(type="spiffe.partner:id", value=subject)
+            await world.put(RegistrationPut(registration=msgspec.structs.replace(registration(BUILDER), selectors=(foreign,))))
+            return await attest(world, nonces, seen, evidence={"token": evidence(subject)})
+
+    assert isinstance(asyncio.run(story(PARTNER, THEIRS)), dict)
+    for issuer, subject in (("third.example", "spiffe://third.example/service/prod/builder"), ("third.example", THEIRS)):
+        refused = asyncio.run(story(issuer, subject))
+        assert isinstance(refused, Denied) and refused.code == "no-source"

@@ -160,7 +160,8 @@ def trust_of(context: Context, name: str, source: str) -> Trust | Denied:
 
 def _trust(context: Context, source: StsSourceSettings) -> Trust | Denied:
     recorded = context.facts.sources.get(source.name) or context.facts.sources.get(f"federation:{source.name}")
-    if recorded is None or not recorded.keys:
+    # a partner's keys speak for its own trust domain, never for another that a source of that name is said to stand for
+    if recorded is None or not recorded.keys or (recorded.kind == "spiffe" and recorded.issuer != source.issuer):
         return Denied(
             code="no-source", reason=f"no keys of `{source.name}` are recorded", remedy="set its `keys_file`, or wait for its keys"
         )
