@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import msgspec
 import pytest
 from delegation_world import AGENT, JKT, PERSON, START, proof
 from flows_world import DIGITS, NOW, SPINE, TD, World, make_world, registration, revoked, running, serving
@@ -23,6 +24,7 @@ from vouchgate.identity.dpop import Seen
 from vouchgate.vocabulary.errors import LimitExceeded, NotFound
 from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.settings import Settings, StsClientSettings, StsSettings
+from vouchgate.vocabulary.vouches import UnixMillis
 
 VERIFIER = "v" * 43
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
@@ -204,6 +206,23 @@ def test_a_person_who_was_revoked_meanwhile_gives_no_token() -> None:
         assert isinstance(made, Denied)
         name = begin(world.context, pending, wish())
         assert isinstance(name, str)
+        assert "error=access_denied" in granted(world.context, pending, name, PERSON)
+
+    story_of(tell)
+
+
+def test_a_person_whose_registration_ended_gives_no_code_and_no_token_and_one_that_ends_soon_a_short_one() -> None:
+    async def tell(world: World, pending: Pending, seen: Seen) -> None:
+        ends = world.clock.at + 45_000
+        await world.put(RegistrationPut(registration=msgspec.structs.replace(registration(PERSON), expires_at=UnixMillis(ends))))
+        said = facts_of(await redeem(world.context, pending, form(coded(world, pending)), PEER, seen), world)
+        assert said.not_after <= ends
+        text, name = coded(world, pending), begin(world.context, pending, wish())
+        assert isinstance(name, str)
+        world.clock.at = ends
+        made = await redeem(world.context, pending, form(text), PEER, seen)
+        assert isinstance(made, Denied)
+        assert made.code == "invalid-grant"
         assert "error=access_denied" in granted(world.context, pending, name, PERSON)
 
     story_of(tell)

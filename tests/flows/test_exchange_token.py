@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -320,6 +321,22 @@ def test_a_token_ends_with_the_first_of_what_it_comes_from() -> None:
         short = Peer(chain=certificate(ttl=40), urls=(URL,))
         said = facts_of(await exchange(world.context, asked(person()), short, seen), world)
         assert said.not_after <= NOW + 40_000
+
+    run(story)
+
+
+@pytest.mark.parametrize("who", [PERSON, AGENT])
+def test_nothing_is_exchanged_beyond_the_end_of_a_registration(who: str) -> None:
+    async def story(world: World, seen: Seen) -> None:
+        ends = world.clock.at + 45_000
+        known = world.facts.registrations[who]
+        await world.put(RegistrationPut(registration=msgspec.structs.replace(known, expires_at=UnixMillis(ends))))
+        said = facts_of(await exchange(world.context, asked(person()), mtls(), seen), world)
+        assert said.not_after <= ends
+        world.clock.at = ends
+        made = await exchange(world.context, asked(person()), mtls(), seen)
+        assert isinstance(made, Denied)
+        assert made.code == "invalid-grant"
 
     run(story)
 

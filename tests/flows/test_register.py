@@ -16,6 +16,8 @@ from vouchgate.flows import login, register
 from vouchgate.flows.attest_remote import trust_of
 from vouchgate.flows.changes import RegistrationPut
 from vouchgate.flows.context import Buckets
+from vouchgate.flows.explain import why
+from vouchgate.flows.report import caller_states
 from vouchgate.identity.catalog import attest
 from vouchgate.vocabulary.answers import JoinTokenRequest, RegistrationRequest
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, InvalidName, LimitExceeded, NotFound, NotPermitted
@@ -215,6 +217,22 @@ def test_a_registration_may_end_by_itself():
     async def story(world: World) -> None:
         made = await register.register(world.context, REG, asked(expires_at=UnixMillis(NOW + 1)))
         assert made.expires_at == NOW + 1
+
+    run(story)
+
+
+def test_an_ended_registration_gets_no_join_token_and_is_shown_as_nobody_s():
+    async def story(world: World) -> None:
+        await register.register(world.context, REG, asked(selectors=(), groups=("callers",), expires_at=UnixMillis(NOW + 1)))
+        assert [one.authenticated for one in caller_states(world.context) if one.principal == PRICING] == [True]
+        world.clock.at = NOW + 1
+        with pytest.raises(NotFound):
+            await register.join_token(world.context, REG, JoinTokenRequest(principal=PRICING))
+        with pytest.raises(NotFound):
+            why(world.context, PRICING, "infer", DIGITS)
+        assert [(one.authenticated, one.groups) for one in caller_states(world.context) if one.principal == PRICING] == [(False, ())]
+        # until it is swept, it can be taken away all the same
+        assert (await register.unregister(world.context, REG, PRICING, "over")).principal == PRICING
 
     run(story)
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from flows_world import (
@@ -139,6 +140,20 @@ def test_a_run_does_not_begin_on_what_is_revoked(kind: str, target: str) -> None
             await runs.begin(world.context, boss, wish())
         await world.put(revoked(kind, target, withdrawn="w"))
         await runs.begin(world.context, boss, wish())
+
+    story_of(tell)
+
+
+def test_nobody_runs_after_the_end_of_its_registration() -> None:
+    async def tell(world: World, boss: Caller) -> None:
+        run = (await runs.begin(world.context, boss, wish())).run
+        await world.put(RegistrationPut(registration=msgspec.structs.replace(registration(FIT), expires_at=UnixMillis(NOW + 1_000))))
+        world.clock.at = NOW + 1_000
+        for form in ("x509", "jwt"):
+            with pytest.raises(NotFound):
+                await issue_identity(world.context, boss, issue(run.id, form, groups=None))
+        with pytest.raises(NotFound):
+            await runs.begin(world.context, boss, wish())
 
     story_of(tell)
 

@@ -185,7 +185,7 @@ def granted(context: Context, pending: Pending, name: str, person: PrincipalId) 
     """Step 4: where the person's browser goes now that the login said who it is; with a code, or with the refusal. Raises `NotFound`."""
     now = context.clock.now()
     wish = pending.taken(name, now)
-    registration = context.facts.registrations.get(person)
+    registration = context.facts.registration_of(person, now)
     refused = registration is None or context.facts.revocation_of(person) is not None
     if registration is not None and not refused:
         caller = consented(registration, scopes=wish.scopes, not_after=UnixMillis(now + CODE_MS), now=now)
@@ -230,11 +230,12 @@ async def redeem(context: Context, pending: Pending, asked: Mapping[str, str], p
 
 async def _issue(context: Context, pending: Pending, code: _Code, bound: dict[str, str], peer: Peer, text: str) -> Exchanged | Denied:
     now = context.clock.now()
-    registration = context.facts.registrations.get(code.person)
+    registration = context.facts.registration_of(code.person, now)
     if registration is None or context.facts.revocation_of(code.person) is not None:
         return Denied(code="invalid-grant", reason="the person is not registered any more, or revoked", remedy="log in again")
     seconds = min(context.settings.sts.token_seconds, registration.jwt_ttl_seconds)
-    caller = consented(registration, scopes=code.wish.scopes, not_after=UnixMillis(now + 1000 * seconds), now=now)
+    until = min(now + 1000 * seconds, registration.expires_at or now + 1000 * seconds)
+    caller = consented(registration, scopes=code.wish.scopes, not_after=UnixMillis(until), now=now)
     if _refuses(context, caller, code.wish.endpoint):
         return Denied(
             code="access-denied", reason="no policy lets anybody act for this person there", remedy="ask whoever writes the policies"

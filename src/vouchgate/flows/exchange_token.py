@@ -222,7 +222,7 @@ def _subject(
             reason=f"`{kind[:80]}` is not a type of token here",
             remedy=f"use `{JWT_TYPE}` or `{FOREIGN_PREFIX}<attestor>`",
         )
-    bundle, own = context.facts.bundle, context.facts.registrations.get(actor.principal.id)
+    bundle, own = context.facts.bundle, context.facts.registration_of(actor.principal.id, now)
     assert bundle is not None
     said = read_jwt(text, bundle, service_id(context.trust_domain), now)
     if not isinstance(said, Denied):
@@ -263,7 +263,14 @@ def narrowed(
     if any(place and place.partition("/")[0] not in names for place in (scope.partition(":")[2] for scope in scopes)):
         return Denied(code="invalid-scope", reason="a scope names another endpoint than the token is for", remedy=f"name {min(names)}")
     lives = [seconds, context.settings.sts.token_seconds]
-    lives += [found.jwt_ttl_seconds for who in (subject, actor) if (found := context.facts.registrations.get(who.principal.id))]
+    for who in (subject.principal.id, *subject.actors, actor.principal.id):
+        known = context.facts.registrations.get(who)
+        if known is not None and context.facts.registration_of(who, now) is None:
+            return Denied(
+                code="invalid-grant", reason=f"the registration of `{who}` has ended", remedy="register it again, or log in again"
+            )
+        lives += [(known.expires_at - now) // 1000] if known is not None and known.expires_at else []
+        lives += [known.jwt_ttl_seconds] if known is not None and who in {subject.principal.id, actor.principal.id} else []
     made = delegated(subject, actor, scopes=scopes, not_after=UnixMillis(now + 1000 * min(lives)))
     if isinstance(made, Denied):
         return _as(made, "invalid-grant")

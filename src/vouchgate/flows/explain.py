@@ -49,7 +49,7 @@ def why(context: Context, who: str, action: str, what: str) -> Explanation:
     """Decide now. Raises `NotFound`, `InvalidInput`."""
     facts, now = context.facts, context.clock.now()
     name, thing = full_principal(context, who), full_resource(context, what)
-    registration = facts.registrations.get(name)
+    registration = facts.registration_of(name, now)
     if registration is None:
         raise NotFound(f"`{name}` is not registered", remedy="register it: `vouchgate identity issue --group callers ...`")
     decision = facts.decide(registered(registration, now), action, thing, now)
@@ -104,7 +104,7 @@ def explained(
 ) -> Explanation:
     """Who, what, because of which policies and vouches, on which path, and what would change it."""
     facts = context.facts
-    known = registration or facts.registrations.get(decision.principal)
+    known = registration or facts.registration_of(decision.principal, context.clock.now())
     endpoint = facts.endpoints.get(decision.resource)
     fixes = [Fix(text=one.remedy) for one in decision.missing if one.remedy]
     if decision.remedy and decision.remedy not in {fix.text for fix in fixes}:

@@ -136,7 +136,8 @@ class Observer:
         return made
 
     def _decide(self, line: DecisionLine) -> Decision:
-        now, known = self._clock(), self._facts.registrations.get(line.principal)
+        now = self._clock()
+        known = self._facts.registration_of(line.principal, now)
         if known is not None and line.authenticated:
             return self._facts.decide(registered(known, now), line.action, line.resource, now)
         return self._facts.decide(declared(declared_name(self._facts, line), f"address:{line.peer}", now), line.action, line.resource, now)

@@ -90,7 +90,7 @@ async def unregister(context: Context, caller: Caller, name: str, reason: str) -
 async def join_token(context: Context, caller: Caller, request: JoinTokenRequest) -> JoinToken:
     """A token that lets one workload earn a registration once. Raises `NotFound`, `NotPermitted`."""
     await authorise(context, caller, "join-token")
-    old = context.facts.registrations.get(PrincipalId(request.principal))
+    old = context.facts.registration_of(PrincipalId(request.principal), context.clock.now())
     if old is None:
         raise NotFound(f"`{request.principal[:160]}` is not registered", remedy="register it first: `vouchgate identity register`")
     _not_from_settings(old)

@@ -190,11 +190,11 @@ def evidence_refusals(facts: Facts, endpoint: Endpoint, made: list[Decision], no
 
 def caller_states(context: Context) -> tuple[CallerState, ...]:
     """Everyone who is registered or has called."""
-    found = []
+    found, now = [], context.clock.now()
     for name in sorted({*context.facts.registrations, *context.traffic.callers} - {"-"}):
         if not name.startswith("spiffe://"):
             continue
-        known = context.facts.registrations.get(name)
+        known = context.facts.registration_of(name, now)
         count = context.traffic.callers.get(name)
         revoked = context.facts.revocation_of(name)
         found.append(

@@ -49,7 +49,7 @@ async def begin(context: Context, caller: Caller, request: RunRequest) -> RunOut
     await authorise(context, caller, "run")
     now = context.clock.now()
     name = PrincipalId(full_principal(context, request.principal))
-    registration, parts = context.facts.registrations.get(name), principal_parts(name)
+    registration, parts = context.facts.registration_of(name, now), principal_parts(name)
     if registration is None:
         raise NotFound(f"`{name}` is not registered", remedy="register it: `vouchgate identity issue job ...`")
     if parts.kind not in RUN_KINDS:
