@@ -98,6 +98,55 @@ def test_revocations_come_first_and_alone_and_leases_wait_for_their_acknowledgem
     run(story)
 
 
+def is_map(key: tuple[str, str]) -> bool:
+    return key[1].startswith("map/") or key[0] == ROUTE_TYPE
+
+
+def test_what_a_point_brought_is_neither_replaced_renewed_nor_removed_while_it_is_withheld():
+    async def story(server: AdsServer, point: Point) -> None:
+        server.withhold(is_map)
+        server.set_resources(EXTENSION_TYPE, {"map/0": thing(ttl=5), "map/1": thing(ttl=5), "revocations": thing(ttl=5), "jwt": thing()})
+        brought = {"map/0": "9", "map/7": "9", "revocations": "9", "jwt": "9"}
+        await point.ask(EXTENSION_TYPE, "jwt", "map/0", "map/1", "map/7", "revocations", initial_resource_versions=brought)
+        first = await point.hear()
+        await point.accept("jwt")
+        await point.ack(first)
+        # what it came without is told, withheld or not
+        await point.accept("map/1")
+        await point.ask(ROUTE_TYPE, initial_resource_versions={"main": "9"})
+        await point.silence()
+        server.heartbeat(EXTENSION_TYPE, {"map/0": 5})
+        server.set_resources(EXTENSION_TYPE, {"map/0": thing("new", "2", 5)})
+        await point.silence()
+        # revocations are never withheld
+        server.set_resources(EXTENSION_TYPE, {"revocations": thing("r", "2", 5)})
+        await point.accept("revocations")
+        await point.silence()
+        server.release()
+        response = await point.hear()
+        await point.ack(response)
+        assert [(one.name, one.version, one.HasField("resource")) for one in response.resources] == [("map/0", "2", True)]
+        assert list(response.removed_resources) == ["map/7"]
+        assert list((await point.hear()).removed_resources) == ["main"]
+        assert server.acked_version("g1", EXTENSION_TYPE, "map/0") == "2"
+
+    run(story)
+
+
+def test_what_is_released_waits_for_the_revocations_all_the_same():
+    async def story(server: AdsServer, point: Point) -> None:
+        server.withhold(is_map)
+        server.set_resources(EXTENSION_TYPE, {"map/0": thing(ttl=5), "revocations": thing(ttl=5)})
+        await point.ask(EXTENSION_TYPE, "map/0", "revocations", initial_resource_versions={"map/0": "9", "revocations": "9"})
+        first = await point.hear()
+        server.release()
+        await point.silence()
+        await point.ack(first)
+        await point.accept("map/0")
+
+    run(story)
+
+
 def test_a_point_that_rejects_revocations_gets_no_lease():
     async def story(server: AdsServer, point: Point) -> None:
         server.set_resources(EXTENSION_TYPE, {"map/0": thing(ttl=5), "revocations": thing(ttl=5)})
