@@ -15,6 +15,7 @@ from typing import Any
 
 import vouchgate
 from vouchgate import wiring
+from vouchgate.edges.processes import extras
 from vouchgate.edges.processes.announce import announce
 from vouchgate.edges.processes.credentials import Ask, obtain, run_signer
 from vouchgate.edges.processes.key_acts import change_passphrase, forget_passphrase, move_keys, try_pin
@@ -53,6 +54,7 @@ def up(settings: Settings, path: Path, ask: Ask) -> int:
     platform = supported()
     if platform.state != "ok":
         raise Unsupported(platform.detail, remedy=platform.remedy)
+    extras.check(settings)
     say(f"vouchgate {vouchgate.__version__}, trust domain {settings.trust_domain}")
     tree = _tree().Tree(settings, say, read=lambda: wiring.read_settings(path))
     if tree.why_shared:

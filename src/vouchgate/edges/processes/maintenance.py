@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 from vouchgate import wiring
+from vouchgate.edges.processes.extras import look_at_extras
 from vouchgate.edges.processes.key_doctor import look_at_keys
 from vouchgate.evidence.trustroot import fingerprint
 from vouchgate.vocabulary import wire
@@ -38,6 +39,7 @@ def doctor(settings: Settings | None) -> list[DoctorCheck]:
             *_addresses(settings),
             *_models(settings),
             _root_key(settings),
+            look_at_extras(settings),
             look_at_keys(settings),
             _installation(settings),
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
+import importlib.util
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from vouchgate.edges.cli.arguments import Usage
 from vouchgate.edges.cli.printing import duration
 from vouchgate.edges.cli.session import Session
-from vouchgate.vocabulary.errors import NotPermitted, Unavailable
+from vouchgate.vocabulary.errors import NotPermitted, Unavailable, Unsupported
 from vouchgate.vocabulary.vouches import UnixMillis
 
 SUMMARY = "fetch this process's own identity over the Workload API, and follow it"
@@ -38,6 +39,8 @@ def run(session: Session, options: argparse.Namespace) -> int:
     path = options.agent or str(_socket(session))
     if not Path(path).exists():
         raise Unavailable(f"there is no agent on `{path}`", remedy="start vouchgate with `vouchgate up`, or name the socket with --agent")
+    if importlib.util.find_spec("grpclib") is None:
+        raise Unsupported("the Workload API speaks gRPC, and `grpclib` is not installed", remedy="pip install 'vouchgate[gateway]'")
     return asyncio.run(_token(session, path, options.jwt) if options.jwt else _watch(session, path, options))
 
 
