@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench bench-gateway bench-revoke bench-identity bench-audit bench-policy bench-scale eval-access eval-faults docs example clean
+.PHONY: help run demo test check bench bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-scale eval-access eval-faults docs example clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,7 @@ bench: $(STAMP) example ## every benchmark and the kills, a missed goal notwiths
 	-$(BIN)/python benchmarks/gateway.py
 	-$(BIN)/python benchmarks/revocation.py
 	-$(BIN)/python -m benchmarks.identity
+	-$(BIN)/python -m benchmarks.identity_keys
 	-$(BIN)/python -m benchmarks.scale
 	-$(BIN)/python evals/access.py
 	-$(BIN)/python evals/faults.py
@@ -60,6 +61,9 @@ bench-revoke: $(STAMP) example ## revocation to enforcement on live connections
 
 bench-identity: $(STAMP) ## identities over the Workload API: issuance, rotation, registration (as root)
 	$(BIN)/python -m benchmarks.identity
+
+bench-keys: $(STAMP) ## signing with keys in files, sealed, in a token
+	$(BIN)/python -m benchmarks.identity_keys
 
 bench-scale: $(STAMP) example ## memory and times with 10,000 registrations
 	$(BIN)/python -m benchmarks.scale

@@ -35,6 +35,8 @@ RUNS = {
     ),
     "revocation": ("From a revocation to its enforcement on live connections", "make bench-revoke"),
     "identity": ("Identities over the Workload API", "make bench-identity"),
+    "identity_keys": ("Signing by where the keys lie", "make bench-keys"),
+    "scale": ("What 10,000 registrations cost", "make bench-scale"),
     "audit": ("The audit log", "make bench-audit"),
     "policy": ("Deciding, beside cedarpy", "make bench-policy"),
     "faults": ("Kills and stops of every process at random points, under load", "make eval-faults"),
