@@ -159,11 +159,14 @@ def trust_of(context: Context, name: str, source: str) -> Trust | Denied:
 
 
 def _trust(context: Context, source: StsSourceSettings) -> Trust | Denied:
-    recorded = context.facts.sources.get(source.name) or context.facts.sources.get(f"federation:{source.name}")
+    fetched = [f"source:{source.name}"] if source.keys_url else [source.name, f"federation:{source.name}"]
+    recorded = next((one for name in fetched if (one := context.facts.sources.get(name)) is not None), None)
     # a partner's keys speak for its own trust domain, never for another that a source of that name is said to stand for
     if recorded is None or not recorded.keys or (recorded.kind == "spiffe" and recorded.issuer != source.issuer):
         return Denied(
-            code="no-source", reason=f"no keys of `{source.name}` are recorded", remedy="set its `keys_file`, or wait for its keys"
+            code="no-source",
+            reason=f"no keys of `{source.name}` are recorded",
+            remedy="set its `keys_file` or `keys_url`, or wait for its keys",
         )
     authorities = certificates(recorded.keys) if recorded.kind == "x509" else ()
     return Trust(

@@ -15,6 +15,7 @@ Left to others: the fetching and its bounds (ports/http.py, edges/processes/outb
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from vouchgate.identity.oidc import Provider, description_url, read_provider
 from vouchgate.vocabulary.errors import InvalidInput, NotFound, NotPermitted, Unavailable, VouchgateError
 from vouchgate.vocabulary.names import resource
 from vouchgate.vocabulary.records import Append
+from vouchgate.vocabulary.settings import StsSourceSettings
 from vouchgate.vocabulary.settings_people import OidcSettings, TransmitterSettings
 from vouchgate.vocabulary.sources import TrustSource
 from vouchgate.vocabulary.vouches import UnixMillis
@@ -43,6 +45,10 @@ MAX_STALE_MS = 24 * KEPT_MS
 MAX_DESCRIPTION_BYTES = 128 * 1024
 MAX_KEYS_BYTES = 256 * 1024
 WHO = "system:sources"
+EVIDENCE = "source:"
+"""Before the name of one of [[sts.sources]], in the names of recorded sources."""
+
+log = logging.getLogger("vouchgate.sources")
 
 
 @dataclass
@@ -109,6 +115,18 @@ class Sources:
         if not transmitter.keys_url:
             return await self.provider_keys(transmitter.provider, kid)
         return await self._keys(f"ssf:{transmitter.name}", transmitter.issuer, transmitter.keys_url, kid)
+
+    async def evidence_keys(self, source: StsSourceSettings, kid: str = "") -> None:
+        """See to the keys of one of [[sts.sources]] that has a `keys_url`. What cannot be fetched leaves the recorded ones as they are, until
+        they are stale (rule 4). Raises what stood in the way then."""
+        name = f"{EVIDENCE}{source.name}"
+        try:
+            await self._keys(name, source.issuer, source.keys_url, kid)
+        except VouchgateError as error:
+            recorded = self._recorded(name, source.issuer)
+            if recorded is None or self._context.clock.now() - max(self._look(name).looked_at, recorded.fetched_at) > MAX_STALE_MS:
+                raise
+            log.warning("the keys of `%s` could not be fetched: %s", source.name, error.reason)
 
     async def _keys(self, name: str, issuer: str, url: str, kid: str) -> Mapping[str, ForeignKey]:
         look = self._look(name)

@@ -5,12 +5,13 @@
 2. Metadata (RFC 8414; OpenID Connect Discovery 1.0, section 3) names what is answered, and nothing else.
 3. The keys are those that sign tokens, as any JWT verifier takes them (RFC 7517).
 4. A refusal is an entry, within bounds for each address and for all: whoever is refused does not fill the disk.
+5. Keys of a source that publishes them are looked at when a token names one that is not recorded, at most every few seconds (sources.py).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,13 +19,15 @@ from vouchgate.flows.attest_remote import SERVICE as ATTEST
 from vouchgate.flows.attest_remote import AttestRequest, Nonces, address, attest_remote
 from vouchgate.flows.authorize_client import Pending, begin, granted, redeem
 from vouchgate.flows.context import Buckets, Context
-from vouchgate.flows.exchange_token import GRANT_TYPE, SERVICE, Exchanged, Peer, exchange, record_refusal
+from vouchgate.flows.exchange_token import FOREIGN_PREFIX, GRANT_TYPE, SERVICE, Exchanged, Peer, exchange, record_refusal
 from vouchgate.identity.bundle import write_jwks
 from vouchgate.identity.dpop import Seen
+from vouchgate.identity.foreign import named_key
 from vouchgate.vocabulary.errors import Unavailable
 from vouchgate.vocabulary.names import PrincipalId
 from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.principals import VerifiedPrincipal
+from vouchgate.vocabulary.settings import StsSourceSettings
 from vouchgate.vocabulary.wire import encode
 
 CODE_GRANT = "authorization_code"
@@ -32,6 +35,9 @@ REFUSALS_PER_MINUTE = 60
 """Refusals of one address that are entries of the log; the rest is counted."""
 ALL_REFUSALS_PER_MINUTE = 600
 """Refusals of all addresses: about 1 GB a day at most."""
+
+
+KeysOf = Callable[[StsSourceSettings, str], Awaitable[None]]
 
 
 @dataclass
@@ -44,6 +50,8 @@ class TokenService:
     pending: Pending = field(default_factory=Pending)
     refusals: Buckets = field(default_factory=lambda: Buckets(REFUSALS_PER_MINUTE))
     everybodys: Buckets = field(default_factory=lambda: Buckets(ALL_REFUSALS_PER_MINUTE))
+    keys: KeysOf | None = None
+    """Sees to the keys of a source whose keys are fetched."""
     unrecorded: int = 0
     """Refusals that were over the bounds of the log."""
 
@@ -62,12 +70,20 @@ class TokenService:
         """POST /token. Raises `Unavailable` while nothing is issued."""
         shown = Peer(chain=chain, proof=proof, urls=(f"{address(self.context)}/token",), local=local, address=peer)
         code = asked.get("grant_type") == CODE_GRANT
+        foreign = asked.get("subject_token_type", "").partition(FOREIGN_PREFIX)[2].partition("/")[0]
+        await self._see_to_keys(foreign, asked.get("subject_token", ""))
         made = await (
             redeem(self.context, self.pending, asked, shown, self.seen) if code else exchange(self.context, asked, shown, self.seen)
         )
         if isinstance(made, Denied):
             await self._record(shown, made, "authorization-code" if code else SERVICE)
         return made
+
+    async def _see_to_keys(self, attestor: str, token: str) -> None:
+        """Rule 5."""
+        for source in self.context.settings.sts.sources:
+            if self.keys is not None and source.keys_url and source.attestor == attestor:
+                await self.keys(source, named_key(token))
 
     async def _record(self, peer: Peer, denied: Denied, service: str) -> None:
         """Rule 4."""
@@ -79,6 +95,7 @@ class TokenService:
     async def attest(self, request: AttestRequest, *, proof: str, peer: str) -> dict[str, Any] | Denied:
         """POST /attest"""
         urls = (f"{address(self.context)}/attest",)
+        await self._see_to_keys(request.attestor, str(request.evidence.get("token", "")))
         made = await attest_remote(self.context, request, proof=proof, urls=urls, nonces=self.nonces, seen=self.seen, peer=peer)
         if isinstance(made, Denied):
             await self._record(Peer(address=peer), made, ATTEST)

@@ -177,7 +177,11 @@ class EgressSettings(Noun, frozen=True, kw_only=True):
         bool, Meta(description="Calls may have a query; some providers take a key there, by which a caller could call as somebody else.")
     ] = False
     ca_file: Annotated[
-        str, Meta(max_length=4096, description="PEM file of the authorities that may vouch for the provider, readable by the gateway; empty: the system's.")
+        str,
+        Meta(
+            max_length=4096,
+            description="PEM file of the authorities that may vouch for the provider, readable by the gateway; empty: the system's.",
+        ),
     ] = ""
     labels: Annotated[tuple[Name, ...], Meta(max_length=16, description="Labels of the data that it may be sent, for policies.")] = ()
     requests_per_day: Annotated[int, Meta(ge=0, description="Requests of one caller on one day (UTC); 0: no bound.")] = 0
@@ -287,6 +291,12 @@ class StsSourceSettings(Noun, frozen=True, kw_only=True):
     keys_file: Annotated[
         str, Meta(description="Its JWK Set, SPIFFE bundle, or CA certificates as PEM; empty: the recorded keys of its name.")
     ] = ""
+    keys_url: Annotated[
+        str,
+        Meta(max_length=2048, description="Where its JWK Set is fetched, https://...; instead of `keys_file`, for issuers that rotate."),
+    ] = ""
+    ca_file: Annotated[str, Meta(description="PEM of the only authorities of that address; empty: the system's.")] = ""
+    private_network: Annotated[bool, Meta(description="Whether that address may be one of a private network.")] = False
     host: Annotated[str, Meta(max_length=253, description="azure-instance: DNS name of the signer; empty: metadata.azure.com.")] = ""
     max_age_seconds: Annotated[
         int, Meta(ge=0, le=86_400, description="aws-instance: seconds after its start in which an instance attests; 0: 900.")

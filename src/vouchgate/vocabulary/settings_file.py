@@ -230,6 +230,7 @@ def _checked(settings: Settings, path: Path, lines: _Lines) -> Settings:
     check_gateway(settings, no)
     check_keys(settings.keys, no)
     check_federation(settings.federation, settings.trust_domain, no)
+    _check_sources(settings, no)
     person_zones = [one.zone for one in settings.identities if one.kind == "person"]
     check_people(settings.oidc, settings.ssf, person_zones, ROLES, no)
     check_events(settings.ssf, settings.sts.listen, settings.sts.url, no)
@@ -310,6 +311,19 @@ def _check_upstream(upstream: str, where: Keys, names: dict[str, EndpointSetting
         raise no(where, f"`{upstream[:80]}` is not an upstream", remedy)
 
 
+def _check_sources(settings: Settings, no: Any) -> None:
+    for number, one in enumerate(settings.sts.sources):
+        here = ("sts", "sources", number)
+        if one.name in [other.name for other in settings.sts.sources[:number]]:
+            raise no((*here, "name"), "it is used twice", "each must be its own")
+        if one.keys_url and one.keys_file:
+            raise no((*here, "keys_url"), "`keys_file` names its keys already", "set one of the two")
+        if one.keys_url and not one.keys_url.startswith(("https://", "http://127.0.0.1:", "http://localhost:")):
+            raise no(
+                (*here, "keys_url"), f"`{one.keys_url[:80]}` is not an address", "write https://name/path; http is for this machine alone"
+            )
+
+
 def _check_twice(settings: Settings, no: Any) -> None:
     groups: list[tuple[str, str, list[Any]]] = [
         ("endpoints", "name", [endpoint.name for endpoint in settings.endpoints]),
@@ -365,7 +379,9 @@ def _absolute(settings: Settings, path: Path) -> Settings:
             settings.sts,
             web_certificate=at(settings.sts.web_certificate),
             web_key=at(settings.sts.web_key),
-            sources=tuple(msgspec.structs.replace(one, keys_file=at(one.keys_file)) for one in settings.sts.sources),
+            sources=tuple(
+                msgspec.structs.replace(one, keys_file=at(one.keys_file), ca_file=at(one.ca_file)) for one in settings.sts.sources
+            ),
         ),
         **absolute_keys(settings.keys, at),
     )

@@ -125,6 +125,7 @@ class Control:
         self.token_service = TokenService(self.context)
         self.pushes = PushLog(self.context)
         self.people = People(self.context, wiring.async_rpc(self.layout.sts_socket, "token service", timeout=OUTBOUND_SECONDS))
+        self.token_service.keys = self.people.sources.evidence_keys
         self.workloads = Workloads(self.context, self._look)
         self.workload_state = State(self.context)
         agent = wiring.async_rpc(self.layout.agent_socket, "agent", timeout=2.0)

@@ -132,6 +132,10 @@ def _origins(settings: Settings, to: str) -> tuple[tuple[str, ...], Any]:
         for transmitter in settings.ssf.transmitters:
             if transmitter.name == name and transmitter.keys_url:
                 return (transmitter.keys_url,), transmitter
+    if kind == "source":
+        for source in settings.sts.sources:
+            if source.name == name and source.keys_url:
+                return (source.keys_url,), source
     if kind == "ssf-receiver":
         for receiver in settings.ssf.receivers:
             if receiver.name == name:
