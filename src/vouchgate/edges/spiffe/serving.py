@@ -7,7 +7,9 @@ Rules
    another: ten thousand half-open streams of one uid cost that uid its own.
 3. A connection without a first request, a stream without its message, and a reader that does not read are cut off by time.
 4. A message has a bound that is checked before it is read; a compressed one is refused (the client was told of no encoding).
-5. A request without the header `workload.spiffe.io: true` is refused before anything is done (Workload Endpoint, section 6.1).
+5. What HTTP/2 itself takes (pings, settings, windows, tiny or empty pieces) is bounded too: unread data by a window and a number of pieces, the
+   rest by a rate for each uid, since reading it is what all others wait for (CVE-2019-9512, CVE-2019-9515, CVE-2019-9518).
+6. A request without the header `workload.spiffe.io: true` is refused before anything is done (Workload Endpoint, section 6.1).
 """
 
 from __future__ import annotations
@@ -25,15 +27,25 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from google.protobuf.message import DecodeError
+from grpclib.config import Configuration
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from grpclib.protocol import H2Protocol
 from grpclib.server import Handler, Server, Stream
 from h2.errors import ErrorCodes
+from h2.events import DataReceived
 
 HEADER = "workload.spiffe.io"
 MAX_REQUEST_BYTES = 64 * 1024
 """Bytes of one request: a token of the largest size fits four times over."""
+WINDOW_BYTES = MAX_REQUEST_BYTES + 1024
+"""Bytes that a connection may have sent and nobody has read."""
+MAX_UNREAD = 128
+"""Pieces of one stream that wait to be read: a request of the largest size in pieces of 512 bytes."""
+NOISE_BYTES = 16
+"""Bytes of HTTP/2's own that count as one piece of noise; a ping has 17."""
+NOISE_OF_REQUEST = 40
+"""Pieces of noise for each request that a uid may make: 640 bytes, where a client with a connection for each request needs 400."""
 FIRST_REQUEST_SECONDS = 10.0
 """A connection that has asked nothing by then is cut off."""
 MESSAGE_SECONDS = 10.0
@@ -98,12 +110,14 @@ class WorkloadServer(Server):  # type: ignore[misc]
     """See the module's text. Belongs to one event loop."""
 
     def __init__(self, services: list[Any], kernel: Kernel, refuse: Refuse, *, bounds: Bounds | None = None) -> None:
-        super().__init__(services)
+        window = Configuration(http2_connection_window_size=WINDOW_BYTES, http2_stream_window_size=WINDOW_BYTES)
+        super().__init__(services, config=window)
         self.kernel, self.refuse, self.bounds = kernel, refuse, bounds or Bounds()
         self.callers: dict[str, Caller] = {}
         self.streams: Counter[int] = Counter()
         self._per_uid: Counter[int] = Counter()
         self._allowance: dict[int, tuple[float, float]] = {}
+        self._noise: dict[int, tuple[float, float]] = {}
         self.on_gone: Callable[[Caller], None] = lambda caller: None
 
     async def listen(self, path: Path) -> None:
@@ -156,13 +170,21 @@ class WorkloadServer(Server):  # type: ignore[misc]
         _less(self.streams, caller.uid)
 
     def _take(self, uid: int) -> bool:
-        now, most = time.monotonic(), 2.0 * self.bounds.requests_per_second
-        left, at = self._allowance.get(uid, (most, now))
-        left = min(most, left + (now - at) * self.bounds.requests_per_second)
-        self._allowance[uid] = (left - 1 if left >= 1 else left, now)
-        if len(self._allowance) > 4 * self.bounds.connections:
-            self._allowance = {one: kept for one, kept in self._allowance.items() if self._per_uid.get(one)}
-        return left >= 1
+        return self._of(self._allowance, uid, 1, self.bounds.requests_per_second)
+
+    def endures(self, uid: int, noise: int) -> bool:
+        """Rule 5; whether a uid may still make so much noise."""
+        return self._of(self._noise, uid, noise, NOISE_OF_REQUEST * self.bounds.requests_per_second)
+
+    def _of(self, kept: dict[int, tuple[float, float]], uid: int, wanted: int, rate: float) -> bool:
+        now, most = time.monotonic(), 2.0 * rate
+        left, at = kept.get(uid, (most, now))
+        left = min(most, left + (now - at) * rate)
+        kept[uid] = (left - wanted if left >= wanted else left, now)
+        if len(kept) > 4 * self.bounds.connections:
+            for one in [one for one in kept if not self._per_uid.get(one)]:
+                del kept[one]
+        return left >= wanted
 
     def still_there(self, caller: Caller) -> bool:
         """Whether the process that connected is the one that is there now."""
@@ -189,6 +211,10 @@ def _less(counter: Counter[int], key: int) -> None:
         del counter[key]
 
 
+class _TooMuch(Exception):
+    """Rule 5 is broken."""
+
+
 class _Attested(H2Protocol):  # type: ignore[misc]
     """Rule 1, before the first byte is read."""
 
@@ -202,7 +228,23 @@ class _Attested(H2Protocol):  # type: ignore[misc]
             return
         super().connection_made(transport)
         self.connection.caller = self.handler.caller = self.caller
+        self.connection.feed = self._feed
+        self._on_data = self.processor.processors[DataReceived]
+        self.processor.processors[DataReceived] = self._piece
         self._late = asyncio.get_running_loop().call_later(FIRST_REQUEST_SECONDS, self._ask_or_go)
+
+    def _feed(self, data: bytes) -> list[Any]:
+        events: list[Any] = self.connection._connection.receive_data(data)
+        own = len(data) - sum(len(event.data) for event in events if isinstance(event, DataReceived))
+        if self.caller is not None and not self.owner.endures(self.caller.uid, max(len(events), own // NOISE_BYTES)):
+            raise _TooMuch
+        return events
+
+    def _piece(self, event: DataReceived) -> None:
+        stream = self.processor.streams.get(event.stream_id)
+        if stream is not None and stream.buffer._unacked.qsize() >= MAX_UNREAD:
+            raise _TooMuch
+        self._on_data(event)
 
     def _ask_or_go(self) -> None:
         if self.connection.streams_started == 0 and self.caller is not None:
@@ -213,6 +255,9 @@ class _Attested(H2Protocol):  # type: ignore[misc]
         if self.caller is not None:
             try:
                 super().data_received(data)
+            except _TooMuch:
+                self.owner.refuse(self.caller.uid, self.caller.pid, "noise", "more frames than requests need")
+                self.caller.transport.abort()
             except Exception as error:
                 # bytes that no HTTP/2 peer sends reach the library's own assertions; the connection ends, the process goes on
                 log.info("uid %d sent what is not HTTP/2: %s", self.caller.uid, type(error).__name__)
@@ -257,7 +302,7 @@ def caller_of(stream: Stream[Any, Any]) -> Caller:
 
 
 def require_header(stream: Stream[Any, Any]) -> None:
-    """Rule 5."""
+    """Rule 6."""
     values = list(stream.metadata.getall(HEADER, [])) if stream.metadata else []
     if values != ["true"]:
         raise GRPCError(Status.INVALID_ARGUMENT, f"security header `{HEADER}: true` is missing from the request")
