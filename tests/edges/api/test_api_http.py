@@ -500,7 +500,7 @@ def test_what_is_not_http_is_cut_off(api: Served, raw: bytes) -> None:
 @pytest.mark.parametrize("drip", [b"", b"x"])
 def test_a_head_that_drips_is_cut_off(monkeypatch: pytest.MonkeyPatch, first: bytes, drip: bytes) -> None:
     """A first request, or one on a connection that was used before."""
-    monkeypatch.setattr(server, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(server._Protocol, "head_seconds", 0.5)
     monkeypatch.setattr(server, "KEEP_ALIVE_SECONDS", 0.5)
     with Served() as api, socket.create_connection(("127.0.0.1", api.port), timeout=5) as sock:
         if first:
@@ -526,7 +526,7 @@ def test_a_head_that_drips_is_cut_off(monkeypatch: pytest.MonkeyPatch, first: by
 
 
 def test_a_request_that_takes_long_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(server._Protocol, "head_seconds", 0.2)
     with Served() as api, socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(5)
         sock.connect(str(api.socket))

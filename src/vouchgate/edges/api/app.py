@@ -34,6 +34,7 @@ from vouchgate.edges.api.problems import problem
 from vouchgate.edges.api.rates import Rates
 from vouchgate.edges.api.sessions import COOKIE, Sessions
 from vouchgate.edges.api.surface import Surface
+from vouchgate.edges.bounded_http import whole_body
 from vouchgate.edges.console.assets import console_routes
 from vouchgate.vocabulary.answers import (
     AdoptRequest,
@@ -344,18 +345,8 @@ def _query(kind: type, request: Request) -> Any:
 
 
 async def _body(kind: type, request: Request) -> Any:
-    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-        raise InvalidInput("the body is not declared as JSON", remedy="send `content-type: application/json`")
-    data = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in request.stream():
-                data += chunk
-                if len(data) > MAX_BODY_BYTES:
-                    raise LimitExceeded(f"the body is over the bound of {MAX_BODY_BYTES} bytes", remedy="send less")
-    except (TimeoutError, ClientDisconnect):
-        raise InvalidInput(f"the body was not whole within {BODY_SECONDS:.0f} s", remedy="send it again") from None
-    return decode(kind, bytes(data), what="body")
+    data = await whole_body(request, "application/json", most=MAX_BODY_BYTES, seconds=BODY_SECONDS)
+    return decode(kind, data, what="body")
 
 
 def _check_room(request: Request, spool: Path, bound: int, reserve: int) -> None:

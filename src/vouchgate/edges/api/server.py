@@ -16,13 +16,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import h11
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn import Config
-from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from vouchgate.edges.api.guard import PEER, UnixPeer
+from vouchgate.edges.bounded_http import TimedHead, served_by
 from vouchgate.vocabulary.errors import InvalidInput, Unavailable
 from vouchgate.vocabulary.settings import is_loopback
 
@@ -37,9 +35,10 @@ KEEP_ALIVE_SECONDS = 30
 BACKLOG = 128
 
 
-class _Protocol(H11Protocol):
-    """uvicorn's HTTP/1.1, with the peer in the scope and a deadline for the first head."""
+class _Protocol(TimedHead):
+    """HTTP/1.1 with the peer in the scope."""
 
+    head_seconds = HEAD_SECONDS
     open_by_uid: Counter[int]
     """Shared by the connections of one listener."""
     _uid = -1
@@ -53,17 +52,8 @@ class _Protocol(H11Protocol):
             self.open_by_uid[peer.uid] += 1
             if self.open_by_uid[peer.uid] > MAX_CONNECTIONS_PER_UID:
                 transport.close()
-        self._head_due = self.loop.call_later(HEAD_SECONDS, transport.close)
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.conn.their_state is not h11.IDLE or not self.conn.trailing_data[0]:
-            self._head_due.cancel()
-        elif self._head_due.cancelled():
-            self._head_due = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_due.cancel()
         if self._uid >= 0:
             self.open_by_uid[self._uid] -= 1
             if not self.open_by_uid[self._uid]:
@@ -126,21 +116,7 @@ class ApiServer:
 
 
 def _protocol(app: ASGIApp) -> tuple[Any, ServerState]:
-    config = Config(
-        app,
-        http=_Protocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        limit_concurrency=MAX_CONNECTIONS,
-        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
-    )
-    config.load()
+    config = served_by(_Protocol, app, head_bytes=MAX_HEAD_BYTES, connections=MAX_CONNECTIONS, keep_alive=KEEP_ALIVE_SECONDS)
     state, open_by_uid = ServerState(), Counter[int]()
 
     def connection() -> _Protocol:

@@ -9,15 +9,15 @@ Rules
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
+from vouchgate.edges.bounded_http import whole_body
 from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded, VouchgateError
 from vouchgate.vocabulary.wire import encode
 
@@ -118,18 +118,7 @@ async def document(kind: type[Any], request: Request) -> Any:
 
 
 async def _body(request: Request, media: str) -> bytes:
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != media or "content-encoding" in request.headers:
-        raise InvalidInput(f"the body is not {media}", remedy=f"send `content-type: {media}`")
-    found = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for part in request.stream():
-                found += part
-                if len(found) > MAX_BODY_BYTES:
-                    raise LimitExceeded(f"the body is over {MAX_BODY_BYTES} bytes", remedy="send a smaller one")
-    except (TimeoutError, ClientDisconnect):
-        raise InvalidInput("the body broke off", remedy="send it again") from None
-    return bytes(found)
+    return await whole_body(request, media, most=MAX_BODY_BYTES, seconds=BODY_SECONDS)
 
 
 def one_header(request: Request, name: str) -> str:

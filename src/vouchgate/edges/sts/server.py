@@ -13,14 +13,12 @@ import contextlib
 import ssl
 from typing import Any
 
-import h11
 from cryptography import x509
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn import Config
-from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from vouchgate import wiring
+from vouchgate.edges.bounded_http import TimedHead, served_by
 from vouchgate.edges.sts.answers import CHAIN
 from vouchgate.vocabulary.errors import InvalidInput, Unavailable
 
@@ -36,38 +34,26 @@ KEEP_ALIVE_SECONDS = 10
 BACKLOG = 256
 
 
-class _Protocol(H11Protocol):
-    """uvicorn's HTTP/1.1, with the peer's certificates in the scope and a deadline for the head."""
+class _Protocol(TimedHead):
+    """HTTP/1.1 with the peer's certificates in the scope, for as many connections of an address as it may have."""
 
-    _head_due: asyncio.TimerHandle | None = None
-    _address = ""
+    head_seconds = HEAD_SECONDS
+    _address: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._server: TlsServer = self.config.loaded_app.server
         self._address = str((transport.get_extra_info("peername") or ("",))[0])
         if not self._server.enter(self._address):
-            self._address = ""
+            self._address = None
             transport.abort()
             return
         super().connection_made(transport)
         tls = transport.get_extra_info("ssl_object")
         self.app = _with_chain(self.app, wiring.peer_chain(tls) if tls is not None else ())
-        self._head_due = self.loop.call_later(HEAD_SECONDS, transport.abort)
-
-    def data_received(self, data: bytes) -> None:
-        if self._head_due is None:
-            return
-        super().data_received(data)
-        if self.conn.their_state is not h11.IDLE or not self.conn.trailing_data[0]:
-            self._head_due.cancel()
-        elif self._head_due.cancelled():
-            self._head_due = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._head_due is None:
-            return
-        self._head_due.cancel()
-        self._server.leave(self._address)
+        if self._address is not None:
+            self._server.leave(self._address)
         super().connection_lost(exc)
 
 
@@ -125,21 +111,7 @@ class TlsServer:
             connection.context = self._web if self._web is not None and (name or "").lower() in self._web_names else self._context
 
         first.sni_callback = newest
-        config = Config(
-            self,
-            http=_Protocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            limit_concurrency=MAX_CONNECTIONS,
-            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
-        )
-        config.load()
+        config = served_by(_Protocol, self, head_bytes=MAX_HEAD_BYTES, connections=MAX_CONNECTIONS, keep_alive=KEEP_ALIVE_SECONDS)
         config.loaded_app = self
         loop = asyncio.get_running_loop()
         try:

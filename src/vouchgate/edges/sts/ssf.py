@@ -8,14 +8,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 from collections.abc import Callable
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from vouchgate.edges.bounded_http import whole_body
 from vouchgate.edges.sts.answers import BODY_SECONDS, JSON, NOT_KEPT, answer, one_header, peer, query
 from vouchgate.edges.sts.desk import Desk
 from vouchgate.identity.sets import MEDIA
@@ -73,17 +73,7 @@ def _authorised(given: str, expected: str) -> bool:
 
 async def _token(request: Request) -> str:
     """Rule 1. Raises `InvalidInput`, `LimitExceeded`."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != MEDIA or "content-encoding" in request.headers:
-        raise InvalidInput(f"the body is not {MEDIA}", remedy=f"send `content-type: {MEDIA}`")
-    found = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for part in request.stream():
-                found += part
-                if len(found) > MAX_EVENT_BYTES:
-                    raise LimitExceeded(f"the body is over {MAX_EVENT_BYTES} bytes", remedy="send one event a token")
-    except (TimeoutError, ClientDisconnect):
-        raise InvalidInput("the body broke off", remedy="send it again") from None
+    found = await whole_body(request, MEDIA, most=MAX_EVENT_BYTES, seconds=BODY_SECONDS, remedy="send one event a token")
     if not found.isascii():
         raise InvalidInput("the body is not a token", remedy="send a compact JWS")
     return found.decode("ascii").strip()
