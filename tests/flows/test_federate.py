@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from flows_world import NOW, TD, World, caller, lasting, make_world, registration, running, serving
 
-from vouchgate.flows.changes import RegistrationPut, RegistrationRemoved
+from vouchgate.flows.changes import RegistrationPut, RegistrationRemoved, SourcePut
 from vouchgate.flows.federate import FAILED_SECONDS, PREFIX, Federation
 from vouchgate.flows.needs import _partners
 from vouchgate.flows.sequence import Sequenced
@@ -23,7 +23,7 @@ from vouchgate.identity.foreign_bundle import read_foreign_bundle
 from vouchgate.vocabulary.errors import InvalidInput, NotPermitted, Unavailable
 from vouchgate.vocabulary.names import principal
 from vouchgate.vocabulary.principals import FOREIGN_ID, Selector
-from vouchgate.vocabulary.settings_federation import FederationSettings
+from vouchgate.vocabulary.settings_federation import FederationSettings, check_federation
 from vouchgate.vocabulary.vouches import UnixMillis
 
 PARTNER, OTHER = "partner.example", "other.example"
@@ -256,6 +256,28 @@ def test_the_same_name_for_another_trust_domain_begins_anew():
         assert endpoint.bundles == {}
 
     run(story)
+
+
+def test_a_recorded_bundle_that_is_not_readable_any_more_refuses_its_callers_and_nobody_elses():
+    async def story(world: World, federation: Federation, endpoint: Endpoint) -> None:
+        endpoint.bodies |= {"partner": bundle(), "other": bundle(OTHER)}
+        await look(federation, world)
+        unread = msgspec.structs.replace(recorded(world), keys=b'{"keys":"none"}', sequence=2)
+        await world.put(SourcePut(source=unread))
+        federation.hand_on()
+        assert set(endpoint.bundles) == {OTHER}
+
+    run(story, WEB, SPIFFE, files={"other": bundle(OTHER)})
+
+
+def test_more_partners_than_a_gateway_holds_are_refused_with_the_settings():
+    def no(where: Any, what: str, remedy: str) -> Exception:
+        return InvalidInput(what, remedy=remedy)
+
+    many = [msgspec.structs.replace(WEB, name=f"p{number}", trust_domain=f"p{number}.example") for number in range(65)]
+    check_federation(many[:64], TD, no)
+    with pytest.raises(InvalidInput, match="65 partners"):
+        check_federation(many, TD, no)
 
 
 def test_our_own_trust_domain_is_no_partner():

@@ -574,8 +574,16 @@ def test_workloads_of_both_sides_verify_each_other_by_the_federated_bundles(pair
         address, _ = served(theirs, MILL)
         with pytest.raises(Exception, match=r"."):
             dial(address, mine, authorize_fn=authorize_id(SpiffeId(f"spiffe://{PARTNER}/service/serve/other"))).sendall(b"x")
+
+        def known() -> bool:
+            return mine.get_bundle_for_trust_domain(TrustDomain(PARTNER)) is not None
+
         pair.register(**mill)
-        pair.ours.until(lambda: mine.get_bundle_for_trust_domain(TrustDomain(PARTNER)) is None, 5, "it kept the partner's bundle")
+        pair.ours.until(lambda: not known(), 5, "it kept the partner's bundle")
+        pair.register(**mill, federates_with=(PARTNER,))
+        pair.ours.until(known, 5, "it was not given the partner's bundle")
+        pair.federate(pair.ours, second_partner(pair))
+        pair.ours.until(lambda: not known(), 5, "it kept the bundle of one that is no partner any more")
 
 
 def attest(pair: Pair, token: str, key: ec.EllipticCurvePrivateKey) -> tuple[int, dict[str, Any]]:

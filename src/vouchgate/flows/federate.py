@@ -215,10 +215,16 @@ class Federation:
         bundles: dict[str, str] = {}
         for one in self._context.settings.federation:
             recorded = self._recorded(one)
-            if recorded is not None:
+            if recorded is None:
+                continue
+            try:
                 bundle = read_foreign_bundle(recorded.keys, one.trust_domain, ours=self._context.trust_domain)
-                if bundle.authorities:
-                    bundles[one.trust_domain] = bundle.pem
+            except InvalidInput as error:
+                # recorded by a version that read it otherwise: its callers are refused until it is fetched again
+                log.error("the recorded bundle of `%s` is left out: %s", one.trust_domain, error.reason)
+                continue
+            if bundle.authorities:
+                bundles[one.trust_domain] = bundle.pem
         names = self._context.facts.aliases()
         if (bundles, names) != self._told:
             self._told = (bundles, names)

@@ -14,6 +14,10 @@ Complain = Callable[[tuple[str | int, ...], str, str], Any]
 """`(where, what, remedy) -> the error to raise` (settings_file.py)."""
 
 
+MAX_PARTNERS = 64
+"""Foreign trust domains of one installation: each is a bundle at every gateway, and a fetch a minute."""
+
+
 class FederationSettings(Noun, frozen=True, kw_only=True):
     """[[federation]]"""
 
@@ -33,6 +37,10 @@ class FederationSettings(Noun, frozen=True, kw_only=True):
 
 def check_federation(partners: Sequence[FederationSettings], ours: str, no: Complain) -> None:
     """What the types cannot say: each partner once, none of them ourselves, and what its profile needs. Raises by `no`."""
+    if len(partners) > MAX_PARTNERS:
+        raise no(
+            ("federation",), f"{len(partners)} partners are over the bound of {MAX_PARTNERS}", "run a second installation for the others"
+        )
     for number, one in enumerate(partners):
         here = ("federation", number)
         if one.trust_domain == ours:

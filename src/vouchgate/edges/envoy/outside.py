@@ -19,9 +19,7 @@ from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded
 from vouchgate.vocabulary.names import principal_parts, trust_domain
 from vouchgate.vocabulary.places import Endpoint
 from vouchgate.vocabulary.principals import ALIAS_ZONE
-
-MAX_PARTNERS = 64
-"""Foreign trust domains of one gateway."""
+from vouchgate.vocabulary.settings_federation import MAX_PARTNERS
 
 
 class Outside:
