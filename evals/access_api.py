@@ -114,10 +114,14 @@ class Api_:
 def ways() -> list[Way]:
     """Rule 1."""
     routes = Api(None, None, Path("/nowhere"), 0, 0, time.monotonic).routes()  # type: ignore[arg-type]
-    found = [Way(method, route.path) for route in routes if isinstance(route, AppRoute) for method in (route.methods or ()) if method != "HEAD"]
+    found = [
+        Way(method, route.path) for route in routes if isinstance(route, AppRoute) for method in (route.methods or ()) if method != "HEAD"
+    ]
     listed = {("GET", path) for path, *_ in READS} | {("POST", path) for path, *_ in ACTS}
     missing = listed - {(way.method, way.path) for way in found}
-    if missing or len(found) != len(routes) + sum(len((route.methods or set()) - {"HEAD"}) - 1 for route in routes if isinstance(route, AppRoute)):
+    if missing or len(found) != len(routes) + sum(
+        len((route.methods or set()) - {"HEAD"}) - 1 for route in routes if isinstance(route, AppRoute)
+    ):
         raise RuntimeError(f"some of the API's routes cannot be asked: {missing}")
     return sorted(set(found), key=str)
 
@@ -255,7 +259,9 @@ def kinds(house: Example, browser: Browser, *, path: Path | None = None, address
     def by_unix(of: str, name: str, expects: frozenset[str], *, uid: int = NOBODY, **headers: str) -> None:
         made[f"unix socket: {name}"] = Kind(of, lambda way: as_uid(uid, lambda: unix(socket_path, way, headers)), expects, asked)
 
-    def by_tcp(of: str, name: str, headers: Mapping[str, str], expects: frozenset[str] = NOT_LOGGED_IN, only: Callable[[Way], bool] = closed) -> None:
+    def by_tcp(
+        of: str, name: str, headers: Mapping[str, str], expects: frozenset[str] = NOT_LOGGED_IN, only: Callable[[Way], bool] = closed
+    ) -> None:
         made[f"console: {name}"] = Kind(of, lambda way: tcp(console, way, headers), expects, only)
 
     if os.geteuid() == 0:
@@ -271,18 +277,26 @@ def kinds(house: Example, browser: Browser, *, path: Path | None = None, address
         by_unix("revoked", "a registrar who was revoked", unverified, uid=REVOKED_UID)
         by_unix("exchanged beyond scope", "an auditor, beyond reading", NOT_PERMITTED, uid=AUDITOR_UID)
         name = "unix socket: an auditor, beyond reading"
-        made[name] = Kind("exchanged beyond scope", made[name].ask, unverified, lambda way: asked(way) and way.acts and way.path not in READING)
+        made[name] = Kind(
+            "exchanged beyond scope", made[name].ask, unverified, lambda way: asked(way) and way.acts and way.path not in READING
+        )
     by_tcp("none", "no session", {})
     by_tcp("self-signed", "a made-up session", {"cookie": f"{COOKIE}={'0' * 43}"})
     by_tcp("revoked", "a session that was ended", {"cookie": f"{COOKIE}={browser.over}", CSRF_HEADER: browser.over_csrf})
-    by_tcp("confusable name", "two sessions in one cookie", {"cookie": f"{COOKIE}={browser.cookie}; {COOKIE}={browser.over}", CSRF_HEADER: browser.csrf})
+    by_tcp(
+        "confusable name",
+        "two sessions in one cookie",
+        {"cookie": f"{COOKIE}={browser.cookie}; {COOKIE}={browser.over}", CSRF_HEADER: browser.csrf},
+    )
     by_tcp("stolen", "a session in a header that is the unix socket's", {"authorization": f"Bearer {browser.cookie}"})
     by_tcp("wrong domain", "a session under another host", session | {"host": "evil.example"}, told("400 invalid-input"), lambda way: True)
     by_tcp("wrong domain", "a session from another origin", session | {"origin": "http://evil.example"}, NOT_PERMITTED, acting)
     by_tcp("stolen", "a session without its CSRF token", {"cookie": f"{COOKIE}={browser.cookie}"}, NOT_PERMITTED, acting)
     by_tcp("wrong audience", "a session with another's CSRF token", session | {CSRF_HEADER: browser.over_csrf}, NOT_PERMITTED, acting)
     replayed = lambda way: _code(console, way, browser.code)  # noqa: E731
-    made["console: a code that was used"] = Kind("replayed", replayed, told("403 unverified"), lambda way: str(way) == "POST /api/v1/session")
+    made["console: a code that was used"] = Kind(
+        "replayed", replayed, told("403 unverified"), lambda way: str(way) == "POST /api/v1/session"
+    )
     made["console: a code that nobody gave"] = Kind(
         "self-signed", lambda way: _code(console, way, "x" * 22), told("403 unverified"), lambda way: str(way) == "POST /api/v1/session"
     )  # fmt: skip
@@ -309,7 +323,9 @@ def confusable(house: Example, names: list[str]) -> Surface[str]:
 
     def register(path: str) -> Callable[[str], Said]:
         def ask(name: str) -> Said:
-            body = {"kind": "service", "zone": "serve", "name": name, "groups": ["callers"]} | ({"form": "x509", "spki": ""} if path.endswith("ies") else {})
+            body = {"kind": "service", "zone": "serve", "name": name, "groups": ["callers"]} | (
+                {"form": "x509", "spki": ""} if path.endswith("ies") else {}
+            )
             return _post(house, path, body)
 
         return ask
@@ -323,7 +339,10 @@ def confusable(house: Example, names: list[str]) -> Surface[str]:
             "another trust domain's zone": Kind("wrong domain", lambda name: _zone(house), wrong),
         }
     )
-    surface.controls = {name: Said("200", let_in=_post(house, "/api/v1/registrations", {"kind": "service", "zone": "serve", "name": "plain"}).let_in) for name in names}
+    surface.controls = {
+        name: Said("200", let_in=_post(house, "/api/v1/registrations", {"kind": "service", "zone": "serve", "name": "plain"}).let_in)
+        for name in names
+    }
     return surface
 
 

@@ -142,7 +142,9 @@ def routes(house: Example) -> tuple[list[Route], list[str]]:
                 if "route" in line:
                     found.append(_route_of(listener, host, line))
                 else:
-                    fixed.append(f"{listener.name} {host} {line['match'].get('prefix') or line['match'].get('path')} {line['direct_response']['status']}")
+                    fixed.append(
+                        f"{listener.name} {host} {line['match'].get('prefix') or line['match'].get('path')} {line['direct_response']['status']}"
+                    )
     if not found:
         raise RuntimeError("the gateway's tables have no routes")
     return sorted(found, key=str), fixed
@@ -169,11 +171,11 @@ def ask(route: Route, shown: Shown, address: tuple[str, int] | None = None) -> S
     try:
         with socket.create_connection(address or route.address, 5) as plain:
             with shown.tls.wrap_socket(plain, server_hostname="localhost") as link:
-                if shown.hears:
+                if shown.hears and address is None:
                     _alert(link)
                 return send(link, route, shown.headers)
     except ssl.SSLError as error:
-        return Said(f"tls {error.reason}")
+        return Said(f"tls {error.reason or 'closed'}")
     except (OSError, ValueError) as error:
         return Said(f"nothing ({type(error).__name__})")
 
@@ -243,6 +245,7 @@ class Cast:
         self.planner = house.caller("planner", ("agents", "callers"), kind="agent")
         house.issue("person", "ann", "sts", groups=("callers",))
         self.short_subject = house.issue("person", "ann", "sts", ttl=SHORT_SECONDS)
+        self.short_actor = house.issue("agent", "planner", "sts", ttl=SHORT_SECONDS)
         self.thief = house.caller("mallory", ("callers",))
         self._revoked()
         self._runs()
@@ -291,7 +294,11 @@ class Cast:
         wanted = {(route.short, route.scope) for route in self.table if route.listener == "tls"}
         wanted |= {(name, "embed") for name, _ in wanted}
         for endpoint, scope in sorted(wanted):
-            form = {"subject_token": house.issue("person", "ann", "sts"), "resource": f"vg://{TRUST_DOMAIN}/endpoint/{endpoint}", "scope": scope}
+            form = {
+                "subject_token": house.issue("person", "ann", "sts"),
+                "resource": f"vg://{TRUST_DOMAIN}/endpoint/{endpoint}",
+                "scope": scope,
+            }
             self.bound[endpoint, scope] = self._given(lambda form=form: exchange(house, self.planner, **form))  # type: ignore[misc]
 
             def keyed(form: dict[str, str] = form) -> tuple[int, dict[str, str]]:
@@ -324,7 +331,9 @@ def _dpop(route: Route, token: str, key: defects.Signing, **changes: Any) -> dic
 def right(cast: Cast) -> Callable[[Route], Said]:
     """The positive control of a route: a certificate of ours, and where the listener is the partners', one of theirs."""
     partner = cast.house.partner.leaf(cast.house.folder, "friend", [f"spiffe://{PARTNER}/service/friend"])
-    return lambda route: ask(route, Shown((partner if route.listener == "federated" else Certificate(cast.alice.certificate, cast.alice.key)).tls))
+    return lambda route: ask(
+        route, Shown((partner if route.listener == "federated" else Certificate(cast.alice.certificate, cast.alice.key)).tls)
+    )
 
 
 def controls(cast: Cast, surface: Surface[Route]) -> dict[str, Said]:
@@ -378,7 +387,7 @@ def kinds(cast: Cast, address: tuple[str, int] | None = None) -> dict[str, Kind[
     _tokens(cast, put, bearer, ours)
     _bound_tokens(cast, put, bearer, ours)
     _of_runs(cast, put, ours, bearer)
-    if address is None:
+    if address is None and cast.live:
         made["expired on a live connection"] = Kind("expired", _on_live(cast), told("401 expired-certificate"), ours)
     return made
 
@@ -410,15 +419,33 @@ def _certificates(cast: Cast, put: Put, ours: Only, partners: Only) -> None:
     put("none", "none", lambda route: Shown(defects.stranger()), told("401 anonymous"), ours)
     required = Shown(defects.stranger(), hears=True)
     put("none", "none, at the partners' listener", lambda route: required, told("tls TLSV13_ALERT_CERTIFICATE_REQUIRED"), partners)
-    headers = {"x-vg-san": ALICE, "x-vg-sub": ALICE, "x-forwarded-client-cert": f"URI={ALICE}", "x-vg-decision-id": "0" * 32, "x-vg-key": "x"}
+    headers = {
+        "x-vg-san": ALICE,
+        "x-vg-sub": ALICE,
+        "x-forwarded-client-cert": f"URI={ALICE}",
+        "x-vg-decision-id": "0" * 32,
+        "x-vg-key": "x",
+    }
     put("none", "names itself in headers", lambda route: Shown(defects.stranger(), headers), told("401 anonymous"), ours)
     certificate("expired", "expired certificate", cast.short, TLS_EXPIRED)
     certificate("expired", "expired, signed by our issuer", issuer.leaf(folder, "late", [ALICE], days=(-2, -1)), TLS_EXPIRED)
-    certificate("wrong domain", "wrong trust domain, foreign authority", foreign.leaf(folder, "od", ["spiffe://other.example/a"]), TLS_UNKNOWN)
-    certificate("wrong domain", "wrong trust domain, our issuer", issuer.leaf(folder, "oo", ["spiffe://other.example/service/serve/alice"]), BAD_NAME)
+    certificate(
+        "wrong domain", "wrong trust domain, foreign authority", foreign.leaf(folder, "od", ["spiffe://other.example/a"]), TLS_UNKNOWN
+    )
+    certificate(
+        "wrong domain",
+        "wrong trust domain, our issuer",
+        issuer.leaf(folder, "oo", ["spiffe://other.example/service/serve/alice"]),
+        BAD_NAME,
+    )
     certificate("self-signed", "self-signed", defects.self_signed(folder, "self", [ALICE]), told("tls TLSV1_ALERT_UNKNOWN_CA"))
     certificate("federated impostor", "foreign authority, our name", foreign.leaf(folder, "fo", [ALICE]), TLS_UNKNOWN)
-    certificate("federated impostor", "partner at our listener", house.partner.leaf(folder, "po", [f"spiffe://{PARTNER}/service/friend"]), TLS_UNKNOWN)
+    certificate(
+        "federated impostor",
+        "partner at our listener",
+        house.partner.leaf(folder, "po", [f"spiffe://{PARTNER}/service/friend"]),
+        TLS_UNKNOWN,
+    )
     certificate("federated impostor", "partner signs our name, at our listener", house.partner.leaf(folder, "pa", [ALICE]), TLS_UNKNOWN)
     for name, names, expects in (
         ("partner signs our name", [ALICE], TLS_NAME),
@@ -430,7 +457,13 @@ def _certificates(cast: Cast, put: Put, ours: Only, partners: Only) -> None:
     ):
         certificate("federated impostor", name, house.partner.leaf(folder, name.replace(" ", "-"), names), expects, partners)
     certificate("federated impostor", "our certificate at the partners' listener", cast.alice, TLS_NAME, partners)
-    certificate("expired", "partner's, expired", house.partner.leaf(folder, "pe", [f"spiffe://{PARTNER}/service/friend"], days=(-2, -1)), TLS_NAME, partners)
+    certificate(
+        "expired",
+        "partner's, expired",
+        house.partner.leaf(folder, "pe", [f"spiffe://{PARTNER}/service/friend"], days=(-2, -1)),
+        TLS_NAME,
+        partners,
+    )
     for name, names in WRONG_NAMES.items():
         certificate("confusable name", f"{name}, our issuer", issuer.leaf(folder, name.replace(" ", "-"), names), BAD_NAME)
     certificate("confusable name", "registered under a like name", cast.ungrouped, DENIED)
@@ -457,17 +490,35 @@ def _tokens(cast: Cast, put: Put, bearer: Only, ours: Only) -> None:
     token("expired", "expired token", lambda route: cast.short_tokens[route.short])
     token("wrong audience", "token for another endpoint", other)
     token("wrong audience", "token for the token service", lambda route: cast.sts_token)
-    token("wrong audience", "token with another audience, our key", lambda route: defects.resigned(held(route), key, aud=["vg://x/endpoint/y"]))
-    token("wrong audience", "token for two audiences, our key", lambda route: defects.resigned(held(route), key, aud=[route.endpoint, "vg://x/endpoint/y"]))
+    token(
+        "wrong audience",
+        "token with another audience, our key",
+        lambda route: defects.resigned(held(route), key, aud=["vg://x/endpoint/y"]),
+    )
+    token(
+        "wrong audience",
+        "token for two audiences, our key",
+        lambda route: defects.resigned(held(route), key, aud=[route.endpoint, "vg://x/endpoint/y"]),
+    )
     token("wrong audience", "token without an audience, our key", lambda route: defects.resigned(held(route), key, aud=None))
-    token("wrong domain", "token of another domain, our key", lambda route: defects.resigned(held(route), key, sub="spiffe://other.example/service/serve/alice"))
+    token(
+        "wrong domain",
+        "token of another domain, our key",
+        lambda route: defects.resigned(held(route), key, sub="spiffe://other.example/service/serve/alice"),
+    )
     token("wrong domain", "token of another issuer, our key", lambda route: defects.resigned(held(route), key, iss="https://other.example"))
     token("self-signed", "token without a signature", lambda route: defects.unsigned(held(route)))
     token("self-signed", "token signed by a stranger", lambda route: defects.resigned(held(route)))
     token("self-signed", "token signed with the public key", lambda route: defects.symmetric(held(route), public))
     token("confusable name", "token with another's name", lambda route: defects.edited(held(route), sub=f"{SERVE}/root"))
-    token("confusable name", "token with a like name, our key", lambda route: defects.resigned(held(route), key, sub=f"{SERVE}/a1ice"), DENIED)
-    for name, text, code in (("in capitals", f"{SERVE}/Alice", "not-ours"), ("encoded", f"{SERVE}/%61lice", "not-ours"), ("with a bar", f"{ALICE}|x", "jwt-subject")):
+    token(
+        "confusable name", "token with a like name, our key", lambda route: defects.resigned(held(route), key, sub=f"{SERVE}/a1ice"), DENIED
+    )
+    for name, text, code in (
+        ("in capitals", f"{SERVE}/Alice", "not-ours"),
+        ("encoded", f"{SERVE}/%61lice", "not-ours"),
+        ("with a bar", f"{ALICE}|x", "jwt-subject"),
+    ):
         sub = lambda route, text=text: defects.resigned(held(route), key, sub=text)  # noqa: E731
         token("confusable name", f"token with a name {name}, our key", sub, told(f"403 {code}"))
     token("expired", "token made to last", lambda route: defects.edited(held(route), exp=int(time.time()) + 86_400))
@@ -513,8 +564,19 @@ def _bound_tokens(cast: Cast, put: Put, bearer: Only, ours: Only) -> None:
     put_proof("stolen", "token bound to a key, the thief's proof", lambda route: _dpop(route, keyed(route), thief), unbound)
     as_bearer = lambda route: {"authorization": f"Bearer {bound(route)}"}  # noqa: E731
     put_proof("stolen", "token bound to a certificate, without it", as_bearer, told("401 jwt-unbound"))
-    put_proof("stolen", "token bound to a certificate, the thief's proof", lambda route: _dpop(route, bound(route), thief), told("401 jwt-unbound"))
-    put("stolen", "token bound to a certificate, with the thief's", lambda route: Shown(shown_by(cast.thief), as_bearer(route)), told("403 jwt-bound-elsewhere"), bearer)
+    put_proof(
+        "stolen",
+        "token bound to a certificate, the thief's proof",
+        lambda route: _dpop(route, bound(route), thief),
+        told("401 jwt-unbound"),
+    )
+    put(
+        "stolen",
+        "token bound to a certificate, with the thief's",
+        lambda route: Shown(shown_by(cast.thief), as_bearer(route)),
+        told("403 jwt-bound-elsewhere"),
+        bearer,
+    )
     plain = lambda route: Shown(shown_by(cast.thief), {"authorization": f"Bearer {cast.tokens[route.short]}"})  # noqa: E731
     put("stolen", "another's token beside the thief's certificate", plain, told("403 two-identities"), bearer)
 
@@ -523,9 +585,20 @@ def _bound_tokens(cast: Cast, put: Put, bearer: Only, ours: Only) -> None:
         "exchanged beyond scope", "scope of another act, bound to a certificate",
         lambda route: Shown(shown_by(cast.planner), {"authorization": f"Bearer {cast.bound[route.short, 'embed']}"}), narrow, bearer,
     )  # fmt: skip
-    put_proof("exchanged beyond scope", "scope of another act, bound to a key", lambda route: _dpop(route, cast.keyed[route.short, "embed"], key), narrow)
+    put_proof(
+        "exchanged beyond scope",
+        "scope of another act, bound to a key",
+        lambda route: _dpop(route, cast.keyed[route.short, "embed"], key),
+        narrow,
+    )
     wider = lambda route: defects.edited(bound(route), scope="infer describe chat embed")  # noqa: E731
-    put("exchanged beyond scope", "scope widened", lambda route: Shown(shown_by(cast.planner), {"authorization": f"Bearer {wider(route)}"}), BAD_TOKEN, bearer)
+    put(
+        "exchanged beyond scope",
+        "scope widened",
+        lambda route: Shown(shown_by(cast.planner), {"authorization": f"Bearer {wider(route)}"}),
+        BAD_TOKEN,
+        bearer,
+    )
     elsewhere = lambda route: next(text for (name, _), text in sorted(cast.bound.items()) if name != route.short)  # noqa: E731
     put(
         "exchanged beyond scope", "exchanged for another endpoint",
@@ -555,9 +628,15 @@ def _of_runs(cast: Cast, put: Put, ours: Only, bearer: Only) -> None:
     token("token of a run on other inputs", lambda route: cast.other_tokens[route.short], DENIED)
     token("token that says another run", lambda route: _says(cast.other_tokens[route.short], cast.right_run), BAD_TOKEN)
     signing = cast.house.jwt_key()
-    token("token that says another run, our key", lambda route: _says(cast.other_tokens[route.short], cast.right_run, signing), told("403 run-differs"))
+    token(
+        "token that says another run, our key",
+        lambda route: _says(cast.other_tokens[route.short], cast.right_run, signing),
+        told("403 run-differs"),
+    )
     token("token that forgets its run, our key", lambda route: _forgets(cast.other_tokens[route.short], signing), DENIED)
-    token("another's run beside the thief's certificate", lambda route: cast.right_tokens[route.short], told("403 two-identities"), cast.thief)
+    token(
+        "another's run beside the thief's certificate", lambda route: cast.right_tokens[route.short], told("403 two-identities"), cast.thief
+    )
 
 
 def _says(token: str, run: str, key: defects.Signing | None = None) -> str:

@@ -98,7 +98,9 @@ class Authority:
         key = {"use": "x509-svid", "kty": "EC", "crv": "P-256", "x": _number(numbers.x), "y": _number(numbers.y), "x5c": [der]}
         return {"keys": [key], "spiffe_sequence": 1, "spiffe_refresh_hint": 300}
 
-    def leaf(self, folder: Path, file: str, names: Sequence[str], *, days: tuple[float, float] = (-1, 1), ca: bool = False, host: str = "") -> Certificate:
+    def leaf(
+        self, folder: Path, file: str, names: Sequence[str], *, days: tuple[float, float] = (-1, 1), ca: bool = False, host: str = ""
+    ) -> Certificate:
         """A certificate with these URI names, valid between these days from now; with `ca` one that may sign others, with `host` a server's."""
         key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
         begins, ends = now + days[0] * DAY, min(now + days[1] * DAY, self.chain[0].not_valid_after_utc)
@@ -182,7 +184,7 @@ def unsigned(token: str) -> str:
 
 
 def _compact(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+    return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
 
 
 def signed(header: dict[str, Any], body: dict[str, Any], key: Signing) -> str:
@@ -197,6 +199,11 @@ def resigned(token: str, key: Signing | None = None, **changes: Any) -> str:
     head, body = claims(token)
     body = {name: value for name, value in (body | changes).items() if value is not None}
     return signed(head, body, key or ec.generate_private_key(ec.SECP256R1()))
+
+
+def thumbprint(pem: Path) -> str:
+    """Of the first certificate, as a token's confirmation names it (RFC 8705, section 3.1)."""
+    return _part(x509.load_pem_x509_certificates(pem.read_bytes())[0].fingerprint(hashes.SHA256()))
 
 
 def key_of(pem: Path) -> Signing:

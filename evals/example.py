@@ -39,7 +39,14 @@ CALLBACK = "http://127.0.0.1/callback"
 SECRET = "hf_" + "s" * 30
 AUDITOR_UID, REVOKED_UID = 58_801, 58_802
 """Unix users that are administrators of little, and no longer."""
-ADDED = ("endpoint `strict`", "[[federation]] `partner`", "[[secrets]] `x`", "[[sts.clients]] `client`", "policy `access`", "[limits] api_requests_per_second")
+ADDED = (
+    "endpoint `strict`",
+    "[[federation]] `partner`",
+    "[[secrets]] `x`",
+    "[[sts.clients]] `client`",
+    "policy `access`",
+    "[limits] api_requests_per_second",
+)
 """What is not the example's own."""
 MORE = """
 [limits]
@@ -183,9 +190,7 @@ class Example(Installation):
 
     def issue(self, kind: str, name: str, audience: str, *, groups: tuple[str, ...] | None = None, ttl: int = 0, run: str = "") -> str:
         """A JWT-SVID."""
-        asked = IdentityRequest(
-            kind=kind, zone="serve", name=name, groups=groups, form="jwt", audience=audience, ttl_seconds=ttl, run=run
-        )
+        asked = IdentityRequest(kind=kind, zone="serve", name=name, groups=groups, form="jwt", audience=audience, ttl_seconds=ttl, run=run)
         return self.client.post(IssuedIdentity, "/api/v1/identities", asked).token
 
     @property
@@ -232,9 +237,7 @@ class Example(Installation):
         issued = self.client.post(IssuedIdentity, "/api/v1/identities", asked)
         certificate, private = self.folder / f"{run}.pem", self.folder / f"{run}.key"
         certificate.write_text(issued.certificates)
-        private.write_bytes(
-            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        )
+        private.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
         return Caller(name, issued.principal, issued.credential_id, certificate, private, self.tls(certificate, private))
 
 

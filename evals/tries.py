@@ -75,14 +75,13 @@ class Surface(Generic[Door]):
     """What who may was told, by door; a door that is not here has no control."""
     notes: list[str] = field(default_factory=list)
 
-    def attempt(self, kinds: Mapping[str, Kind[Door]]) -> None:
-        """Every kind at every door."""
+    def attempt(self, kinds: Mapping[str, Kind[Door]], *, once: bool = False) -> None:
+        """Every kind at every door, or with `once` at the first that it is for."""
         for name, kind in kinds.items():
             outcome = self.outcomes.setdefault(name, Outcome(kind.of))
-            for door in self.doors:
-                if kind.only(door):
-                    self.reached.add(str(door))
-                    note(outcome, str(door), kind.ask(door), kind.expects)
+            for door in [door for door in self.doors if kind.only(door)][: 1 if once else None]:
+                self.reached.add(str(door))
+                note(outcome, str(door), kind.ask(door), kind.expects)
 
     @property
     def tried(self) -> int:
@@ -99,32 +98,56 @@ class Surface(Generic[Door]):
         """Tries that were refused for another reason than the right one."""
         return sum(len(one.wrong) for one in self.outcomes.values())
 
+    @property
+    def kinds(self) -> set[str]:
+        """Those of `ISSUE` that were tried."""
+        return {one.of for one in self.outcomes.values() if one.tried}
+
     def rows(self) -> list[Row]:
-        """Control and coverage of the surface, then one row a kind."""
+        """Controls and coverage, then one row for each kind that the goal names."""
         names = [str(door) for door in self.doors]
-        shut = [f"{name}: {said.told}" for name, said in self.controls.items() if not said.let_in]
-        open_ = len(names) - len(shut) - len([name for name in names if name not in self.controls])
+        shut = [f"{name}: {self.controls[name].told if name in self.controls else 'none'}" for name in names if not self._passes(name)]
         missed = [name for name in names if name not in self.reached]
+        covered = [*self.notes, *([f"not tried: {listed(missed)}"] if missed else [])]
         made = [
             Row(
-                name=f"access/{self.name}: positive controls", value=_share(open_, len(names)), unit=f"of {len(names)} doors let in who may",
-                goal="= 1", met=open_ == len(names), n=len(names), note=listed([*shut, *(f"{name}: none" for name in names if name not in self.controls)]),
+                name=f"access/{self.name}: positive controls", value=_share(len(names) - len(shut), len(names)), unit=f"of {len(names)} doors",
+                goal="= 1", met=bool(names) and not shut, n=len(names), note=f"who may was not let in: {listed(shut)}" if shut else "",
             ),
             Row(
                 name=f"access/{self.name}: doors covered", value=_share(len(names) - len(missed), len(names)), unit=f"of {len(names)} doors",
-                goal="= 1", met=bool(names) and not missed, n=len(names), note="; ".join([*self.notes, *([f"not tried: {listed(missed)}"] if missed else [])]),
+                goal="= 1", met=bool(names) and not missed, n=len(names), note="; ".join(covered),
             ),
         ]  # fmt: skip
-        return [*made, *(self._row(name, one) for name, one in self.outcomes.items())]
+        return [*made, *(self._row(of) for of in ISSUE if of in self.kinds)]
 
-    def _row(self, name: str, one: Outcome) -> Row:
-        told = ", ".join(f"{count} x {answer}" for answer, count in sorted(one.answers.items()))
-        bad = [f"let in: {listed(one.accepted)}"] if one.accepted else []
-        bad += [f"wrong reason: {listed(one.wrong)}"] if one.wrong else []
-        return Row(
-            name=f"access/{self.name}: {name}", value=len(one.accepted), unit=f"of {one.tried} let in", goal="= 0", met=one.clean,
-            n=one.tried, interval=bound(len(one.accepted), one.tried), note="; ".join([told, *bad]),
-        )  # fmt: skip
+    def _passes(self, name: str) -> bool:
+        return name in self.controls and self.controls[name].let_in
+
+    def _row(self, of: str) -> Row:
+        parts = {name: one for name, one in self.outcomes.items() if one.of == of}
+        whole = Outcome(of, sum(one.tried for one in parts.values()))
+        for name, one in parts.items():
+            whole.accepted += [f"{name} at {where}" for where in one.accepted]
+            whole.wrong += [f"{name} at {where}" for where in one.wrong]
+            whole.wrong += [] if one.tried else [f"{name} was never tried"]
+            whole.answers += one.answers
+        return outcome_row(f"access/{self.name}: {of}", whole, f"{len(parts)} {'variant' if len(parts) == 1 else 'variants'}: ")
+
+    def details(self) -> list[Row]:
+        """One row for each variant."""
+        return [outcome_row(f"access/{self.name}: {name} ({one.of})", one, "") for name, one in self.outcomes.items()]
+
+
+def outcome_row(name: str, one: Outcome, before: str) -> Row:
+    """What came of a kind."""
+    answers = ", ".join(f"{count} x {answer}" for answer, count in sorted(one.answers.items()))
+    bad = [f"let in: {listed(one.accepted)}"] if one.accepted else []
+    bad += [f"wrong reason: {listed(one.wrong)}"] if one.wrong else []
+    return Row(
+        name=name, value=len(one.accepted), unit=f"of {one.tried} let in", goal="= 0", met=one.clean, n=one.tried,
+        interval=bound(len(one.accepted), one.tried), note="; ".join([before + answers, *bad]),
+    )  # fmt: skip
 
 
 def note(outcome: Outcome, door: str, said: Said, expects: frozenset[str]) -> None:
