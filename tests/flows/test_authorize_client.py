@@ -16,7 +16,17 @@ from delegation_world import AGENT, JKT, PERSON, START, proof
 from flows_world import DIGITS, NOW, SPINE, TD, World, make_world, registration, revoked, running, serving
 from test_exchange_token import OWN, STS, asked, facts_of, mtls
 
-from vouchgate.flows.authorize_client import CODE_MS, MAX_PENDING, PENDING_MS, Pending, allowed_redirect, begin, granted, redeem
+from vouchgate.flows.authorize_client import (
+    CODE_MS,
+    MAX_PENDING,
+    MAX_PENDING_OF_ONE,
+    PENDING_MS,
+    Pending,
+    allowed_redirect,
+    begin,
+    granted,
+    redeem,
+)
 from vouchgate.flows.changes import RegistrationPut
 from vouchgate.flows.exchange_token import Exchanged, Peer, exchange
 from vouchgate.flows.facts import compile_sources
@@ -244,12 +254,40 @@ def test_logins_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vouchgate.flows.authorize_client.MAX_PENDING", 2)
 
     async def tell(world: World, pending: Pending, seen: Seen) -> None:
-        for _ in range(2):
-            begin(world.context, pending, wish())
+        for number in range(2):
+            begin(world.context, pending, wish(), f"198.51.100.{number}")
         with pytest.raises(LimitExceeded):
-            begin(world.context, pending, wish())
+            begin(world.context, pending, wish(), "198.51.100.2")
         world.clock.at = NOW + PENDING_MS
         assert isinstance(begin(world.context, pending, wish()), str)
+
+    story_of(tell)
+
+
+def test_one_address_cannot_take_the_place_of_all_others() -> None:
+    async def tell(world: World, pending: Pending, seen: Seen) -> None:
+        honest = begin(world.context, pending, wish(), "203.0.113.9")
+        for number in range(2 * MAX_PENDING):
+            last = begin(world.context, pending, wish(), f"198.51.100.{number % 20}")
+        late = begin(world.context, pending, wish(), "203.0.113.10")
+        for one in (honest, last, late):
+            assert isinstance(one, str)
+            assert pending.waits(one, NOW)
+        for _ in range(MAX_PENDING_OF_ONE + 5):
+            begin(world.context, pending, wish(), "203.0.113.9")
+        assert not pending.waits(str(honest), NOW), "it gave up its own"
+        assert pending.waits(str(late), NOW)
+        assert len(pending._wishes) <= MAX_PENDING
+
+    story_of(tell)
+
+
+def test_addresses_that_came_and_went_are_forgotten() -> None:
+    async def tell(world: World, pending: Pending, seen: Seen) -> None:
+        for number in range(3 * MAX_PENDING):
+            name = begin(world.context, pending, wish(), f"2001:db8::{number:x}")
+            pending.taken(str(name), NOW)
+        assert len(pending._from) <= MAX_PENDING
 
     story_of(tell)
 

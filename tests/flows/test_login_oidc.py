@@ -14,7 +14,7 @@ from people_world import CLIENT, EC, ED, OTHER_RSA, RSA, Scene, b64, jwk_of, sce
 
 from vouchgate.flows.changes import CredentialIssued, RegistrationPut
 from vouchgate.flows.login import Codes
-from vouchgate.flows.login_oidc import MAX_WAITING_OF_ONE, WAITS_MS, CallBack
+from vouchgate.flows.login_oidc import MAX_WAITING_OF_A_CLIENT, MAX_WAITING_OF_ONE, WAITS_MS, CallBack
 from vouchgate.vocabulary.errors import (
     Conflict,
     InvalidInput,
@@ -598,9 +598,12 @@ def test_many_logins_of_one_do_not_push_out_anothers(monkeypatch: pytest.MonkeyP
             await made.begun(owner="uid:2")
         for number in range(250):
             await made.begun(owner=f"authorize:{number}")
+        for _ in range(MAX_WAITING_OF_ONE):
+            await made.begun(owner="authorize:249")
         assert len(made.people.logins._waiting) == MAX_WAITING_OF_ONE + 2 + 200
         await made.people.finish(mine.binding, "uid:1", made.staff.authorize(mine.url), peer="test")
         await made.people.finish(browsers.binding, "browser", made.staff.authorize(browsers.url), peer="test")
+        assert sum(one.owner == "authorize:249" for one in made.people.logins._waiting.values()) == MAX_WAITING_OF_A_CLIENT
         made.world.clock.at += WAITS_MS + 1
         await made.begun()
         assert len(made.people.logins._waiting) == 1

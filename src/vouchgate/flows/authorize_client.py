@@ -43,6 +43,8 @@ from vouchgate.vocabulary.vouches import Revocation, UnixMillis
 
 MAX_PENDING = 1_000
 """Logins and codes that wait at once."""
+MAX_PENDING_OF_ONE = 64
+"""Logins that one address waits for: people behind one NAT. Its next one gives up its oldest."""
 PENDING_MS = 600_000
 """Time for a person to log in."""
 CODE_MS = 60_000
@@ -82,19 +84,37 @@ class Pending:
 
     def __init__(self) -> None:
         self._wishes: OrderedDict[str, tuple[int, Wish]] = OrderedDict()
+        self._from: dict[str, list[str]] = {}
+        """Address -> its logins, the oldest first."""
         self._codes: OrderedDict[str, _Code] = OrderedDict()
         self._used: OrderedDict[str, str] = OrderedDict()
         """Hash of a used code -> id of the token that it gave."""
 
-    def wait(self, wish: Wish, now: UnixMillis) -> str:
-        """A new login to wait for. Raises `LimitExceeded`."""
+    def wait(self, wish: Wish, now: UnixMillis, peer: str = "") -> str:
+        """A new login to wait for; where there is no room, the address with the most gives up its oldest. Raises `LimitExceeded`."""
         while self._wishes and next(iter(self._wishes.values()))[0] <= now:
             self._wishes.popitem(last=False)
-        if len(self._wishes) >= MAX_PENDING:
-            raise LimitExceeded("too many people are logging in", remedy="try again in a few minutes")
+        if len(self._from) >= MAX_PENDING:
+            self._from = {one: own for one in list(self._from) if (own := self._waiting_of(one))}
+        if len(self._waiting_of(peer)) >= MAX_PENDING_OF_ONE:
+            del self._wishes[self._from[peer][0]]
+        elif len(self._wishes) >= MAX_PENDING:
+            most = max((self._waiting_of(one) for one in list(self._from)), key=len)
+            if len(most) < 2:
+                raise LimitExceeded("too many people are logging in", remedy="try again in a few minutes")
+            del self._wishes[most[0]]
         name = secrets.token_urlsafe(24)
         self._wishes[name] = (now + PENDING_MS, wish)
+        self._from.setdefault(peer, []).append(name)
         return name
+
+    def _waiting_of(self, peer: str) -> list[str]:
+        """The logins of an address that are still waited for."""
+        own = self._from.get(peer, [])
+        own[:] = [name for name in own if name in self._wishes]
+        if not own:
+            self._from.pop(peer, None)
+        return own
 
     def waits(self, name: str, now: UnixMillis) -> bool:
         """Whether a login of that name is waited for."""
@@ -131,7 +151,7 @@ class Pending:
         return self._used.pop(_hash(code), "")
 
 
-def begin(context: Context, pending: Pending, asked: Mapping[str, str]) -> str | Denied:
+def begin(context: Context, pending: Pending, asked: Mapping[str, str], peer: str = "") -> str | Denied:
     """Steps 1 to 3: the id of the login that is waited for. A refusal goes to the person, never to an address that was not checked."""
     client = next((one for one in context.settings.sts.clients if one.id == asked.get("client_id")), None)
     redirect = asked.get("redirect_uri", "")
@@ -153,7 +173,7 @@ def begin(context: Context, pending: Pending, asked: Mapping[str, str]) -> str |
         scopes = parse_scopes(asked.get("scope", ""))
     except InvalidInput as error:
         return Denied(code="invalid-scope", reason=error.reason, remedy=error.remedy)
-    return pending.wait(Wish(client.id, redirect, scopes, state, asked["code_challenge"], audience), context.clock.now())
+    return pending.wait(Wish(client.id, redirect, scopes, state, asked["code_challenge"], audience), context.clock.now(), peer)
 
 
 def _audience(context: Context, name: str) -> str | Denied:

@@ -62,6 +62,8 @@ MAX_WAITING_OF_A_KIND = 2_000
 """Logins that wait for browsers, for users of this machine, or for clients of the token service; a flood of one kind ends no other's."""
 MAX_WAITING_OF_ONE = 128
 """Logins that wait for one owner; the browsers without a session are one, and their rate is bounded before (edges/api)."""
+MAX_WAITING_OF_A_CLIENT = 2
+"""Logins that wait for one wish of the token service's client: as many wishes as may wait then end nobody else's."""
 REFUSALS_PER_MINUTE = 120
 """Entries about refused logins of one kind of owner: enough to see an attack, too few to fill a disk."""
 MAX_CODE = 4_096
@@ -317,7 +319,7 @@ class Logins:
             del self._waiting[key]
         kind = [(key, one.owner) for key, one in self._waiting.items() if _kind(one.owner) == _kind(owner)]
         own = [key for key, who in kind if who == owner]
-        if len(own) >= MAX_WAITING_OF_ONE:
+        if len(own) >= (MAX_WAITING_OF_A_CLIENT if _kind(owner) == "authorize" else MAX_WAITING_OF_ONE):
             del self._waiting[own[0]]
         elif len(kind) >= MAX_WAITING_OF_A_KIND:
             del self._waiting[kind[0][0]]

@@ -105,9 +105,9 @@ class TokenService:
         """GET /nonce"""
         return self.nonces.make(self.context.clock.now(), digits=digits)
 
-    def authorize(self, asked: Mapping[str, str]) -> str | Denied:
+    def authorize(self, asked: Mapping[str, str], peer: str = "") -> str | Denied:
         """GET /authorize: the id of the login that is waited for."""
-        return begin(self.context, self.pending, asked)
+        return begin(self.context, self.pending, asked, peer)
 
     def granted(self, name: str, person: PrincipalId) -> str:
         """The login said who it is: where the browser goes now. Raises `NotFound`."""

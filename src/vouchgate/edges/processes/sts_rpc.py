@@ -65,7 +65,7 @@ def handlers(control: Control) -> dict[str, Handler]:
 
     async def authorize(peer: Peer, params: dict[str, Any]) -> Any:
         only(peer)
-        made = service.authorize(params["query"])
+        made = service.authorize(params["query"], params["peer"])
         return plain(made) if isinstance(made, Denied) else {"login": made}
 
     async def login(peer: Peer, params: dict[str, Any]) -> Any:
