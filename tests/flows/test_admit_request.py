@@ -21,7 +21,7 @@ from vouchgate.vocabulary.vouches import UnixMillis
 LEASE = UnixMillis(NOW + 10 * DAY)
 THUMB = "ab" * 32
 X509 = {"san": ALICE, "serial": "0c0ffee0", "fingerprint": THUMB}
-TOKEN = {"subject": ALICE, "token_id": "jti-1"}
+TOKEN = {"subject": ALICE, "token_id": "jti-1", "audience": DIGITS}
 
 
 def request(**changes: Any) -> Request:
@@ -83,8 +83,12 @@ def test_a_caller_with_a_certificate_is_let_in(world: Held) -> None:
         (X509 | {"endpoint": CHAT, "model": ""}, "unknown-model", 403),
         (X509 | {"endpoint": CHAT, "model": DIGITS}, "unknown-model", 403),
         (X509 | {"endpoint": OPEN}, "evidence-missing", 403),
+        (X509 | TOKEN | {"audience": ""}, "jwt-audience", 401),
+        (X509 | TOKEN | {"audience": CHAT}, "jwt-audience", 401),
+        (X509 | TOKEN | {"audience": f'["{DIGITS}"]'}, "jwt-audience", 401),
+        (TOKEN | {"endpoint": OPEN, "audience": f'["{OPEN}","{CHAT}"]'}, "jwt-audience", 401),
     ],
-    ids=range(18),
+    ids=range(22),
 )
 def test_each_way_to_a_no(changes: dict[str, Any], wanted: str, status: int, world: Held) -> None:
     made = ask(world, **changes)

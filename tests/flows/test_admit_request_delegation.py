@@ -237,6 +237,13 @@ def test_a_run_that_ended_takes_its_token_along(world: Held) -> None:
     assert code(ask(world, text)) == "run-ended"
 
 
+def test_a_token_that_was_issued_under_one_run_and_names_another_is_refused(world: Held) -> None:
+    other = msgspec.structs.replace(RUN, id="run-fedcba9876543210")
+    world.put(RunPut(run=other))
+    world.put(CredentialIssued(id="token-id-1", principal=ALICE, kind="jwt", not_after=UnixMillis(NOW + 300_000), run=other.id))
+    assert code(ask(world, token(ALICE, scopes=None, binding=BOUND))) == "run-differs"
+
+
 def test_a_run_that_the_certificate_is_bound_to_counts_beside_a_plain_token(world: Held) -> None:
     world.put(CredentialIssued(id="0c0ffee0", principal=ALICE, kind="x509", not_after=UnixMillis(NOW + 300_000), run=RUN.id))
     made = admit(request(**X509), world.facts, NOW, lease_until=LEASE)

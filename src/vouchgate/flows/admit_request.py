@@ -1,7 +1,8 @@
 """One request that could not be decided ahead of it: asked by the gateway, answered over the whole request.
 
 1. The facts must be fresh: without word from the control plane within the lease, nothing is let in.
-2. Who is calling, by the gateway's rules; the gateway verified the credentials, the kernel said that the gateway speaks. A token with more
+2. Who is calling, by the gateway's rules; the gateway verified the credentials, the kernel said that the gateway speaks. A token's audience
+   is the endpoint alone (JWT-SVID, section 3.2; RFC 8725, section 3.9). A token with more
    than plain claims is read whole here (delegation.py): the gateway weighs none of them.
 3. A standing revocation of the caller, of anybody who acts for it, of the credential, of what it was made from, or of its run ends it.
 4. What is asked for: the endpoint, or the endpoint behind the model that the body names. A token's scope must name the act.
@@ -32,7 +33,15 @@ from vouchgate.vocabulary.wire import Noun
 PROBLEM_TYPE = "https://vouchgate.dev/problem/"
 VERIFIED_NOW_MS = 60_000
 """Milliseconds for which the gateway's word on a credential stands: this one request, generously."""
-_STATUS = {"anonymous": 401, "expired": 401, "jwt-unbound": 401, "bearer-not-listed": 401, "token-unread": 401, "dpop-full": 429}
+_STATUS = {
+    "anonymous": 401,
+    "expired": 401,
+    "jwt-unbound": 401,
+    "bearer-not-listed": 401,
+    "token-unread": 401,
+    "jwt-audience": 401,
+    "dpop-full": 429,
+}
 _CHALLENGE = {"dpop-invalid": "invalid_dpop_proof", "dpop-replayed": "invalid_dpop_proof", "dpop-unbound": "invalid_token"}
 """Refusals of a proof, as RFC 9449, section 7.1 names them; each is a 401 that says which algorithm is taken."""
 
@@ -143,7 +152,13 @@ def _caller(
         bearer=bearer,
         groups_of=facts.groups_of,
     )
-    return made if isinstance(made, Denied) else (made, None)
+    if isinstance(made, Denied):
+        return made
+    if request.subject and request.audience != request.endpoint:
+        # the gateway takes a list that names the endpoint among others; each of the others could use such a token here
+        reason = "the token is not for this endpoint alone"
+        return Denied(code="jwt-audience", reason=reason, remedy=f"ask for a token with the audience `{request.endpoint}`")
+    return made, None
 
 
 def _federated(request: Request, facts: Facts, now: UnixMillis) -> tuple[VerifiedPrincipal, None] | Denied:

@@ -110,7 +110,11 @@ def run_of(caller: VerifiedPrincipal, serial: str, facts: Facts, now: UnixMillis
         known.add(named)
     if not known:
         return None
-    run = facts.runs.get(min(known)) if len(known) == 1 else None
+    if len(known) > 1:
+        return Denied(
+            code="run-differs", reason="the credential is bound to one run and names another", remedy="present one credential of one run"
+        )
+    run = facts.runs.get(min(known))
     if run is None or not run.alive(now):
         return Denied(code="run-ended", reason="the run that the credential is bound to has ended", remedy="begin a new run")
     if binding is not None and named:
