@@ -93,11 +93,11 @@ def handlers(control: Control) -> dict[str, Handler]:
             )
 
     async def pull(peer: Peer, params: dict[str, Any]) -> Any:
-        its_server(peer, params["endpoint"])
+        its_server(peer, str(params.get("endpoint", "")))
         return wire.to_plain(await control.in_process.pull(params["endpoint"], params["epoch"], params["wait_ms"]))
 
     async def record(peer: Peer, params: dict[str, Any]) -> Any:
-        its_server(peer, params["endpoint"])
+        its_server(peer, str(params.get("endpoint", "")))
         calls = [wire.from_plain(InProcessCall, one, what="call") for one in params["calls"]]
         await control.in_process.record(params["endpoint"], calls, params["lost"])
         return {}
