@@ -26,6 +26,8 @@ MAX_LIFE_HOURS = 25
 HOUR_MS = 3_600_000
 BOUND_INDEX = "bound-until"
 """Index of the records of bound credentials: `hour_of` its end."""
+ENDS_INDEX = "ends"
+"""Index of the records of all credentials: `hour_of` its end."""
 PAGE = 1_000
 """Records read at once."""
 
@@ -135,11 +137,13 @@ class Standing:
         return [one for one in self.revocations.values() if not one.withdrawn_by]
 
     def revocation_of(self, principal: str, credential_id: str = "", *, run: str = "", parents: Sequence[str] = ()) -> Revocation | None:
-        """A standing revocation of this caller, this credential, its run, or what it was derived from."""
+        """A standing revocation of this caller, this credential, its run, or what it was derived from; of several the first, so that a
+        restart names the same one."""
         targets = [("principal", principal), ("registration", principal), *self.credentials.grounds(credential_id, run, parents)]
         for target in targets:
-            for one in self._standing.get(target, {}).values():
-                return one
+            standing = self._standing.get(target)
+            if standing:
+                return min(standing.values(), key=lambda one: (one.made_at, one.id))
         return None
 
     def struck_credentials(self, revocation: Revocation) -> frozenset[str]:

@@ -22,7 +22,7 @@ from typing import Protocol
 import msgspec
 
 from vouchgate.flows.changes import Change, CredentialIssued, Revoked, VouchAdded, record_of
-from vouchgate.flows.facts_credentials import BOUND_INDEX, hour_of, is_bound
+from vouchgate.flows.facts_credentials import BOUND_INDEX, ENDS_INDEX, hour_of, is_bound
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded, StoreDamaged, VouchgateError
 from vouchgate.vocabulary.records import Append, BumpEpoch, Committed, PutRecord, SetOffset
@@ -239,4 +239,4 @@ def _indexes(change: Change) -> dict[str, str]:
     if not isinstance(change, CredentialIssued):
         return {}
     bound = {BOUND_INDEX: hour_of(change.not_after)} if is_bound(change) else {}
-    return {"principal": change.principal, **bound}
+    return {"principal": change.principal, ENDS_INDEX: hour_of(change.not_after), **bound}
