@@ -9,12 +9,15 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+from vouchgate.identity.dpop import SKEW_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -45,6 +48,7 @@ def example() -> Iterator[Any]:
     try:
         here.wait_ready()
         shutil.copy(ROOT / "examples/digits/client.py", here.folder)
+        here.ready = time.monotonic()
         yield here
     finally:
         here.end()
@@ -98,6 +102,7 @@ def test_the_commands_of_the_page_on_identities(example: Any) -> None:
     blocks = re.findall(r"<!-- runs -->\n```sh\n(.*?)```", IDENTITY, re.S)
     assert len(blocks) >= 6
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    time.sleep(max(0.0, example.ready + SKEW_SECONDS + 1 - time.monotonic()))
     for block in blocks:
         script = block.replace("unix:uid=1000", f"unix:uid={os.getuid()}").replace(
             "localhost:8443", f"localhost:{example.gateway.rpartition(':')[2]}"

@@ -105,7 +105,7 @@ def _fault(
     if made - now / 1000 > SKEW_SECONDS:
         return f"the proof was made more than {SKEW_SECONDS} s ahead"
     if made * 1000 <= began + SKEW_SECONDS * 1000:
-        return "the proof may have been used before this service started"
+        return f"the proof may have been used before this service started; from {SKEW_SECONDS + 1} s after a start on, new ones count"
     if token and claims["ath"] != _b64(hashlib.sha256(token.encode()).digest()):  # 7
         return "the proof is for another token"
     return "the proof does not carry the nonce that was asked for" if nonce and claims["nonce"] != nonce else ""
