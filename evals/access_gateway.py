@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import re
@@ -169,11 +170,11 @@ def _route_of(listener: Listener, host: str, line: dict[str, Any]) -> Route:
 def ask(route: Route, shown: Shown, address: tuple[str, int] | None = None) -> Said:
     """One request on a connection of its own."""
     try:
-        with socket.create_connection(address or route.address, 5) as plain:
-            with shown.tls.wrap_socket(plain, server_hostname="localhost") as link:
-                if shown.hears and address is None:
-                    _alert(link)
-                return send(link, route, shown.headers)
+        plain = socket.create_connection(address or route.address, 5)
+        with plain, shown.tls.wrap_socket(plain, server_hostname="localhost") as link:
+            if shown.hears and address is None:
+                _alert(link)
+            return send(link, route, shown.headers)
     except ssl.SSLError as error:
         return Said(f"tls {error.reason or 'closed'}")
     except (OSError, ValueError) as error:
@@ -183,10 +184,8 @@ def ask(route: Route, shown: Shown, address: tuple[str, int] | None = None) -> S
 def _alert(link: ssl.SSLSocket) -> None:
     """In TLS 1.3 a client has finished before its certificate is looked at: the refusal comes as its first answer."""
     link.settimeout(QUIET_SECONDS)
-    try:
+    with contextlib.suppress(TimeoutError):
         link.recv(1)
-    except TimeoutError:
-        pass
     link.settimeout(5)
 
 

@@ -27,7 +27,7 @@ import defects
 import msgspec
 from access_gateway import Cast, Route
 from benchmarks.rows import Row
-from example import ROOT, Example, serve_tls
+from example import ROOT, Example, Quiet, serve_tls
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import StreamEnded
@@ -48,6 +48,7 @@ class _Open(http.server.BaseHTTPRequestHandler):
     do_POST = do_PUT = do_DELETE = do_GET
 
     def address_string(self) -> str:
+        """A unix socket's peer has none."""
         return ""
 
     def log_message(self, format: str, *args: object) -> None:
@@ -83,6 +84,9 @@ class _Unix(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
     request_queue_size = 128
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A peer that hangs up is no news."""
+
 
 @contextmanager
 def _listening(path: Path, handler: type[Any]) -> Iterator[Path]:
@@ -102,7 +106,7 @@ def null(house: Example, cast: Cast, browser: access_api.Browser, tokens: Mappin
     """Rule 1: each kind once."""
     folder = house.folder / "null"
     tls = serve_tls(_Open, defects.self_signed(house.folder, "open-server", ["https://localhost"]))
-    plain = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Open)
+    plain = Quiet(("127.0.0.1", 0), _Open)
     threading.Thread(target=plain.serve_forever, daemon=True).start()
     where = ("127.0.0.1", tls.server_port)
     made: list[Surface[Any]] = [Surface("gateway", cast.table), Surface("sts", sts_doors(house)), Surface("api", access_api.ways())]

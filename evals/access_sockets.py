@@ -110,7 +110,7 @@ def sockets(house: Example) -> tuple[list[Place], list[Place]]:
 def files(house: Example) -> list[Place]:
     """Files that are somebody's, and the memory of each process."""
     kept = [path for path in found(house, stat.S_ISREG) if str(path.relative_to(house.folder)).removeprefix("data/") not in PUBLIC_FILES]
-    processes = {name: pid for name, pid in house.processes().items()}
+    processes = house.processes()
     return [
         *(Place(str(path), "", str(path.relative_to(house.folder))) for path in kept),
         *(Place(f"/proc/{pid}/mem", "", f"memory of {name}") for name, pid in sorted(processes.items())),
@@ -237,7 +237,7 @@ def owners(house: Example) -> Callable[[Place], Iterable[str]]:
             return [
                 name
                 for name in names.values()
-                if place.name == f"memory of {name}" or "server" in name and place.name in ("memory of digits", "memory of chat")
+                if place.name == f"memory of {name}" or ("server" in name and place.name in ("memory of digits", "memory of chat"))
             ]
         facts = Path(place.path).stat()
         group = [names.get(facts.st_gid, "")] if facts.st_mode & stat.S_IRGRP else []

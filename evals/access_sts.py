@@ -13,10 +13,11 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import defects
-from access_gateway import ALICE, GRANT, JWT, PROOF_SECONDS, SERVE, SHORT_SECONDS, WRONG_NAMES, Cast, shown_by
+import provider
+from access_gateway import ALICE, GRANT, JWT, PROOF_SECONDS, SERVE, WRONG_NAMES, Cast, shown_by
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from example import CALLBACK, PARTNER, TRUST_DOMAIN, Example
@@ -26,8 +27,6 @@ from tries import Kind, Said, Surface, told
 from vouchgate.edges.sts.app import ROUTES
 
 PUBLIC = {"GET /nonce": "a number for one attempt"}
-WITHOUT_CONTROL = {"GET /login/callback": "the example has no [[oidc]] provider; tests/system/test_system_people.py logs in"}
-"""Doors whose control needs what the example has not."""
 DIGITS = f"vg://{TRUST_DOMAIN}/endpoint/digits"
 QUIET_SECONDS = 0.3
 CLIENT, GRANTED, SCOPE, TARGET = (
@@ -338,7 +337,41 @@ def _people(house: Example, made: dict[str, Kind[Resource]], address: tuple[str,
     put("none", "a login that nobody waits for", "/login", REQUEST, {"return": "A" * 43})
     put("none", "a callback without the browser's cookie", "/login/callback", REQUEST, {"state": "x", "code": "x"})
     cookie = {"cookie": f"__Host-vouchgate-login={'A' * 43}.{'A' * 43}"}
-    put("stolen", "a callback with a made-up cookie", "/login/callback", told("403 access_denied"), {"state": "x", "code": "x"}, **cookie)
+    put("self-signed", "a callback with a made-up cookie", "/login/callback", DENIED, {"state": "x", "code": "x"}, **cookie)
+    used, mine, other = begun(house), begun(house), begun(house)
+    callback = Resource("GET", "/login/callback")
+    assert send(house, callback, query=used.back("good"), headers={"cookie": used.cookie}).let_in
+    put("replayed", "a callback that was used", "/login/callback", DENIED, used.back("good"), cookie=used.cookie)
+    put("stolen", "a callback in another browser", "/login/callback", DENIED, mine.back("good"), cookie=other.cookie)
+    for name, (of, _) in provider.LIES.items():
+        lied = begun(house)
+        put(of, name, "/login/callback", DENIED, lied.back(name), cookie=lied.cookie)
+
+
+@dataclass(frozen=True)
+class Login:
+    """A browser that was sent to the provider."""
+
+    state: str
+    nonce: str
+    cookie: str
+
+    def back(self, said: str) -> dict[str, str]:
+        """What the provider sends it back with."""
+        return {"state": self.state, "code": provider.code(said, self.nonce)}
+
+
+def begun(house: Example) -> Login:
+    """GET /authorize, and where it leads."""
+    link = http.client.HTTPSConnection(*house.sts, context=defects.stranger(), timeout=10)
+    link.request("GET", f"/authorize?{urlencode(authorization())}")
+    first = link.getresponse()
+    first.read()
+    link.request("GET", first.headers["location"])
+    second = link.getresponse()
+    second.read()
+    asked = dict(parse_qsl(urlsplit(second.headers["location"]).query))
+    return Login(asked["state"], asked["nonce"], second.headers["set-cookie"].partition(";")[0])
 
 
 def authorization() -> dict[str, str]:
@@ -351,7 +384,7 @@ def authorization() -> dict[str, str]:
 
 def controls(house: Example, cast: Cast, surface: Surface[Resource]) -> dict[str, Said]:
     """Who may is answered."""
-    elsewhere, login = Evidence(house), {"return": ""}
+    elsewhere, login, person = Evidence(house), {"return": ""}, begun(house)
     link = http.client.HTTPSConnection(*house.sts, context=defects.stranger(), timeout=10)
     link.request("GET", f"/authorize?{urlencode(authorization())}")
     login["return"] = (link.getresponse().headers.get("location") or "").partition("return=")[2]
@@ -360,5 +393,6 @@ def controls(house: Example, cast: Cast, surface: Surface[Resource]) -> dict[str
         "POST /attest": lambda one: elsewhere.ask(elsewhere.join(f"joined-{secrets.token_hex(4)}")),
         "GET /authorize": lambda one: send(house, one, query=authorization()),
         "GET /login": lambda one: send(house, one, query=login),
+        "GET /login/callback": lambda one: send(house, one, query=person.back("good"), headers={"cookie": person.cookie}),
     }
     return {str(one): good.get(str(one), lambda one: send(house, one))(one) for one in surface.doors}

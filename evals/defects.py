@@ -213,14 +213,18 @@ def key_of(pem: Path) -> Signing:
     return key
 
 
+def public_jwk(key: Signing) -> dict[str, Any]:
+    """RFC 7518, section 6.2.1."""
+    numbers = key.public_key().public_numbers()
+    return {"kty": "EC", "crv": "P-256", "x": _number(numbers.x), "y": _number(numbers.y)}
+
+
 def proof(key: Signing, method: str, url: str, at: int, token: str = "", **changes: Any) -> str:
     """A proof of possession (RFC 9449, section 4.2), at `at` seconds."""
-    numbers = key.public_key().public_numbers()
-    jwk = {"kty": "EC", "crv": "P-256", "x": _number(numbers.x), "y": _number(numbers.y)}
     body: dict[str, Any] = {"jti": secrets.token_urlsafe(16), "htm": method, "htu": url, "iat": at}
     if token:
         body["ath"] = _part(hashlib.sha256(token.encode()).digest())
-    return signed({"typ": "dpop+jwt", "alg": "ES256", "jwk": jwk}, body | changes, key)
+    return signed({"typ": "dpop+jwt", "alg": "ES256", "jwk": public_jwk(key)}, body | changes, key)
 
 
 def edited(token: str, **changes: Any) -> str:

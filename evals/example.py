@@ -27,6 +27,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "system"), str(ROOT / "evals")]
 
 import defects  # noqa: E402
 from installation import TRUST_DOMAIN, Caller, Installation  # noqa: E402
+from provider import Hub  # noqa: E402
+from provider import handler as provider_handler  # noqa: E402
 
 from vouchgate import wiring  # noqa: E402
 from vouchgate.edges.cli.client import Client  # noqa: E402
@@ -43,6 +45,7 @@ ADDED = (
     "endpoint `strict`",
     "[[federation]] `partner`",
     "[[secrets]] `x`",
+    "[[oidc]] `staff`",
     "[[sts.clients]] `client`",
     "policy `access`",
     "[limits] api_requests_per_second",
@@ -67,6 +70,14 @@ name = "partner"
 trust_domain = "partner.example"
 profile = "file"
 bundle_file = "{folder}/partner.json"
+
+[[oidc]]
+name = "staff"
+issuer = "https://localhost:{port}"
+client_id = "vouchgate"
+groups = {{ team = "callers" }}
+ca_file = "{folder}/hub.pem"
+private_network = true
 
 [[sts.clients]]
 id = "client"
@@ -108,18 +119,12 @@ def example_routes() -> set[tuple[str, str]]:
     return {(route["method"], route["path"]) for endpoint in found["endpoints"] for route in endpoint.get("routes", ())}
 
 
-class _Hub(http.server.BaseHTTPRequestHandler):
-    """Stands in for the owner of the one secret: it knows every token."""
+class Quiet(http.server.ThreadingHTTPServer):
+    """A peer that hangs up is no news."""
 
-    def do_GET(self) -> None:
-        body = json.dumps({"name": "example", "auth": {"accessToken": {"role": "read"}}}).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+    daemon_threads = True
 
-    def log_message(self, format: str, *args: object) -> None:
+    def handle_error(self, request: object, client_address: object) -> None:
         """Silent."""
 
 
@@ -127,8 +132,7 @@ def serve_tls(handler: type[http.server.BaseHTTPRequestHandler], certificate: de
     """A server on a free port of 127.0.0.1, in a thread."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.certificate, certificate.key)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
+    server = Quiet(("127.0.0.1", 0), handler)
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
@@ -157,7 +161,9 @@ class Example(Installation):
             text = text.replace("[gateway]\n", f'[gateway]\nfederated_listen = "127.0.0.1:{free.getsockname()[1]}"\n')
         web = defects.Authority.root()
         (folder / "hub.pem").write_bytes(web.chain[0].public_bytes(serialization.Encoding.PEM))
-        self.hub = serve_tls(_Hub, web.leaf(folder, "hub-server", [], host="localhost"))
+        hub = Hub()
+        self.hub = serve_tls(provider_handler(hub), web.leaf(folder, "hub-server", [], host="localhost"))
+        hub.origin = f"https://localhost:{self.hub.server_port}"
         text = text.replace("[sts]\n", "[sts]\nrequests_per_second = 500\n")
         return text + MORE.format(folder=folder, port=self.hub.server_port)
 
