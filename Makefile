@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+NODE := build/node
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test check bench bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-scale eval-access eval-faults docs example clean
@@ -16,6 +17,11 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[gateway,postgres,identity,hsm,example,test]'
 	touch $@
 
+$(NODE)/.installed: tests/node/package.json
+	@mkdir -p $(NODE) && cp tests/node/package.json $(NODE)/
+	@if command -v npm >/dev/null; then npm install --prefix $(NODE) --ignore-scripts --no-audit --no-fund --no-package-lock --silent && touch $@; \
+	else echo "npm is not there: tests with an OIDC server and a browser are skipped"; fi
+
 example: $(STAMP) ## train the example model
 	@test -f build/digits/model.onnx || $(BIN)/python examples/digits/train.py --out build/digits
 
@@ -25,8 +31,8 @@ run: $(STAMP) example ## the example system behind vouchgate, in the foreground;
 demo: $(STAMP) example ## every promise of the spine as a scene, on free ports, then exit
 	@$(BIN)/python examples/digits/demo.py
 
-test: $(STAMP) example ## the tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(STAMP) example $(NODE)/.installed ## the tests
+	VOUCHGATE_NODE=$(CURDIR)/$(NODE) $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP) ## lint, types, import contracts, documentation
 	$(BIN)/ruff check src tests benchmarks examples evals docs
