@@ -299,7 +299,7 @@ def pair() -> Iterator[Pair]:
     for name in ("ours", "partner"):
         (folder / name).mkdir()
     token_source = f'\n[[sts.sources]]\nname = "partner"\nattestor = "spiffe-jwt"\nissuer = "{PARTNER}"\n'
-    ours = Installation(folder=folder / "ours", more=f'\n[sts]\nlisten = "127.0.0.1:0"\n{token_source}')
+    ours = Installation(folder=folder / "ours", lease=10, more=f'\n[sts]\nlisten = "127.0.0.1:0"\n{token_source}')
     listening = f'\n[sts]\nlisten = "127.0.0.1:{sts_port}"\nweb_certificate = "{web.certificate}"\nweb_key = "{web.private}"\n'
     partner = Installation(folder=folder / "partner", top="uid_base = 61000\n", more=listening)
     partner.settings.write_text(partner.settings.read_text().replace(f'trust_domain = "{TRUST_DOMAIN}"', f'trust_domain = "{PARTNER}"'))
@@ -477,6 +477,28 @@ def test_a_partners_authority_in_other_hands_mints_its_own_names_and_no_other(pa
     assert pair.door.infer(pair.second.mint(pair, SHOP)).status == 0, "nor does the other partner mint this one's"
 
 
+@contextlib.contextmanager
+def calling(pair: Pair, caller: Caller) -> Iterator[tuple[list[Caller], list[Answer]]]:
+    """Calls without a pause, by whoever is in the first list; the second is told of every one that was not let in."""
+    stop, who, failures, calls = threading.Event(), [caller], list[Answer](), [0]
+
+    def call() -> None:
+        while not stop.is_set():
+            answer = pair.door.infer(who[0])
+            calls[0] += 1
+            if answer.status != 200:
+                failures.append(answer)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    try:
+        yield who, failures
+    finally:
+        stop.set()
+        thread.join(10)
+    assert calls[0] > 10
+
+
 def rotate(pair: Pair, step: str) -> None:
     said = pair.partner.cli("admin", "ca-rotate", step, "--force", "--reason", "a rehearsal")
     assert said.returncode == 0, said.stdout + said.stderr
@@ -484,30 +506,17 @@ def rotate(pair: Pair, step: str) -> None:
 
 def test_the_partners_root_is_replaced_without_a_refused_call(pair: Pair) -> None:
     old = pair.knows()
-    before, stop, calls = pair.states()["partner"].sequence, threading.Event(), [0]
-    caller, failures = [old], list[Any]()
-
-    def call() -> None:
-        while not stop.is_set():
-            answer = pair.door.infer(caller[0])
-            calls[0] += 1
-            if answer.status != 200:
-                failures.append(answer)
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    sequences = [before]
-    for step in ("prepare", "activate"):
-        rotate(pair, step)
+    sequences = [pair.states()["partner"].sequence]
+    with calling(pair, old) as (who, failures):
+        for step in ("prepare", "activate"):
+            rotate(pair, step)
+            sequences.append(pair.refresh().sequence)
+        who[0] = pair.shop()
+        time.sleep(0.2)
+        rotate(pair, "retire")
         sequences.append(pair.refresh().sequence)
-    caller[0] = pair.shop()
-    time.sleep(0.2)
-    rotate(pair, "retire")
-    sequences.append(pair.refresh().sequence)
-    time.sleep(0.2)
-    stop.set()
-    thread.join(10)
-    assert failures == [] and calls[0] > 10
+        time.sleep(0.2)
+    assert failures == []
     assert sequences == sorted(set(sequences)), "each step is followed by its sequence"
     pair.ours.until(lambda: pair.door.infer(old).status != 200, 5, "the old root still vouches")
 
@@ -634,3 +643,16 @@ def test_a_slow_partner_was_given_up_and_kept_nobody_waiting(pair: Pair) -> None
     pair.ours.until(lambda: pair.states()["older"].sequence == 9, 5, "the other one had to wait")
     assert time.monotonic() - began < 5
     assert pair.states()["slow"].state == "refused"
+
+
+def test_partners_callers_are_served_through_a_kill_of_the_control_plane_and_after_one_of_the_gateway(pair: Pair) -> None:
+    shop = pair.knows()
+    with calling(pair, shop) as (_, failures):
+        pair.ours.send("control", signal.SIGKILL)
+        pair.ours.until(lambda: not pair.ours.ready(), 5)
+        pair.ours.until(pair.ours.ready, 20)
+        time.sleep(0.3)
+    assert failures == []
+    assert pair.states()["partner"].state == "trusted"
+    pair.ours.send("gateway", signal.SIGKILL)
+    pair.ours.until(lambda: pair.door.infer(shop).status == 200, 20, "it did not come back")

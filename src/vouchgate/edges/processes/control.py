@@ -311,6 +311,8 @@ class Control:
         await start.bring_in(self.context, self.installation.signed_root, self.installation.policies, self.installation.bootstrap)
         await bring_source_keys(self.context, self.installation.source_keys)
         self.workloads.candidates.load()
+        # before a gateway that outlived us connects: without them its partners' callers would be refused until the first look
+        self.federation.hand_on()
         await self._new_svid()
         self.publisher.start()
         await self.budgets.settle()
