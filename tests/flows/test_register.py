@@ -17,7 +17,7 @@ from vouchgate.flows.attest_remote import trust_of
 from vouchgate.flows.changes import RegistrationPut
 from vouchgate.flows.context import Buckets
 from vouchgate.flows.explain import why
-from vouchgate.flows.report import caller_states
+from vouchgate.flows.report import caller_states, registrations
 from vouchgate.identity.catalog import attest
 from vouchgate.vocabulary.answers import JoinTokenRequest, RegistrationRequest
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, InvalidName, LimitExceeded, NotFound, NotPermitted
@@ -308,5 +308,18 @@ def test_a_partners_caller_has_one_name_here():
         assert world.facts.alias_of(FOREIGN.value, UnixMillis(world.clock.at + 5_000)) is None
         await register.unregister(world.context, REG, made.principal, "gone")
         assert not world.facts.aliases()
+
+    run(story)
+
+
+def test_long_lists_are_read_page_by_page():
+    async def story(world: World) -> None:
+        names = [f"spiffe://{TD}/service/serve/p{number:03d}" for number in range(7)]
+        await world.put(*(RegistrationPut(registration=registration(one)) for one in names))
+        everyone = [one.principal for one in caller_states(world.context)]
+        assert everyone == sorted(everyone) and set(names) < set(everyone)
+        assert [one.principal for one in registrations(world.context, names[1], 3)] == names[2:5]
+        assert [one.principal for one in caller_states(world.context, names[4], 10)][:2] == names[5:]
+        assert caller_states(world.context, "spiffe://z", 10) == ()
 
     run(story)

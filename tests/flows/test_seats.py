@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vouchgate.flows.changes import EndpointPut, RegistrationPut, RegistrationRemoved
-from vouchgate.flows.seats import Seats, StandingDecisions, grants_of
+from vouchgate.flows.seats import HOLE, Seats, StandingDecisions, grants_of, unnamed
 from vouchgate.vocabulary.decisions import Decision, Grant
 from vouchgate.vocabulary.vouches import UnixMillis
 
@@ -113,6 +113,12 @@ async def serving_now(world: Any) -> None:
     task.cancel()
 
 
+def decided(decision: Decision, number: int) -> Decision:
+    """The same for another caller, whom its words name."""
+    who = f"spiffe://test.local/service/serve/c{number}"
+    return msgspec.structs.replace(decision, id=f"{number:032x}", principal=who, reason=decision.reason.replace(ALICE, who))
+
+
 def test_ten_thousand_callers_share_what_their_decisions_say() -> None:
     async def go() -> None:
         async with running(make_world()) as world:
@@ -121,20 +127,29 @@ def test_ten_thousand_callers_share_what_their_decisions_say() -> None:
             decision = world.facts.standing((DIGITS, ALICE), now)[0]
             kept = StandingDecisions()
             for number in range(3_000):
-                named = msgspec.structs.replace(decision, id=f"{number:032x}", principal=f"spiffe://test.local/service/serve/c{number}")
+                named = decided(decision, number)
                 assert kept.put((DIGITS, str(named.principal)), [named])
             assert len(kept._shared) == 1
             assert (len(kept), kept.allowed) == (3_000, 3_000)
             again = kept.decisions_of((DIGITS, "spiffe://test.local/service/serve/c7"))[0]
-            blank: dict[str, Any] = {"facts_digest": "", "evaluated_at": 0}
-            wanted = msgspec.structs.replace(decision, id=f"{7:032x}", principal="spiffe://test.local/service/serve/c7", **blank)
+            wanted = msgspec.structs.replace(decided(decision, 7), facts_digest="", evaluated_at=UnixMillis(0))
             assert again == wanted
+            assert ALICE in decision.reason and "/c7`" in again.reason and HOLE not in again.reason
+            assert [(len(said), count) for said, count in kept.alike(DIGITS)] == [(1, 3_000)]
+            assert "\0" not in (shown := unnamed(next(kept.alike(DIGITS))[0][0].reason)) and shown.startswith("caller may")
             assert grants_of(again, endpoint()) == grants_of(wanted, endpoint())
-            later = msgspec.structs.replace(decision, id="f" * 32, principal=again.principal, not_after=UnixMillis(decision.not_after + 9))
+            later = msgspec.structs.replace(again, id="f" * 32, not_after=UnixMillis(decision.not_after + 9))
             assert kept.put((DIGITS, str(again.principal)), [later]) == ()
             carried: Decision = kept.decisions_of((DIGITS, str(again.principal)))[0]
             assert (carried.id, carried.not_after) == (again.id, later.not_after)
+            assert kept.put(
+                (DIGITS, "spiffe://test.local/service/serve/c8"), [msgspec.structs.replace(decided(decision, 8), effect="deny")]
+            )
+            assert sorted(count for _, count in kept.alike(DIGITS)) == [1, 2_999]
+            kept.drop((DIGITS, "spiffe://test.local/service/serve/c8"))
+            assert [count for _, count in kept.alike(DIGITS)] == [2_999]
             kept.drop_endpoint(DIGITS)
+            assert list(kept.alike(DIGITS)) == []
             assert (len(kept), kept.allowed, list(kept)) == (0, 0, [])
 
     asyncio.run(go())

@@ -20,6 +20,8 @@ from vouchgate.vocabulary.vouches import UnixMillis
 
 GATEWAY = "gateway"
 """Name of the enforcement point in grants."""
+HOLE = "\x00"
+"""Where shared words name the caller; no name and no policy's id has it."""
 _NOBODY: Mapping[str, tuple[Kept, ...]] = {}
 MIN_SHARED = 1_024
 """Shared decisions that are kept before unused ones are looked for."""
@@ -37,9 +39,27 @@ class Kept:
 
     def decision(self, caller: str) -> Decision:
         """The decision again, without the digest of the facts and the time, which the log has."""
+        said = self.said
         return msgspec.structs.replace(
-            self.said, id=self.id.hex(), principal=caller, not_after=UnixMillis(self.not_after), evidence_epoch=self.epoch
+            said,
+            id=self.id.hex(),
+            principal=caller,
+            reason=said.reason.replace(HOLE, caller),
+            remedy=said.remedy.replace(HOLE, caller),
+            not_after=UnixMillis(self.not_after),
+            evidence_epoch=self.epoch,
         )
+
+
+class Alike:
+    """Callers of one endpoint of whom the same is decided."""
+
+    __slots__ = ("count", "said")
+
+    def __init__(self, made: Sequence[Kept]) -> None:
+        self.said = tuple(one.said for one in made)
+        """Kept as long as the group is: its ids name nothing else."""
+        self.count = 0
 
 
 class StandingDecisions:
@@ -48,6 +68,8 @@ class StandingDecisions:
     def __init__(self) -> None:
         self._cells: dict[str, dict[str, tuple[Kept, ...]]] = {}
         """Endpoint -> caller -> what is kept."""
+        self._alike: dict[str, dict[tuple[int, ...], Alike]] = {}
+        """Endpoint -> ids of shared decisions -> the callers of whom exactly these are kept."""
         self._shared: dict[Decision, Decision] = {}
         self._shared_bound = MIN_SHARED
         self._count = 0
@@ -84,6 +106,10 @@ class StandingDecisions:
                     if one.said.resource in resources:
                         yield caller, one.said
 
+    def alike(self, endpoint_id: str) -> Iterator[tuple[tuple[Decision, ...], int]]:
+        """An endpoint's decisions, as they are shared, and how many callers have just these: as many steps as there are kinds of callers."""
+        return ((one.said, one.count) for one in self._alike.get(endpoint_id, {}).values())
+
     def said_of(self, caller: str) -> Iterator[Decision]:
         """A caller's decisions, as they are shared."""
         for callers in self._cells.values():
@@ -101,6 +127,7 @@ class StandingDecisions:
             two.looked_for = one.looked_for
         self.drop(cell)
         self._cells.setdefault(cell[0], {})[cell[1]] = made
+        self._alike.setdefault(cell[0], {}).setdefault(_ids(made), Alike(made)).count += 1
         self._count += 1
         self.allowed += _allows(made)
         return () if same else news
@@ -109,6 +136,11 @@ class StandingDecisions:
         """Forget a cell."""
         old = self._cells.get(cell[0], {}).pop(cell[1], None)
         self._count -= old is not None
+        if old is not None:
+            group = self._alike[cell[0]]
+            group[_ids(old)].count -= 1
+            if not group[_ids(old)].count:
+                del group[_ids(old)]
         self.allowed -= _allows(old or ())
 
     def drop_endpoint(self, endpoint_id: str) -> None:
@@ -116,10 +148,19 @@ class StandingDecisions:
         for cell in self.cells_of(endpoint_id):
             self.drop(cell)
         self._cells.pop(endpoint_id, None)
+        self._alike.pop(endpoint_id, None)
 
     def _share(self, decision: Decision) -> Decision:
         nobody = msgspec.structs.replace(
-            decision, id="", principal="", facts_digest="", evidence_epoch=0, not_after=UnixMillis(0), evaluated_at=UnixMillis(0)
+            decision,
+            id="",
+            principal="",
+            reason=decision.reason.replace(decision.principal, HOLE),
+            remedy=decision.remedy.replace(decision.principal, HOLE),
+            facts_digest="",
+            evidence_epoch=0,
+            not_after=UnixMillis(0),
+            evaluated_at=UnixMillis(0),
         )
         if len(self._shared) > self._shared_bound:
             used = {id(one.said) for _, made in self.items() for one in made}
@@ -216,6 +257,11 @@ def grants_of(decision: Decision, endpoint: Endpoint) -> list[Grant]:
     ]
 
 
+def unnamed(words: str) -> str:
+    """Shared words for whoever asks about no caller in particular."""
+    return words.replace(f"`{HOLE}`", "").replace(HOLE, "").replace("  ", " ")
+
+
 def cell_digest(decision: Decision) -> str:
     """What makes two decisions of a cell the same for whoever reads the log."""
     parts = (decision.effect, decision.residual, decision.would_be, decision.mode, decision.policy_digest, decision.determining)
@@ -225,6 +271,10 @@ def cell_digest(decision: Decision) -> str:
 
 def _same(old: Decision, new: Decision) -> bool:
     return old is new or (old.action, old.resource, cell_digest(old)) == (new.action, new.resource, cell_digest(new))
+
+
+def _ids(made: Sequence[Kept]) -> tuple[int, ...]:
+    return tuple(id(one.said) for one in made)
 
 
 def _allows(made: Sequence[Kept]) -> bool:

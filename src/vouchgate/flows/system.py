@@ -105,17 +105,17 @@ class System:
         await self._read(caller)
         return report.endpoint_states(self.context)
 
-    async def callers(self, caller: Caller) -> tuple[answers.CallerState, ...]:
+    async def callers(self, caller: Caller, after: str, limit: int) -> tuple[answers.CallerState, ...]:
         await self._read(caller)
-        return report.caller_states(self.context)
+        return report.caller_states(self.context, after, limit)
 
     async def zones(self, caller: Caller) -> tuple[answers.ZoneState, ...]:
         await self._read(caller)
         return adopt.zone_states(self.context)
 
-    async def registrations(self, caller: Caller) -> tuple[Registration, ...]:
+    async def registrations(self, caller: Caller, after: str, limit: int) -> tuple[Registration, ...]:
         await self._read(caller)
-        return tuple(sorted(self.context.facts.registrations.values(), key=lambda one: one.principal))
+        return report.registrations(self.context, after, limit)
 
     async def decisions(self, caller: Caller, limit: int, before: int, where: answers.DecisionFilter) -> answers.DecisionPage:
         await self._read(caller)

@@ -383,8 +383,11 @@ class MemorySurface:
             *self.extra_endpoints,
         )
 
-    async def callers(self, caller: Caller) -> tuple[CallerState, ...]:
+    async def callers(self, caller: Caller, after: str, limit: int) -> tuple[CallerState, ...]:
         self._decide(caller, "read")
+        return tuple(sorted((one for one in self._callers() if one.principal > after), key=lambda one: one.principal))[:limit]
+
+    def _callers(self) -> tuple[CallerState, ...]:
         return (
             CallerState(
                 principal=f"spiffe://{TD}/service/serve/shop",
@@ -426,9 +429,13 @@ class MemorySurface:
             *self.extra_callers,
         )
 
-    async def registrations(self, caller: Caller) -> tuple[Registration, ...]:
+    async def registrations(self, caller: Caller, after: str, limit: int) -> tuple[Registration, ...]:
         self._decide(caller, "read")
-        return (Registration(principal=person("alice"), trust_domain=TD, groups=("callers",), created_at=START),)
+        return (
+            ()
+            if person("alice") <= after
+            else (Registration(principal=person("alice"), trust_domain=TD, groups=("callers",), created_at=START),)
+        )
 
     def add(self, **changes: Any) -> DecisionLine:
         """A call happens."""

@@ -90,9 +90,9 @@ async def _bootstrap(surface: Surface, caller: Caller, body: bodies.TokenBody) -
 READS: tuple[tuple[str, type, Ask], ...] = (
     ("/api/v1/status", bodies.NoQuery, lambda surface, caller, q: surface.status(caller)),
     ("/api/v1/endpoints", bodies.NoQuery, lambda surface, caller, q: surface.endpoints(caller)),
-    ("/api/v1/callers", bodies.NoQuery, lambda surface, caller, q: surface.callers(caller)),
+    ("/api/v1/callers", bodies.NamesQuery, lambda surface, caller, q: surface.callers(caller, q.after, q.limit)),
     ("/api/v1/zones", bodies.NoQuery, lambda surface, caller, q: surface.zones(caller)),
-    ("/api/v1/registrations", bodies.NoQuery, lambda surface, caller, q: surface.registrations(caller)),
+    ("/api/v1/registrations", bodies.NamesQuery, lambda surface, caller, q: surface.registrations(caller, q.after, q.limit)),
     ("/api/v1/runs", bodies.NoQuery, lambda surface, caller, q: surface.runs(caller)),
     ("/api/v1/token", bodies.NoQuery, lambda surface, caller, q: surface.token_service(caller)),
     (

@@ -43,6 +43,13 @@ class EntriesQuery(Noun, frozen=True, kw_only=True):
     count: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = 50
 
 
+class NamesQuery(Noun, frozen=True, kw_only=True):
+    """GET /api/v1/callers, /api/v1/registrations: by name, those behind `after`; fewer than `limit` are the last."""
+
+    after: Annotated[str, Meta(max_length=512)] = ""
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = MAX_PAGE
+
+
 class ProofQuery(Noun, frozen=True, kw_only=True):
     """GET /api/v1/audit/proof"""
 

@@ -17,7 +17,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(session: Session, options: argparse.Namespace) -> int:
     """One caller a line."""
-    callers = session.client.get(tuple[CallerState, ...], "/api/v1/callers")
+    callers: tuple[CallerState, ...] = ()
+    while page := session.client.get(tuple[CallerState, ...], "/api/v1/callers", after=callers[-1].principal if callers else ""):
+        callers += page
     if session.json(callers):
         return 0
     now = session.client.now

@@ -71,8 +71,11 @@ const pair = (name, value) => h("span", { class: value ? "" : "zero" }, h("b", {
 
 // --- callers, points
 
+// Callers on one page, by name; the command line lists all.
+const SHOWN = 200;
+
 function callers(states) {
-  show(at("caller-rows"), states, () => (states.length ? states.map(caller) : h("tr", {}, h("td", { colspan: 7, class: "empty" }, "Nobody has called yet."))));
+  show(at("caller-rows"), states, () => (states.length ? [...states.map(caller), ...(states.length < SHOWN ? [] : [h("tr", {}, h("td", { colspan: 7, class: "empty" }, `The first ${SHOWN} by name. \`vouchgate identity list\` lists all.`))])] : h("tr", {}, h("td", { colspan: 7, class: "empty" }, "Nobody has called yet."))));
 }
 
 function caller(state) {
@@ -130,7 +133,7 @@ async function refreshStatus() {
 }
 
 async function refreshLists() {
-  const [endpointStates, callerStates] = await Promise.all([get("/api/v1/endpoints"), get("/api/v1/callers")]);
+  const [endpointStates, callerStates] = await Promise.all([get("/api/v1/endpoints"), get(`/api/v1/callers?limit=${SHOWN}`)]);
   endpoints(endpointStates);
   pulse.endpoints(endpointStates);
   callers(callerStates);
