@@ -8,7 +8,7 @@ import datetime
 import ssl
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -29,8 +29,8 @@ CA, OTHER = (make_ca(TD, key, now=NOW, days=10) for key in (CA_KEY, OTHER_KEY))
 
 
 def leaf(
-    uris: list[str], *, dns: list[str] = [], ca: bytes = CA, ca_key: ec.EllipticCurvePrivateKey = CA_KEY, days: int = 1
-) -> tuple[bytes, bytes]:  # noqa: B006
+    uris: list[str], *, dns: Sequence[str] = (), ca: bytes = CA, ca_key: ec.EllipticCurvePrivateKey = CA_KEY, days: int = 1
+) -> tuple[bytes, bytes]:
     key = ec.generate_private_key(ec.SECP256R1())
     issuer = x509.load_der_x509_certificate(ca)
     now = datetime.datetime.now(datetime.UTC)

@@ -18,7 +18,9 @@ def text(*partners: dict[str, str]) -> str:
     return 'trust_domain = "ours.example"\n' + "".join(tables)
 
 
-@pytest.mark.parametrize("one", [WEB, SPIFFE, {"name": '"p"', "trust_domain": '"p.example"', "profile": '"file"', "bundle_file": '"p.json"'}])
+@pytest.mark.parametrize(
+    "one", [WEB, SPIFFE, {"name": '"p"', "trust_domain": '"p.example"', "profile": '"file"', "bundle_file": '"p.json"'}]
+)
 def test_each_profile_with_what_it_needs(one: dict[str, str]):
     made = parse_settings(text(one), Path("/etc/vouchgate.toml")).federation[0]
     assert not made.bundle_file or made.bundle_file.startswith("/etc/")
