@@ -37,7 +37,8 @@ from benchmarks.load.workload_client import responses
 from benchmarks.rows import FIGURES, Row, emit, median_interval
 from vouchgate.edges.cli.client import Client
 from vouchgate.ports.rpc import RpcClient
-from vouchgate.vocabulary.answers import Readiness, RegistrationRequest
+from vouchgate.vocabulary.answers import Readiness
+from vouchgate.vocabulary.answers_identities import RegistrationRequest
 from vouchgate.vocabulary.errors import VouchgateError
 from vouchgate.vocabulary.layout import Layout
 from vouchgate.vocabulary.principals import Registration, Selector

@@ -43,7 +43,8 @@ from benchmarks.load.rounds import estimate
 from benchmarks.load.stack import INFER, Stack, free_port, start_models
 from benchmarks.rows import Row, emit
 from vouchgate.identity.ca import spki_of
-from vouchgate.vocabulary.answers import IdentityRequest, RevokeRequest
+from vouchgate.vocabulary.answers import RevokeRequest
+from vouchgate.vocabulary.answers_identities import IdentityRequest
 from vouchgate.vocabulary.errors import VouchgateError
 from vouchgate.vocabulary.wire import encode
 

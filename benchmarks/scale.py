@@ -35,7 +35,8 @@ from benchmarks.load.stack import INFER, Stack, start_models
 from benchmarks.load.usage import Memory, memory, tree
 from benchmarks.rows import Row, emit, median_interval
 from vouchgate.identity.ca import spki_of
-from vouchgate.vocabulary.answers import IdentityRequest, Readiness
+from vouchgate.vocabulary.answers import Readiness
+from vouchgate.vocabulary.answers_identities import IdentityRequest
 from vouchgate.vocabulary.errors import VouchgateError
 from vouchgate.vocabulary.wire import encode
 

@@ -24,7 +24,8 @@ from benchmarks.load.stack import INFER, Stack, free_port
 from benchmarks.load.usage import tree
 from vouchgate.edges.cli.client import Client
 from vouchgate.identity.ca import spki_of
-from vouchgate.vocabulary.answers import AuditPage, IdentityRequest, IssuedIdentity, Readiness, Status
+from vouchgate.vocabulary.answers import AuditPage, Readiness, Status
+from vouchgate.vocabulary.answers_identities import IdentityRequest, IssuedIdentity
 from vouchgate.vocabulary.errors import VouchgateError
 from vouchgate.vocabulary.layout import Layout
 

@@ -35,7 +35,8 @@ from vouchgate.flows.administer import authorise
 from vouchgate.flows.changes import RegistrationPut, SettingPut
 from vouchgate.flows.context import Buckets
 from vouchgate.identity.ca import spki_of
-from vouchgate.vocabulary.answers import AdoptRequest, IdentityRequest, RevokeRequest, WrapRequest
+from vouchgate.vocabulary.answers import AdoptRequest, RevokeRequest, WrapRequest
+from vouchgate.vocabulary.answers_identities import IdentityRequest
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded, NotFound, NotPermitted, Unavailable, Unverified
 from vouchgate.vocabulary.names import principal
 

@@ -273,7 +273,7 @@ def test_a_join_token_counts_once_for_what_its_maker_chose() -> None:
 
     from vouchgate.flows.changes import RegistrationPut
     from vouchgate.flows.register import join_token
-    from vouchgate.vocabulary.answers import JoinTokenRequest
+    from vouchgate.vocabulary.answers_identities import JoinTokenRequest
 
     async def story() -> None:
         async with house() as (world, nonces, seen):

@@ -19,7 +19,7 @@ from vouchgate.flows.context import Buckets
 from vouchgate.flows.explain import why
 from vouchgate.flows.report import caller_states, registrations
 from vouchgate.identity.catalog import attest
-from vouchgate.vocabulary.answers import JoinTokenRequest, RegistrationRequest
+from vouchgate.vocabulary.answers_identities import JoinTokenRequest, RegistrationRequest
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, InvalidName, LimitExceeded, NotFound, NotPermitted
 from vouchgate.vocabulary.names import principal
 from vouchgate.vocabulary.outcomes import Denied

@@ -34,7 +34,8 @@ from vouchgate.flows.facts import compile_sources
 from vouchgate.flows.issue_identity import issue_identity
 from vouchgate.identity.ca import spki_of
 from vouchgate.identity.jwtsvid import JwtFacts, read_jwt
-from vouchgate.vocabulary.answers import Caller, IdentityRequest, RunRequest
+from vouchgate.vocabulary.answers import Caller
+from vouchgate.vocabulary.answers_identities import IdentityRequest, RunRequest
 from vouchgate.vocabulary.digests import file_digest
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound, NotPermitted, VouchgateError
 from vouchgate.vocabulary.names import principal

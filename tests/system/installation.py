@@ -41,9 +41,7 @@ from vouchgate.vocabulary.answers import (
     Approved,
     AuditPage,
     AuditReport,
-    IdentityRequest,
     ImportOutcome,
-    IssuedIdentity,
     Readiness,
     RevokeOutcome,
     RevokeRequest,
@@ -51,6 +49,7 @@ from vouchgate.vocabulary.answers import (
     WrapOutcome,
     WrapRequest,
 )
+from vouchgate.vocabulary.answers_identities import IdentityRequest, IssuedIdentity
 from vouchgate.vocabulary.errors import VouchgateError
 from vouchgate.vocabulary.layout import Layout
 

@@ -14,7 +14,7 @@ import pytest
 from installation import INFER_PATH, TRUST_DOMAIN, Answer, Caller, Installation
 
 from vouchgate.edges.cli.keys import dpop_proof
-from vouchgate.vocabulary.answers import IdentityRequest, IssuedIdentity, RunOutcome, RunRequest
+from vouchgate.vocabulary.answers_identities import IdentityRequest, IssuedIdentity, RunOutcome, RunRequest
 
 GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
 JWT = "urn:ietf:params:oauth:token-type:jwt"

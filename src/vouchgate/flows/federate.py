@@ -27,7 +27,8 @@ from vouchgate.flows.changes import Change, RegistrationPut, RegistrationRemoved
 from vouchgate.flows.context import Context, Remote
 from vouchgate.flows.sequence import Sequenced
 from vouchgate.identity.foreign_bundle import ForeignBundle, read_foreign_bundle
-from vouchgate.vocabulary.answers import Caller, PartnerState
+from vouchgate.vocabulary.answers import Caller
+from vouchgate.vocabulary.answers_identities import PartnerState
 from vouchgate.vocabulary.errors import InvalidInput, Unavailable, VouchgateError
 from vouchgate.vocabulary.names import resource
 from vouchgate.vocabulary.principals import ALIAS_ZONE, Registration

@@ -18,7 +18,8 @@ from vouchgate.flows.administer import authorise
 from vouchgate.flows.changes import CredentialIssued, RegistrationPut
 from vouchgate.flows.context import Context
 from vouchgate.flows.register import commit, require_roles
-from vouchgate.vocabulary.answers import Caller, IdentityRequest, IssuedIdentity
+from vouchgate.vocabulary.answers import Caller
+from vouchgate.vocabulary.answers_identities import IdentityRequest, IssuedIdentity
 from vouchgate.vocabulary.errors import InvalidInput, NotFound, NotPermitted, Unavailable
 from vouchgate.vocabulary.names import PrincipalId, TrustDomain, principal, principal_parts, resource
 from vouchgate.vocabulary.principals import Registration, svid_seconds

@@ -22,7 +22,8 @@ from vouchgate.flows.facts_registrations import UID
 from vouchgate.flows.start import owner_registration
 from vouchgate.identity.catalog import match
 from vouchgate.identity.verify import peer_uid, session
-from vouchgate.vocabulary.answers import Caller, CodeIssued
+from vouchgate.vocabulary.answers import Caller
+from vouchgate.vocabulary.answers_identities import CodeIssued
 from vouchgate.vocabulary.errors import NotPermitted, Unavailable, Unverified
 from vouchgate.vocabulary.names import PrincipalId, TrustDomain, principal, principal_parts
 from vouchgate.vocabulary.outcomes import Denied

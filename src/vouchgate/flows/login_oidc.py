@@ -47,7 +47,7 @@ from vouchgate.identity.oidc import (
     read_userinfo,
     shown_name,
 )
-from vouchgate.vocabulary.answers import LoginBegun, LoginProvider
+from vouchgate.vocabulary.answers_identities import LoginBegun, LoginProvider
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded, NotFound, Unavailable, Unverified, VouchgateError
 from vouchgate.vocabulary.names import PrincipalId, TrustDomain
 from vouchgate.vocabulary.outcomes import Denied

@@ -9,7 +9,8 @@ from vouchgate.flows.checkpoint import Checkpoints
 from vouchgate.flows.context import Context
 from vouchgate.flows.login import GLASS, broken_until
 from vouchgate.identity.ca import load_ca
-from vouchgate.vocabulary.answers import EndpointState, Need, PartnerState, PointState, ProcessState
+from vouchgate.vocabulary.answers import EndpointState, Need, PointState, ProcessState
+from vouchgate.vocabulary.answers_identities import PartnerState
 
 OWN_MACHINE = "the log is tamper-evident against everyone but this machine's administrator: no outside witness is configured"
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000

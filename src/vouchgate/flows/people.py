@@ -20,7 +20,8 @@ from vouchgate.flows.sequence import Sequenced
 from vouchgate.flows.sources import Sources
 from vouchgate.flows.tell_receivers import Telling
 from vouchgate.identity.verify import session
-from vouchgate.vocabulary.answers import Caller, LoginBegun, LoginProvider
+from vouchgate.vocabulary.answers import Caller
+from vouchgate.vocabulary.answers_identities import LoginBegun, LoginProvider
 from vouchgate.vocabulary.errors import NotLoggedIn, Unverified, VouchgateError
 from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.principals import Principal

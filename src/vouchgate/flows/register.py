@@ -19,7 +19,8 @@ from vouchgate.flows.changes import Change, RegistrationPut, RegistrationRemoved
 from vouchgate.flows.context import Context
 from vouchgate.identity.catalog import can_earn
 from vouchgate.identity.join_tokens import RANDOM_BYTES, make_join_token
-from vouchgate.vocabulary.answers import Caller, JoinToken, JoinTokenRequest, RegistrationRequest
+from vouchgate.vocabulary.answers import Caller
+from vouchgate.vocabulary.answers_identities import JoinToken, JoinTokenRequest, RegistrationRequest
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded, NotFound, NotPermitted
 from vouchgate.vocabulary.names import PrincipalId, TrustDomain, principal
 from vouchgate.vocabulary.names import trust_domain as checked_trust_domain

@@ -29,7 +29,6 @@ from vouchgate.vocabulary.answers import (
     DecisionPage,
     EndpointState,
     Metric,
-    PartnerState,
     PointState,
     ProcessState,
     Readiness,
@@ -39,6 +38,7 @@ from vouchgate.vocabulary.answers import (
     VouchState,
     WitnessState,
 )
+from vouchgate.vocabulary.answers_identities import PartnerState
 from vouchgate.vocabulary.decisions import Decision
 from vouchgate.vocabulary.errors import InvalidInput, VouchgateError
 from vouchgate.vocabulary.events import Event

@@ -26,7 +26,8 @@ from vouchgate.flows.explain import full_principal
 from vouchgate.flows.register import require_roles
 from vouchgate.flows.revoke import enforced
 from vouchgate.policy.decide import REFUSED_EVIDENCE
-from vouchgate.vocabulary.answers import Caller, RunOutcome, RunRequest
+from vouchgate.vocabulary.answers import Caller
+from vouchgate.vocabulary.answers_identities import RunOutcome, RunRequest
 from vouchgate.vocabulary.digests import parse_digest
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded, NotFound, NotPermitted, VouchgateError
 from vouchgate.vocabulary.names import PrincipalId, TrustDomain, principal_parts, resource

@@ -23,7 +23,7 @@ from vouchgate.flows.login_oidc import CallBack
 from vouchgate.flows.people import People
 from vouchgate.flows.rotate_secret import Secrets
 from vouchgate.flows.token_service import TokenService
-from vouchgate.vocabulary import answers
+from vouchgate.vocabulary import answers, answers_identities
 from vouchgate.vocabulary.answers import AdministerVerb, Caller
 from vouchgate.vocabulary.ca import CaInstallRequest, CaRequested, CaStatus, CaStepRequest
 from vouchgate.vocabulary.errors import Conflict, Unavailable
@@ -76,10 +76,10 @@ class System:
     def check(self, caller: Caller) -> None:
         self._people.check(caller)
 
-    def login_providers(self) -> tuple[answers.LoginProvider, ...]:
+    def login_providers(self) -> tuple[answers_identities.LoginProvider, ...]:
         return self._people.providers()
 
-    async def begin_login(self, provider: str, *, redirect_uri: str, owner: str) -> answers.LoginBegun:
+    async def begin_login(self, provider: str, *, redirect_uri: str, owner: str) -> answers_identities.LoginBegun:
         return await self._people.begin(provider, redirect_uri=redirect_uri, owner=owner)
 
     async def finish_login(self, binding: str, owner: str, back: CallBack, *, peer: str) -> tuple[Caller, str]:
@@ -157,46 +157,46 @@ class System:
         finally:
             os.close(source)
 
-    async def issue_identity(self, caller: Caller, request: answers.IdentityRequest) -> answers.IssuedIdentity:
+    async def issue_identity(self, caller: Caller, request: answers_identities.IdentityRequest) -> answers_identities.IssuedIdentity:
         return await issue_identity.issue_identity(self.context, caller, request)
 
     async def runs(self, caller: Caller) -> tuple[Run, ...]:
         await self._read(caller)
         return runs.listed(self.context)
 
-    async def begin_run(self, caller: Caller, request: answers.RunRequest) -> answers.RunOutcome:
+    async def begin_run(self, caller: Caller, request: answers_identities.RunRequest) -> answers_identities.RunOutcome:
         return await runs.begin(self.context, caller, request)
 
-    async def end_run(self, caller: Caller, id: str, reason: str) -> answers.RunOutcome:
+    async def end_run(self, caller: Caller, id: str, reason: str) -> answers_identities.RunOutcome:
         return await runs.end(self.context, caller, id, reason)
 
-    async def token_service(self, caller: Caller) -> answers.TokenServiceState:
-        return answers.TokenServiceState(url=f"{address(self.context)}/token", audience=service_id(self.context.trust_domain))
+    async def token_service(self, caller: Caller) -> answers_identities.TokenServiceState:
+        return answers_identities.TokenServiceState(url=f"{address(self.context)}/token", audience=service_id(self.context.trust_domain))
 
-    async def exchange_token(self, caller: Caller, request: answers.ExchangeRequest) -> answers.ExchangeOutcome:
+    async def exchange_token(self, caller: Caller, request: answers_identities.ExchangeRequest) -> answers_identities.ExchangeOutcome:
         if self.tokens is None:
             raise Unavailable("the token service is not there yet", remedy="try again shortly")
         local = caller.principal if caller.how == "uid" else None
         made = await self.tokens.token(request.form, proof=request.proof, peer=caller.peer, local=local)
         if isinstance(made, Denied):
-            return answers.ExchangeOutcome(error=made.code, reason=made.reason, remedy=made.remedy)
-        return answers.ExchangeOutcome(
+            return answers_identities.ExchangeOutcome(error=made.code, reason=made.reason, remedy=made.remedy)
+        return answers_identities.ExchangeOutcome(
             access_token=made.access_token, token_type=made.token_type, expires_in=made.expires_in, scope=made.scope
         )
 
-    async def register(self, caller: Caller, request: answers.RegistrationRequest) -> Registration:
+    async def register(self, caller: Caller, request: answers_identities.RegistrationRequest) -> Registration:
         return await register.register(self.context, caller, request)
 
     async def unregister(self, caller: Caller, principal: str, reason: str) -> Registration:
         return await register.unregister(self.context, caller, principal, reason)
 
-    async def join_token(self, caller: Caller, request: answers.JoinTokenRequest) -> answers.JoinToken:
+    async def join_token(self, caller: Caller, request: answers_identities.JoinTokenRequest) -> answers_identities.JoinToken:
         return await register.join_token(self.context, caller, request)
 
-    async def partners(self, caller: Caller) -> tuple[answers.PartnerState, ...]:
+    async def partners(self, caller: Caller) -> tuple[answers_identities.PartnerState, ...]:
         return await self.federation.states(caller)
 
-    async def refresh_partner(self, caller: Caller, name: str) -> answers.PartnerState:
+    async def refresh_partner(self, caller: Caller, name: str) -> answers_identities.PartnerState:
         return await self.federation.refresh(caller, name)
 
     async def secret_lines(self, caller: Caller) -> tuple[SecretLine, ...]:
@@ -214,7 +214,7 @@ class System:
     async def release_secret(self, caller: Caller, name: str) -> dict[str, str]:
         return await self.secrets.release(caller, name)
 
-    async def login_code(self, caller: Caller) -> answers.CodeIssued:
+    async def login_code(self, caller: Caller) -> answers_identities.CodeIssued:
         return await login.login_code(self.context, self._codes, caller)
 
     async def claim_bootstrap(self, caller: Caller, token: str) -> Registration:

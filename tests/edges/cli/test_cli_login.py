@@ -18,7 +18,7 @@ from vouchgate.edges.cli import logins
 from vouchgate.edges.cli import main as cli
 from vouchgate.edges.cli.logins import Listener, read_answer
 from vouchgate.edges.cli.session import Session
-from vouchgate.vocabulary.answers import LoggedIn
+from vouchgate.vocabulary.answers_identities import LoggedIn
 from vouchgate.vocabulary.errors import NotPermitted, Unavailable
 from vouchgate.vocabulary.names import PrincipalId
 

@@ -36,19 +36,8 @@ from vouchgate.edges.api.sessions import COOKIE, Sessions
 from vouchgate.edges.api.surface import Surface
 from vouchgate.edges.bounded_http import whole_body
 from vouchgate.edges.console.assets import console_routes
-from vouchgate.vocabulary.answers import (
-    AdoptRequest,
-    Caller,
-    DecisionFilter,
-    ExchangeRequest,
-    IdentityRequest,
-    ImportRequest,
-    JoinTokenRequest,
-    RegistrationRequest,
-    RevokeRequest,
-    RunRequest,
-    WrapRequest,
-)
+from vouchgate.vocabulary.answers import AdoptRequest, Caller, DecisionFilter, ImportRequest, RevokeRequest, WrapRequest
+from vouchgate.vocabulary.answers_identities import ExchangeRequest, IdentityRequest, JoinTokenRequest, RegistrationRequest, RunRequest
 from vouchgate.vocabulary.ca import CaInstallRequest, CaStepRequest
 from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded, NotFound, NotPermitted, VouchgateError
 from vouchgate.vocabulary.wire import decode, encode

@@ -27,7 +27,8 @@ from vouchgate.edges.api.sessions import BROWSER, COOKIE, Session, Sessions
 from vouchgate.edges.api.surface import Surface
 from vouchgate.flows.login_oidc import CallBack
 from vouchgate.flows.people import BROWSER as BROWSER_OWNER
-from vouchgate.vocabulary.answers import Caller, LoggedIn
+from vouchgate.vocabulary.answers import Caller
+from vouchgate.vocabulary.answers_identities import LoggedIn
 from vouchgate.vocabulary.errors import InvalidInput, NotLoggedIn
 from vouchgate.vocabulary.vouches import UnixMillis
 from vouchgate.vocabulary.wire import encode

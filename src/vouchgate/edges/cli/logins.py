@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-from vouchgate.vocabulary.answers import LoggedIn
+from vouchgate.vocabulary.answers_identities import LoggedIn
 from vouchgate.vocabulary.errors import InvalidInput, NotPermitted, Unavailable
 from vouchgate.vocabulary.vouches import UnixMillis
 from vouchgate.vocabulary.wire import Noun, decode, encode

@@ -6,7 +6,7 @@ import argparse
 
 from vouchgate.edges.cli.printing import duration
 from vouchgate.edges.cli.session import Session
-from vouchgate.vocabulary.answers import CodeIssued
+from vouchgate.vocabulary.answers_identities import CodeIssued
 
 SUMMARY = "a one-time code for the console"
 

@@ -6,7 +6,7 @@ import argparse
 
 from vouchgate.edges.cli.printing import ago, duration
 from vouchgate.edges.cli.session import Session
-from vouchgate.vocabulary.answers import PartnerState
+from vouchgate.vocabulary.answers_identities import PartnerState
 
 SUMMARY = "foreign trust domains and their bundles"
 

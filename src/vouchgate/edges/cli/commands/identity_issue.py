@@ -8,7 +8,7 @@ from pathlib import Path
 from vouchgate.edges.cli.arguments import Usage
 from vouchgate.edges.cli.printing import duration
 from vouchgate.edges.cli.session import Session
-from vouchgate.vocabulary.answers import IdentityRequest, IssuedIdentity
+from vouchgate.vocabulary.answers_identities import IdentityRequest, IssuedIdentity
 
 SUMMARY = "issue a certificate (X.509-SVID) for a key made here, or a token (JWT-SVID)"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from vouchgate.edges.cli.session import Session
-from vouchgate.vocabulary.answers import JoinToken, JoinTokenRequest
+from vouchgate.vocabulary.answers_identities import JoinToken, JoinTokenRequest
 
 SUMMARY = "a single-use token that earns a registration once"
 

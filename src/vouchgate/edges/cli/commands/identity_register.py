@@ -7,7 +7,7 @@ import argparse
 from vouchgate.edges.cli.arguments import Usage
 from vouchgate.edges.cli.printing import duration
 from vouchgate.edges.cli.session import Session
-from vouchgate.vocabulary.answers import RegistrationRequest
+from vouchgate.vocabulary.answers_identities import RegistrationRequest
 from vouchgate.vocabulary.principals import Registration, Selector
 from vouchgate.vocabulary.vouches import UnixMillis
 

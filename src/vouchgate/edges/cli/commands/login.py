@@ -8,7 +8,7 @@ import contextlib
 from vouchgate.edges.cli.logins import Listener, keep, read_answer
 from vouchgate.edges.cli.printing import duration
 from vouchgate.edges.cli.session import Session
-from vouchgate.vocabulary.answers import LoggedIn, LoginBegun, LoginProvider
+from vouchgate.vocabulary.answers_identities import LoggedIn, LoginBegun, LoginProvider
 from vouchgate.vocabulary.errors import InvalidInput, NotFound, VouchgateError
 
 SUMMARY = "log in with your organisation's provider"

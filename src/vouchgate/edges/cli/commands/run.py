@@ -21,7 +21,7 @@ from pathlib import Path
 from vouchgate.edges.cli.arguments import Usage
 from vouchgate.edges.cli.keys import P256Key, write_private, write_public
 from vouchgate.edges.cli.session import Session
-from vouchgate.vocabulary.answers import IdentityRequest, IssuedIdentity
+from vouchgate.vocabulary.answers_identities import IdentityRequest, IssuedIdentity
 from vouchgate.vocabulary.errors import NotFound, VouchgateError
 
 SUMMARY = "run a command under an identity of its own, which ends with it"

@@ -6,7 +6,7 @@ import argparse
 
 from vouchgate.edges.cli.printing import duration
 from vouchgate.edges.cli.session import Session
-from vouchgate.vocabulary.answers import RunOutcome, RunRequest
+from vouchgate.vocabulary.answers_identities import RunOutcome, RunRequest
 
 SUMMARY = "begin a run of a job on declared inputs; what it may read is fixed from here on"
 

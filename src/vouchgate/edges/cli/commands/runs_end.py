@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from vouchgate.edges.cli.session import Session
-from vouchgate.vocabulary.answers import RunOutcome
+from vouchgate.vocabulary.answers_identities import RunOutcome
 
 SUMMARY = "end a run and strike every credential that was issued under it"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vouchgate.edges.cli.arguments import Usage
 from vouchgate.edges.cli.session import Session
-from vouchgate.vocabulary.answers import ExchangeOutcome, ExchangeRequest, TokenServiceState
+from vouchgate.vocabulary.answers_identities import ExchangeOutcome, ExchangeRequest, TokenServiceState
 from vouchgate.vocabulary.errors import NotPermitted
 
 SUMMARY = "act for somebody: exchange their token for a narrower one that is bound to your key"

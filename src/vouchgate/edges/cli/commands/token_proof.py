@@ -8,7 +8,7 @@ import hashlib
 from pathlib import Path
 
 from vouchgate.edges.cli.session import Session
-from vouchgate.vocabulary.answers import TokenServiceState
+from vouchgate.vocabulary.answers_identities import TokenServiceState
 
 SUMMARY = "the DPoP proof for one request with a token that is bound to your key"
 DETAIL = """The DPoP proof for one request with a token that is bound to your key, to standard output. It holds for this method and address alone, once,
