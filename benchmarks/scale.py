@@ -5,7 +5,9 @@ Rules
    the queue of undecided cells has emptied. The goal counts these processes whole, not what was added.
 2. Registrations come over the API, as a registrar's do, with one limit raised: registrations a minute.
 3. A registration is in force when its holder's first call is answered 200; the call is made with the certificate that the registration gave.
-4. Null: two readings with no registration between them must not differ. Sabotage: registrations that were never made (their requests are
+4. What the control plane shows is asked for while another connection asks for its zones, without a pause: how long that waits is how long
+   nothing else of the control plane went on. The same is read with nothing asked beside it.
+5. Null: two readings with no registration between them must not differ. Sabotage: registrations that were never made (their requests are
    refused) must show as no growth. Otherwise the run fails.
 
 Usage: python -m benchmarks.scale [--quick]
@@ -17,6 +19,7 @@ import argparse
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +37,7 @@ from benchmarks.load.product import REGISTRAR_UID, Caller, Product
 from benchmarks.load.stack import INFER, Stack, start_models
 from benchmarks.load.usage import Memory, memory, tree
 from benchmarks.rows import Row, emit, median_interval
+from vouchgate.edges.cli.client import Client
 from vouchgate.identity.ca import spki_of
 from vouchgate.vocabulary.answers import Readiness
 from vouchgate.vocabulary.answers_identities import IdentityRequest
@@ -47,6 +51,10 @@ FIRST_CALL_GOAL_MS = 200.0
 CALLERS, QUICK_CALLERS = 100, 10
 LIMITS = "registrations_per_minute = 100000"
 HOLDERS = ("control", "pdp", "agent")
+SHOWN_PATHS = ("/api/v1/status", "/api/v1/endpoints", "/api/v1/callers", "/api/v1/registrations")
+SHOWN = 50
+"""Times that each is asked for."""
+STALL_GOAL_MS = 20.0
 FILL_SECONDS = 600.0
 BACK_SECONDS = 120.0
 NULL_MIB = 3.0
@@ -93,6 +101,7 @@ def measure(product: Product, wanted: int, callers: int) -> Iterator[Row]:
     yield from memory_rows(product, f"{made:,} registrations", goal=f"<= {GOAL_MIB:g}")
     yield _row("memory of one registration", 1024 * (mib(held(product)) - mib(before)) / max(1, made), "KiB", "", made)
     yield from first_call_rows(product, callers, made)
+    yield from shown_rows(product, made)
     yield from restart_rows(product, "pdp", made)
     yield from restart_rows(product, "control", made)
 
@@ -119,6 +128,50 @@ def first_call_rows(product: Product, callers: int, there: int) -> Iterator[Row]
     yield _row(f"registration with its certificate, {there:,} there: p50", percentile(registered, 0.5), "ms", "", callers)
     yield _row(f"{name}: p50", percentile(called, 0.5), "ms", "", callers, interval=median_interval(called))
     yield _row(f"{name}: p99", percentile(called, 0.99), "ms", f"< {FIRST_CALL_GOAL_MS:g}", callers)
+
+
+class Pinger(threading.Thread):
+    """Asks the control plane for next to nothing again and again; how long it waited each time."""
+
+    def __init__(self, product: Product) -> None:
+        super().__init__(daemon=True)
+        self.client, self.waited, self.ended = Client(product.layout.api_socket), list[float](), threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while not self.ended.wait(0.002):
+            began = time.monotonic()
+            self.client.get(object, "/api/v1/zones")
+            self.waited.append(1000 * (time.monotonic() - began))
+
+    def stop(self) -> list[float]:
+        """Everything that was waited, in milliseconds."""
+        self.ended.set()
+        self.join()
+        return self.waited
+
+
+def shown_rows(product: Product, there: int) -> Iterator[Row]:
+    """Rule 4."""
+    alone = Pinger(product)
+    time.sleep(SHOWN * 0.02)
+    yield _row("the control plane's slowest sign of life, nothing asked beside it", max(waited := alone.stop()), "ms", "", len(waited))
+    for path in SHOWN_PATHS:
+        pinger, took = Pinger(product), []
+        for _ in range(SHOWN):
+            began = time.monotonic()
+            product.client.get(object, path)
+            took.append(1000 * (time.monotonic() - began))
+        waited = pinger.stop()
+        yield _row(f"GET {path}, {there:,} there: p50", percentile(took, 0.5), "ms", "", len(took))
+        yield _row(f"GET {path}, {there:,} there: worst", max(took), "ms", "", len(took))
+        yield _row(
+            f"GET {path}, {there:,} there: p99 of signs of life meanwhile",
+            percentile(waited, 0.99),
+            "ms",
+            f"< {STALL_GOAL_MS:g}",
+            len(waited),
+        )
 
 
 def restart_rows(product: Product, role: str, there: int) -> Iterator[Row]:
