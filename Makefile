@@ -74,7 +74,7 @@ bench-keys: $(STAMP) ## signing with keys in files, sealed, in a token
 bench-scale: $(STAMP) example ## memory and times with 10,000 registrations
 	$(BIN)/python -m benchmarks.scale
 
-eval-access: $(STAMP) example ## every route with every kind of defective identity: nobody may get in
+eval-access: $(STAMP) example ## every route, socket, method and key with every kind of defective identity (as root): nobody may get in
 	$(BIN)/python evals/access.py
 
 eval-faults: $(STAMP) example ## kill and stop every process at random points under load, at least 200 times

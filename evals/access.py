@@ -71,7 +71,7 @@ def evaluate(house: Example) -> tuple[list[Surface[Any]], list[Row]]:
     api: Surface[access_api.Way] = Surface("api", access_api.ways())
     api.notes += [f"{name} is public on the unix socket: {why}" for name, why in access_api.PUBLIC.items()]
     api.attempt(access_api.kinds(house, browser))
-    registrar = access_api.confusable(house, access_gateway.lesser_names())
+    registrar = access_api.registrar(house, access_gateway.lesser_names(), {"going on": cast.right_run, "ended": cast.ended_run})
     tokens = {"digits": cast.tokens["digits"], "expired": cast.short_tokens["digits"]}
     workload = access_sockets.workload(house, tokens)
     processes = access_sockets.surfaces(house)

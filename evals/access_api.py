@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from example import AUDITOR_UID, REVOKED_UID, Example
+from example import AUDITOR_UID, ENDED_UID, REVOKED_UID, Example
 from starlette.routing import Route as AppRoute
 from tries import Kind, Said, Surface, told
 
@@ -229,6 +229,7 @@ class Browser:
     def __init__(self, house: Example) -> None:
         self.house = house
         house.administer(AUDITOR_UID, "role:auditor")
+        house.administer(ENDED_UID, "role:registrar", expires_at=int(time.time() * 1000) + 2_000)
         house.revoke(house.administer(REVOKED_UID, "role:registrar"), "principal")
         host, _, port = house.status().console.removeprefix("http://").strip("/").rpartition(":")
         self.address = host, int(port)
@@ -275,6 +276,7 @@ def kinds(house: Example, browser: Browser, *, path: Path | None = None, address
         by_unix("none", "another scheme than a session's", NOT_LOGGED_IN, authorization="Basic cm9vdDo=")
         by_unix("revoked", "a session that was ended", NOT_LOGGED_IN, authorization=f"Bearer {browser.over}")
         by_unix("revoked", "a registrar who was revoked", unverified, uid=REVOKED_UID)
+        by_unix("expired", "an administrator whose registration ended", unverified, uid=ENDED_UID)
         by_unix("exchanged beyond scope", "an auditor, beyond reading", NOT_PERMITTED, uid=AUDITOR_UID)
         name = "unix socket: an auditor, beyond reading"
         made[name] = Kind(
@@ -317,41 +319,40 @@ def _code(address: tuple[str, int], way: Way, code: str) -> Said:
     return Said(f"{answer.status} {_problem(text)}".strip(), let_in=answer.status < 400)
 
 
-def confusable(house: Example, names: list[str]) -> Surface[str]:
-    """What a registrar of ours can make of names that look like another's: nothing."""
-    surface = Surface("registrar", names)
+def registrar(house: Example, names: list[str], runs: Mapping[str, str]) -> Surface[str]:
+    """What a registrar of ours can make of names that look like another's, and of another's run: nothing."""
+    surface = Surface("registrar", REGISTRAR)
 
-    def register(path: str) -> Callable[[str], Said]:
-        def ask(name: str) -> Said:
-            body = {"kind": "service", "zone": "serve", "name": name, "groups": ["callers"]} | (
-                {"form": "x509", "spki": ""} if path.endswith("ies") else {}
-            )
-            return _post(house, path, body)
+    def ask(door: str, **changes: str) -> Said:
+        body = {"kind": "service", "zone": "serve", "name": "plain", "groups": []}
+        more = {"form": "jwt", "audience": "digits"} if door == REGISTRAR[1] else {}
+        return _post(house, door.partition(" ")[2], body | more | changes)
 
-        return ask
-
-    wrong = told("400 invalid-name", "400 invalid-input")
-    surface.attempt(
-        {
-            "a name like another's, registered": Kind("confusable name", register("/api/v1/registrations"), wrong),
-            "a name like another's, issued to": Kind("confusable name", register("/api/v1/identities"), wrong),
-            "a kind that is not given": Kind("confusable name", lambda name: _kind(house, "system"), told("400 invalid-input")),
-            "another trust domain's zone": Kind("wrong domain", lambda name: _zone(house), wrong),
-        }
-    )
-    surface.controls = {
-        name: Said("200", let_in=_post(house, "/api/v1/registrations", {"kind": "service", "zone": "serve", "name": "plain"}).let_in)
-        for name in names
+    wrong = told("400 invalid-name")
+    issues: Callable[[str], bool] = lambda door: door == REGISTRAR[1]  # noqa: E731
+    kinds = {f"the name {name!a}": Kind("confusable name", lambda door, name=name: ask(door, name=name), wrong) for name in names}  # type: ignore[misc]
+    kinds |= {
+        "another zone within the zone": Kind("confusable name", lambda door: ask(door, zone="serve/service"), wrong),
+        "another trust domain": Kind("wrong domain", lambda door: ask(door, zone="serve/../../other.example"), wrong),
+        "one of our own processes": Kind("confusable name", lambda door: ask(door, kind="system"), told("400 invalid-input"), issues),
+        "a kind that is none": Kind("confusable name", lambda door: ask(door, kind="Service"), wrong),
+        "for an endpoint that is not there": Kind(
+            "wrong audience", lambda door: ask(door, audience="nowhere"), told("404 not-found"), issues
+        ),
+        "under another's run": Kind("other run's token", lambda door: ask(door, run=runs["going on"]), told("403 not-permitted"), issues),
+        "under a run that ended": Kind(
+            "other run's token",
+            lambda door: ask(door, kind="job", name="fit", groups=None, run=runs["ended"]),
+            told("409 conflict"),
+            issues,
+        ),
     }
+    surface.controls = {door: ask(door) for door in REGISTRAR}
+    surface.attempt(kinds)
     return surface
 
 
-def _kind(house: Example, kind: str) -> Said:
-    return _post(house, "/api/v1/identities", {"kind": kind, "zone": "serve", "name": "alice", "groups": [], "form": "x509", "spki": ""})
-
-
-def _zone(house: Example) -> Said:
-    return _post(house, "/api/v1/registrations", {"kind": "service", "zone": "serve/../../other.example", "name": "alice"})
+REGISTRAR = ("POST /api/v1/registrations", "POST /api/v1/identities")
 
 
 def _post(house: Example, path: str, body: Mapping[str, Any]) -> Said:

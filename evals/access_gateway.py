@@ -274,7 +274,7 @@ class Cast:
         job = house.caller("fit", ("callers", "runs-only"), kind="job")
         digest = house.digest()
         self.right_run, self.other_run = house.begin(job.principal, (digest,)), house.begin(job.principal)
-        ended = house.begin(job.principal, (digest,))
+        self.ended_run = ended = house.begin(job.principal, (digest,))
         self.right, self.other, self.ended = (house.of_run("fit", run) for run in (self.right_run, self.other_run, ended))
         self.other_tokens = {name: house.issue("job", "fit", name, run=self.other_run) for name in self.names}
         self.right_tokens = {name: house.issue("job", "fit", name, run=self.right_run) for name in self.names}
@@ -417,6 +417,8 @@ def _certificates(cast: Cast, put: Put, ours: Only, partners: Only) -> None:
 
     put("none", "none", lambda route: Shown(defects.stranger()), told("401 anonymous"), ours)
     required = Shown(defects.stranger(), hears=True)
+    cookie = Shown(defects.stranger(), {"cookie": f"access_token={cast.tokens['digits']}"})
+    put("stolen", "a token in a cookie", lambda route: cookie, told("401 anonymous"), ours)
     put("none", "none, at the partners' listener", lambda route: required, told("tls TLSV13_ALERT_CERTIFICATE_REQUIRED"), partners)
     headers = {
         "x-vg-san": ALICE,
@@ -498,6 +500,7 @@ def _tokens(cast: Cast, put: Put, bearer: Only, ours: Only) -> None:
         "wrong audience",
         "token for two audiences, our key",
         lambda route: defects.resigned(held(route), key, aud=[route.endpoint, "vg://x/endpoint/y"]),
+        told("401 jwt-audience"),
     )
     token("wrong audience", "token without an audience, our key", lambda route: defects.resigned(held(route), key, aud=None))
     token(

@@ -159,35 +159,34 @@ def _other(house: Example, folder: Path) -> list[Surface[Any]]:
 # --- sabotage ---------------------------------------------------------------------------------------------------------------------
 
 
+Edit = tuple[str, str, str]
+"""File of the package, what is there, what takes its place."""
+
+
 @dataclass(frozen=True)
 class Sabotage:
-    """One check, taken out."""
+    """One check, taken out, wherever it is made."""
 
     name: str
-    file: str
-    old: str
-    new: str
     of: str
     """The kinds that must be found let in."""
+    edits: tuple[Edit, ...]
 
 
 SABOTAGES = (
-    Sabotage("proofs are not remembered", "identity/dpop.py", "        if name in self._until:\n", "        if False:\n", "replayed"),
+    Sabotage("proofs are not remembered", "replayed", (("identity/dpop.py", "        if name in self._until:\n", "        if False:\n"),)),
     Sabotage(
-        "any audience is taken at the gateway",
-        "edges/envoy/tokens.py",
-        "        provider.audiences.append(endpoint.id)\n",
-        "",
-        "wrong audience",
+        "any audience is taken", "wrong audience",
+        (
+            ("edges/envoy/tokens.py", "        provider.audiences.append(endpoint.id)\n", ""),
+            ("flows/admit_request.py", "    if request.subject and request.audience != request.endpoint:\n", "    if False:\n"),
+        ),
     ),
     Sabotage(
-        "scopes are not looked at",
-        "flows/delegation.py",
-        "    if caller.scopes is None:\n        return True\n",
-        "    return True\n",
-        "exchanged beyond scope",
+        "scopes are not looked at", "exchanged beyond scope",
+        (("flows/delegation.py", "    if caller.scopes is None:\n        return True\n", "    return True\n"),),
     ),
-)
+)  # fmt: skip
 
 
 @contextmanager
@@ -198,11 +197,12 @@ def _package(one: Sabotage) -> Iterator[list[str]]:
     try:
         site = folder / f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
         shutil.copytree(ROOT / "src" / "vouchgate", site / "vouchgate", ignore=shutil.ignore_patterns("__pycache__"))
-        file = site / "vouchgate" / one.file
-        text = file.read_text(encoding="utf-8")
-        if text.count(one.old) != 1:
-            raise RuntimeError(f"the sabotage `{one.name}` does not fit `{one.file}` any more")
-        file.write_text(text.replace(one.old, one.new), encoding="utf-8")
+        for name, old, new in one.edits:
+            file = site / "vouchgate" / name
+            text = file.read_text(encoding="utf-8")
+            if text.count(old) != 1:
+                raise RuntimeError(f"the sabotage `{one.name}` does not fit `{name}` any more")
+            file.write_text(text.replace(old, new), encoding="utf-8")
         (site / "all.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")) + "\n", encoding="utf-8")
         (folder / "bin").mkdir()
         (folder / "bin" / "python").symlink_to(Path(sys.executable).resolve())

@@ -39,7 +39,7 @@ LEASE_SECONDS = 10
 PARTNER = "partner.example"
 CALLBACK = "http://127.0.0.1/callback"
 SECRET = "hf_" + "s" * 30
-AUDITOR_UID, REVOKED_UID = 58_801, 58_802
+AUDITOR_UID, REVOKED_UID, ENDED_UID = 58_801, 58_802, 58_803
 """Unix users that are administrators of little, and no longer."""
 ADDED = (
     "endpoint `strict`",
@@ -209,10 +209,11 @@ class Example(Installation):
         """Of the first model server."""
         return self.users.server(0)
 
-    def administer(self, uid: int, *roles: str) -> str:
+    def administer(self, uid: int, *roles: str, expires_at: int = 0) -> str:
         """Another administrator; its name."""
         selector = {"type": "unix:uid", "value": str(uid)}
         asked = {"kind": "person", "zone": "system", "name": f"uid-{uid}", "groups": list(roles), "selectors": [selector]}
+        asked |= {"expires_at": expires_at} if expires_at else {}
         return str(self.client.post(dict, "/api/v1/registrations", asked)["principal"])
 
     def bring_secret(self) -> None:

@@ -27,6 +27,7 @@ def test_every_route_of_the_api_is_a_door() -> None:
     assert found >= {f"GET {path}" for path, *_ in READS} | {f"POST {path}" for path, *_ in ACTS}
     assert found >= {"PUT /api/v1/artifacts", "POST /api/v1/backup", "GET /metrics", "GET /api/v1/decisions/live"}
     assert set(access_api.PUBLIC) <= found, "what is said to be public is there"
+    assert set(access_api.REGISTRAR) <= found
     assert not {"POST /api/v1/revoke", "PUT /api/v1/artifacts", "POST /api/v1/secrets/release"} & set(access_api.PUBLIC)
 
 
@@ -95,4 +96,7 @@ def test_the_workload_apis_methods_are_doors() -> None:
 
 @pytest.mark.parametrize("one", access_null.SABOTAGES, ids=lambda one: one.name)
 def test_a_sabotage_takes_out_what_is_there(one: access_null.Sabotage) -> None:
-    assert (SRC / one.file).read_text().count(one.old) == 1
+    assert one.edits
+    for file, old, new in one.edits:
+        assert (SRC / file).read_text().count(old) == 1
+        assert old != new
