@@ -165,6 +165,11 @@ def _check_request(principal: str, trust_domain: str, ttl_seconds: int, dns: Seq
         raise InvalidInput(f"`{principal[:160]}` is not of trust domain `{trust_domain}`", remedy="ask the signer of that trust domain")
     if not MIN_TTL_SECONDS <= ttl_seconds <= MAX_TTL_SECONDS:
         raise InvalidInput(f"a life of {ttl_seconds} s is out of bounds", remedy=f"ask for {MIN_TTL_SECONDS} to {MAX_TTL_SECONDS} s")
+    check_dns(dns)
+
+
+def check_dns(dns: Sequence[str]) -> None:
+    """Host names as a certificate may hold them; a wildcard would stand for names of others. Raises `InvalidInput`."""
     if len(dns) > MAX_DNS_NAMES or not all(_DNS.match(name) for name in dns):
         raise InvalidInput("a DNS name is malformed, or there are too many", remedy=f"give at most {MAX_DNS_NAMES} lower-case host names")
 
