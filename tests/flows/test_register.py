@@ -18,6 +18,7 @@ from vouchgate.flows.changes import RegistrationPut
 from vouchgate.flows.context import Buckets
 from vouchgate.flows.explain import why
 from vouchgate.flows.report import caller_states, registrations
+from vouchgate.flows.revoke import meant
 from vouchgate.identity.catalog import attest
 from vouchgate.vocabulary.answers_identities import JoinTokenRequest, RegistrationRequest
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, InvalidName, LimitExceeded, NotFound, NotPermitted
@@ -67,6 +68,18 @@ def test_a_registration_is_made_and_recorded():
     run(story)
 
 
+def test_nobody_else_answers_for_a_server_that_vouchgate_started():
+    async def story(world: World) -> None:
+        server = msgspec.structs.replace(registration(f"spiffe://{TD}/server/serve/digits"), endpoint=DIGITS, source="settings")
+        await world.put(RegistrationPut(registration=server))
+        for named in ("digits", DIGITS):
+            with pytest.raises(Conflict, match="answers for"):
+                await register.register(world.context, REG, asked(endpoint=named))
+        assert (await register.register(world.context, REG, asked())).endpoint == ""
+
+    run(story)
+
+
 def test_it_replaces_what_was_there_and_keeps_its_age():
     async def story(world: World) -> None:
         first = await register.register(world.context, REG, asked())
@@ -101,6 +114,9 @@ def test_it_replaces_what_was_there_and_keeps_its_age():
         ({"federates_with": ("Partner.Example",)}, InvalidInput),
         ({"expires_at": NOW}, InvalidInput),
         ({"dns": ("pricing.local", "LocalHost")}, Conflict),
+        ({"dns": ("*.example.com",)}, InvalidInput),
+        ({"dns": ("localhost.",)}, InvalidInput),
+        ({"dns": tuple(f"h{number}.local" for number in range(9))}, InvalidInput),
         ({"groups": ("role:responder",)}, NotPermitted),
     ],
 )
@@ -306,8 +322,13 @@ def test_a_partners_caller_has_one_name_here():
         await register.register(world.context, REG, alias(expires_at=UnixMillis(world.clock.at + 5_000)))
         assert world.facts.alias_of(FOREIGN.value, UnixMillis(world.clock.at + 4_999)) is not None
         assert world.facts.alias_of(FOREIGN.value, UnixMillis(world.clock.at + 5_000)) is None
+        for kind in ("", "principal", "registration"):
+            assert meant(world.context, kind, FOREIGN.value)[1] == made.principal, "revoking its own name strikes ours for it"
         await register.unregister(world.context, REG, made.principal, "gone")
         assert not world.facts.aliases()
+        for stranger in (FOREIGN.value, "spiffe://partner.example/service/serve/x"):
+            with pytest.raises(NotFound):
+                meant(world.context, "", stranger)
 
     run(story)
 

@@ -52,7 +52,7 @@ def meant(context: Context, kind: str, target: str) -> tuple[TargetKind, str]:
         else:
             return _short(context, target)
     if kind in {"principal", "registration"}:
-        target = principal_id(target) if target.startswith("spiffe://") else _short_principal(context, target)
+        target = _whole_principal(context, target) if target.startswith("spiffe://") else _short_principal(context, target)
     if kind == "digest":
         target = parse_digest(target).text
     if kind == "credential":
@@ -74,6 +74,19 @@ def _credential(text: str) -> str:
         )
     digits = digits.lstrip("0")
     return digits.zfill(len(digits) + len(digits) % 2)
+
+
+def _whole_principal(context: Context, text: str) -> str:
+    """A partner's caller is struck by our name for it: its own name is in no map, and revoking that would withdraw nothing."""
+    if text.startswith(f"spiffe://{context.trust_domain}/"):
+        return principal_id(text)
+    alias = context.facts.alias_of(text, context.clock.now())
+    if alias is None:
+        raise NotFound(
+            f"`{text[:160]}` is not of this trust domain, and nothing stands for it here",
+            remedy="`vouchgate identity list` shows who is registered; whoever is not is refused already",
+        )
+    return alias.principal
 
 
 def _short_principal(context: Context, text: str) -> str:
