@@ -19,6 +19,7 @@ from vouchgate.flows.changes import Change, RegistrationPut, RegistrationRemoved
 from vouchgate.flows.context import Context
 from vouchgate.identity.catalog import can_earn
 from vouchgate.identity.join_tokens import RANDOM_BYTES, make_join_token
+from vouchgate.identity.x509svid import check_dns
 from vouchgate.vocabulary.answers import Caller
 from vouchgate.vocabulary.answers_identities import JoinToken, JoinTokenRequest, RegistrationRequest
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded, NotFound, NotPermitted
@@ -62,7 +63,7 @@ async def register(context: Context, caller: Caller, request: RegistrationReques
         ),
         jwt_ttl_seconds=_within(request.jwt_seconds or MAX_JWT_SECONDS, MIN_JWT_SECONDS, MAX_JWT_SECONDS, "a token's life"),
         dns=_not_our_hosts(context, request.dns),
-        endpoint=_endpoint_of(context, request.endpoint),
+        endpoint=_not_another_server(context, _endpoint_of(context, request.endpoint), name),
         federates_with=tuple(checked_trust_domain(one) for one in request.federates_with),
         source="api",
         created_at=old.created_at if old else context.clock.now(),
@@ -169,11 +170,12 @@ def _check_alias(made: Registration, zone: str) -> None:
 
 
 def _not_our_hosts(context: Context, names: tuple[str, ...]) -> tuple[str, ...]:
-    """A certificate with the gateway's own host name would let its holder stand in for the gateway."""
+    """A certificate with the gateway's own host name would let its holder stand in for the gateway. Raises `Conflict`, `InvalidInput`."""
     ours = {host.lower() for host in (*context.settings.gateway.hosts, *context.settings.sts.hosts)}
     taken = sorted(ours & {name.lower() for name in names})
     if taken:
         raise Conflict(f"`{taken[0]}` is a host name of vouchgate itself", remedy="give the server a name of its own")
+    check_dns(names)
     return names
 
 
@@ -191,6 +193,14 @@ def _endpoint_of(context: Context, name: str) -> str:
         if name in {one, one.rpartition("/")[2]}:
             return one
     raise NotFound(f"there is no endpoint `{name[:160]}`", remedy="list them: `vouchgate status`")
+
+
+def _not_another_server(context: Context, endpoint: str, name: str) -> str:
+    """A server that vouchgate started itself answers for its endpoint alone: who else carries its model's digest is not it. Raises `Conflict`."""
+    for one in context.facts.registrations.values() if endpoint else ():
+        if one.endpoint == endpoint and one.source == "settings" and one.principal != name:
+            raise Conflict(f"`{one.principal}` answers for `{endpoint}`", remedy="register an identity without `endpoint`")
+    return endpoint
 
 
 def _end(context: Context, at: UnixMillis) -> UnixMillis:
