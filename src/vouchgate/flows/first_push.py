@@ -19,22 +19,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from typing import Protocol
 
+from vouchgate.flows.points import Points
 from vouchgate.vocabulary.places import DEFAULT_LEASE_SECONDS, Zone
 
 SHARE_OF_LEASE = 3
 """Rule 2. Leases are renewed every third: after a kill two thirds are left, of which the way back may take one, and this wait the other."""
-
-
-class Points(Protocol):
-    """The enforcement points, as edges/envoy/publisher.py offers them."""
-
-    def withhold(self) -> None:
-        """Say nothing of maps and routes to a gateway that has some."""
-
-    def release(self) -> None:
-        """Say it now."""
 
 
 class FirstPush:

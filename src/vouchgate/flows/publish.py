@@ -21,22 +21,23 @@ A change is told here right after it is durable.
 from __future__ import annotations
 
 import asyncio
-import heapq
 import itertools
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from vouchgate.flows.changes import EndpointPut, EndpointRemoved, KeysPublished, RegistrationRemoved, Revoked, ZonePut
 from vouchgate.flows.facts import Facts
 from vouchgate.flows.facts_cells import Cell
 from vouchgate.flows.first_push import FirstPush
+from vouchgate.flows.lapses import Lapses
+from vouchgate.flows.points import Decider, Points
 from vouchgate.flows.seats import Seats, StandingDecisions, grants_of
 from vouchgate.flows.sequence import Sequenced
 from vouchgate.vocabulary.decisions import Decision, Grant
 from vouchgate.vocabulary.errors import VouchgateError
-from vouchgate.vocabulary.places import DEFAULT_LEASE_SECONDS, Endpoint, Zone
-from vouchgate.vocabulary.vouches import Revocation, UnixMillis
+from vouchgate.vocabulary.places import DEFAULT_LEASE_SECONDS
+from vouchgate.vocabulary.vouches import UnixMillis
 
 MAX_UNDECIDED_SECONDS = 5.0
 """A change that has not been decided by then stops the renewal of leases."""
@@ -48,50 +49,10 @@ PUSH_REST = 20.0
 """A map that only gained is pushed when we have rested this many times as long as the last push took: a twentieth of our time."""
 REST_PER_GRANT = 0.0005
 """Seconds of that rest for each entry of the map at least: the gateway takes 10 us to take one in, a fiftieth of its time."""
-AHEAD_MS = 300_000
-"""Milliseconds before its end at which a cell is decided again, or a quarter of its life if that is less."""
 LOOK_SECONDS = 1.0
 """Seconds between looks at how long cells have been undecided."""
 RETRY_SECONDS = 0.1
 """Pause before asking a PDP worker again that did not answer."""
-
-
-class Points(Protocol):
-    """The enforcement points, as edges/envoy/publisher.py offers them."""
-
-    def set_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
-        """All endpoints."""
-
-    def set_zones(self, zones: Iterable[Zone]) -> None:
-        """All zones."""
-
-    def set_refused(self, endpoint_ids: Iterable[str]) -> None:
-        """All endpoints with refused evidence: enforced in observe too."""
-
-    def set_grants(self, endpoint_id: str, grants: Iterable[Grant]) -> None:
-        """All grants of one endpoint."""
-
-    def set_revocations(self, revocations: Iterable[Revocation], *, epoch: int) -> None:
-        """All standing revocations; pushed at once."""
-
-    def pause(self, why: str) -> None:
-        """Renew no lease."""
-
-    def resume(self) -> None:
-        """Renew leases again."""
-
-    def withhold(self) -> None:
-        """Say nothing of maps and routes to a gateway that has some."""
-
-    def release(self) -> None:
-        """Say it now."""
-
-
-class Decider(Protocol):
-    """The PDP worker."""
-
-    async def decide_cells(self, cells: Sequence[Cell]) -> tuple[int, list[list[Decision]]]:
-        """(epoch of the facts it used, for each cell one decision for each action and model)."""
 
 
 class Publisher:
@@ -126,7 +87,7 @@ class Publisher:
         self._gained: dict[str, None] = {}
         """Endpoints whose map is to be pushed, by age."""
         self._push_at = 0.0
-        self._lapses: list[tuple[int, Cell]] = []
+        self._lapses = Lapses(self._kept)
         self._revoked_at: dict[str, int] = {}
         self._refused: set[str] = set()
         self._wake = asyncio.Event()
@@ -301,7 +262,7 @@ class Publisher:
 
     async def _sleep(self) -> None:
         self._wake.clear()
-        seconds = max(0.01, min(1.0, (self._lapses[0][0] - self._clock()) / 1000)) if self._lapses else 1.0
+        seconds = max(0.01, min(1.0, self._lapses.seconds(self._clock())))
         if self._gained and not self._first.waiting:
             seconds = max(0.0, min(seconds, self._push_at - time.monotonic()))
         try:
@@ -312,12 +273,7 @@ class Publisher:
 
     def _lapsed(self) -> list[Cell]:
         now = self._clock()
-        changed = self._facts.advance(now)
-        while self._lapses and self._lapses[0][0] <= now:
-            _, cell = heapq.heappop(self._lapses)
-            if any(one.look_at <= now for one in self._kept.of(cell)):
-                changed.append(cell)
-        return changed
+        return self._facts.advance(now) + self._lapses.due(now)
 
     def _undecided(self) -> str:
         asked = (at for cell, at in self._asked.items() if cell in self._seats.get(cell[0], ()))
@@ -372,7 +328,7 @@ class Publisher:
                 self._kept.drop(cell)
                 continue
             fresh += self._kept.put(cell, news)
-            self._plan_look(cell)
+            self._lapses.plan(cell, self._clock())
             if self._seat(cell):
                 lost.add(cell[0])
         if fresh:
@@ -438,18 +394,6 @@ class Publisher:
     def _tell_waiting(self) -> None:
         waiting, self.changed = self.changed, asyncio.Event()
         waiting.set()
-
-    def _plan_look(self, cell: Cell) -> None:
-        now, kept = self._clock(), self._kept.of(cell)
-        for one in kept:
-            ahead = one.not_after - min(AHEAD_MS, (one.not_after - now) // 4)
-            one.look_at = ahead if one.not_after != one.looked_for else one.not_after
-            one.looked_for = one.not_after
-        if kept:
-            heapq.heappush(self._lapses, (min(one.look_at for one in kept), cell))
-        if len(self._lapses) > 2 * len(self._kept) + CELLS_AT_ONCE:
-            self._lapses = [(min(one.look_at for one in made), cell) for cell, made in self._kept.items() if made]
-            heapq.heapify(self._lapses)
 
     def _forget(self, endpoint_id: str) -> None:
         self._kept.drop_endpoint(endpoint_id)
