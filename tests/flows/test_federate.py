@@ -54,6 +54,7 @@ class Endpoint:
         self.hold = asyncio.Event()
         self.hold.set()
         self.slow = ""
+        self.said: Any = None
         self.bundles: dict[str, str] = {}
         self.names: dict[str, str] = {}
 
@@ -65,7 +66,7 @@ class Endpoint:
         body = self.bodies.get(params["to"].removeprefix("federation:"))
         if body is None:
             raise Unavailable("the endpoint is away", remedy="wait")
-        return {"status": self.status, "headers": {}, "body": body}
+        return {"status": self.status, "headers": {}, "body": body} if self.said is None else self.said
 
     def set_federated_bundles(self, bundles: Any) -> None:
         self.bundles = dict(bundles)
@@ -462,6 +463,24 @@ def test_a_store_that_does_not_write_ends_no_look():
     run(story)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [None, 7, {}, {"status": 200}, {"status": "200", "body": b"{}"}, {"status": 200, "body": 10**12}, {"status": 200, "body": "x"},
+     {"status": 200, "body": [0] * 9}, {"status": 200, "body": b" " * (256 * 1024 + 1)}, {"status": 500, "body": b""}],
+)  # fmt: skip
+def test_a_token_service_in_other_hands_says_anything_and_changes_nothing(said: Any):
+    async def story(world: World, federation: Federation, endpoint: Endpoint) -> None:
+        endpoint.bodies["partner"] = bundle()
+        endpoint.said = said or "nothing"
+        await look(federation, world)
+        assert recorded(world) is None and federation.listed()[0].problem
+        endpoint.said = None
+        await look(federation, world, FAILED_SECONDS)
+        assert recorded(world) is not None
+
+    run(story)
+
+
 def test_what_waits_for_a_person():
     async def story(world: World, federation: Federation, endpoint: Endpoint) -> None:
         now = world.clock.at
@@ -493,6 +512,7 @@ def damaged() -> list[bytes]:
     return made
 
 
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
 def test_no_damage_to_a_bundle_is_more_than_a_refusal():
     refused = 0
     for one in damaged():

@@ -26,7 +26,7 @@ from vouchgate.flows.administer import authorise
 from vouchgate.flows.changes import Change, RegistrationPut, RegistrationRemoved, SettingPut, SourcePut, SourceRemoved
 from vouchgate.flows.context import Context, Remote
 from vouchgate.flows.sequence import Sequenced
-from vouchgate.identity.foreign_bundle import ForeignBundle, read_foreign_bundle
+from vouchgate.identity.foreign_bundle import MAX_BUNDLE_BYTES, ForeignBundle, read_foreign_bundle
 from vouchgate.vocabulary.answers import Caller
 from vouchgate.vocabulary.answers_identities import PartnerState
 from vouchgate.vocabulary.errors import InvalidInput, Unavailable, VouchgateError
@@ -138,9 +138,7 @@ class Federation:
                 raise Unavailable(f"the first bundle of `{one.trust_domain}` is not there", remedy="set `bundle_file` in [[federation]]")
             authorities = list(read_foreign_bundle(known, one.trust_domain, ours=ours).authorities)
         said = await self._outbound.call("out.bundle", to=f"federation:{one.name}", authorities=authorities)
-        if said["status"] != 200:
-            raise Unavailable(f"the bundle endpoint answered {said['status']}", remedy="ask the partner's operator")
-        return read_foreign_bundle(bytes(said["body"]), one.trust_domain, ours=ours)
+        return read_foreign_bundle(_body(said), one.trust_domain, ours=ours)
 
     async def _take(self, one: FederationSettings, bundle: ForeignBundle, now: UnixMillis) -> bool:
         """Rule 3; False where its settings are others by now (rule 1)."""
@@ -263,7 +261,7 @@ class Federation:
             state="trusted" if recorded is not None else "refused",
             sequence=recorded.sequence if recorded else 0,
             fetched_at=UnixMillis(max(partner.seen_at, self._seen(one)) if recorded else 0),
-            stale_at=self._stale_at(one, partner) if recorded is not None and partner.problem and one.profile != "file" else UnixMillis(0),
+            stale_at=self._stale_at(one, partner) if recorded is not None and partner.problem else UnixMillis(0),
             next_at=partner.due,
             callers=callers,
             problem=partner.problem,
@@ -285,3 +283,13 @@ class Federation:
             now=self._context.clock.now(),
         )
         await self._context.sequencer.submit(WHO, changes, [Append(entry=entry)])
+
+
+def _body(said: Any) -> bytes:
+    """What the token service brought; whoever took it over can make it anything. Raises `Unavailable`."""
+    status, body = (said.get("status"), said.get("body")) if isinstance(said, dict) else (None, None)
+    if not isinstance(status, int) or not isinstance(body, bytes) or len(body) > MAX_BUNDLE_BYTES:
+        raise Unavailable("the token service's answer is not one", remedy="see its log; if nothing explains it, somebody else speaks there")
+    if status != 200:
+        raise Unavailable(f"the bundle endpoint answered {status}", remedy="ask the partner's operator")
+    return body
