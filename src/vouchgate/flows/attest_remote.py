@@ -31,7 +31,7 @@ from vouchgate.identity.attested import JoinToken, Trust
 from vouchgate.identity.catalog import attest, attestors, match
 from vouchgate.identity.dpop import Seen, read_proof, thumbprint
 from vouchgate.identity.verify import attested
-from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded, Unavailable
+from vouchgate.vocabulary.errors import Conflict, InvalidInput, Unavailable
 from vouchgate.vocabulary.names import principal_parts, resource
 from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.principals import Registration, VerifiedPrincipal
@@ -42,7 +42,7 @@ from vouchgate.vocabulary.vouches import UnixMillis
 from vouchgate.vocabulary.wire import Noun
 
 MAX_NONCES = 10_000
-"""Nonces of digits that wait at once."""
+"""Nonces of digits that wait at once; a further one ends the oldest, which had half a minute even if all that the service answers were these."""
 MAX_USED_NONCES = 100_000
 """Used nonces that are remembered until their end; each costs its user a signature."""
 USED, USED_INDEX = "used-evidence", "until-hour"
@@ -86,13 +86,13 @@ class Nonces:
         self._digits: OrderedDict[str, int] = OrderedDict()
 
     def make(self, now: UnixMillis, *, digits: bool = False) -> str:
-        """A new one. Raises `LimitExceeded` where too many of digits wait."""
+        """A new one."""
         if not digits:
             head = (now + NONCE_MS).to_bytes(6, "big") + secrets.token_bytes(9)
             return base64.urlsafe_b64encode(head + self._mac(head)).decode()
         _forget(self._digits, now)
         if len(self._digits) >= MAX_NONCES:
-            raise LimitExceeded("too many attempts are going on", remedy="try again in a few minutes")
+            self._digits.popitem(last=False)
         nonce = f"{secrets.randbelow(10**10):010d}"
         self._digits[nonce] = now + NONCE_MS
         return nonce

@@ -4,6 +4,7 @@ others are served meanwhile."""
 from __future__ import annotations
 
 import asyncio
+import os
 import struct
 
 import pytest
@@ -103,5 +104,24 @@ def test_honest_clients_are_far_from_the_bounds():
                 await asyncio.sleep(0)
             assert await client.status(number) == 3, "too long an audience, and no other complaint"
             client.close()
+
+    run(story)
+
+
+def test_whoever_holds_the_most_makes_room_for_who_holds_none():
+    async def story() -> None:
+        async with agent_world(bounds=Bounds(connections=8, connections_per_uid=8)) as house:
+            await house.register()
+            server = house.agent.server
+            clients = [await raw(house) for _ in range(8)]
+            await house.until(lambda: len(server.callers) == 8)
+            first = next(iter(server.callers))
+            assert not server._has_room(os.getuid()), "one's own do not make room for one's own"
+            assert server._has_room(4_711)
+            assert len(server.callers) == 7 and first in server.callers
+            await house.until(lambda: any("others have none" in reason for reason in house.refusals()))
+            assert await clients[0].message(clients[0].ask(X509))
+            for client in clients:
+                client.close()
 
     run(story)

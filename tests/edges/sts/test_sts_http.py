@@ -295,6 +295,17 @@ def test_a_renewed_certificate_and_bundle_hold_from_the_next_handshake() -> None
     asyncio.run(story())
 
 
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"), ("::ffff:192.0.2.7", "::ffff:192.0.2.7"), ("", ""), ("unix", "unix"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"), ("2001:db8:1:2::1", "2001:db8:1:2::"), ("2001:db8:1:3::1", "2001:db8:1:3::"),
+    ],
+)  # fmt: skip
+def test_the_addresses_that_one_host_may_choose_count_as_one(address: str, network: str) -> None:
+    assert answers.network_of(address) == network
+
+
 def test_one_address_does_not_take_every_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vouchgate.edges.sts.server.MAX_PER_ADDRESS", 2)
 

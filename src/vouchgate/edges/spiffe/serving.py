@@ -134,7 +134,7 @@ class WorkloadServer(Server):  # type: ignore[misc]
             # whoever is gone before it could be looked at asked nothing
             log.info("a caller vanished while it connected: %s", type(error).__name__)
             return None
-        if len(self.callers) >= self.bounds.connections or self._per_uid[peer.uid] >= self.bounds.connections_per_uid:
+        if self._per_uid.get(peer.uid, 0) >= self.bounds.connections_per_uid or not self._has_room(peer.uid):
             os.close(peer.pidfd)
             self.refuse(peer.uid, peer.pid, "connections", "too many connections")
             return None
@@ -143,6 +143,19 @@ class WorkloadServer(Server):  # type: ignore[misc]
         self._per_uid[caller.uid] += 1
         asyncio.get_running_loop().add_reader(caller.pidfd, self._exited, caller)
         return caller
+
+    def _has_room(self, uid: int) -> bool:
+        """Whether one more connection of a uid is within the bound of all; whoever holds the most gives one up for who holds less."""
+        if len(self.callers) < self.bounds.connections:
+            return True
+        ((most, count),) = self._per_uid.most_common(1)
+        if count <= self._per_uid.get(uid, 0) + 1:
+            return False
+        newest = next(one for one in reversed(self.callers.values()) if one.uid == most)
+        self.refuse(newest.uid, newest.pid, "connections", "too many connections, and others have none")
+        newest.transport.abort()
+        self.forget(newest)
+        return True
 
     def _exited(self, caller: Caller) -> None:
         asyncio.get_running_loop().remove_reader(caller.pidfd)

@@ -9,6 +9,7 @@ Rules
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Collection
 from typing import Any
 from urllib.parse import parse_qsl
@@ -132,6 +133,17 @@ def one_header(request: Request, name: str) -> str:
 def presented(request: Request) -> list[bytes]:
     """The peer's certificates."""
     return list(request.scope.get(CHAIN, ()))
+
+
+def network_of(address: str) -> str:
+    """Whose an address is, as rates and bounds see it: an IPv6 network of 64 bits is one host's to choose from (RFC 4291, section 2.5.4)."""
+    try:
+        known = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(known, ipaddress.IPv4Address) or known.ipv4_mapped is not None:
+        return address
+    return str(ipaddress.ip_network((int(known), 64), strict=False).network_address)
 
 
 def peer(request: Request) -> str:

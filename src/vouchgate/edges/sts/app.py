@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vouchgate.edges.api.rates import Rates
 from vouchgate.edges.sts import attest, authorize, login, metadata, token
-from vouchgate.edges.sts.answers import answer, failure, peer, presented
+from vouchgate.edges.sts.answers import answer, failure, network_of, peer, presented
 from vouchgate.edges.sts.desk import Desk
 from vouchgate.vocabulary.errors import VouchgateError
 
@@ -85,4 +85,4 @@ def _bound(desk: Desk, ask: Resource) -> Callable[[Request], Awaitable[Response]
 
 def _client(request: Request) -> str:
     chain = presented(request)
-    return hashlib.sha256(chain[0]).hexdigest() if chain else peer(request)
+    return hashlib.sha256(chain[0]).hexdigest() if chain else network_of(peer(request))

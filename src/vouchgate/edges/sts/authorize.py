@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from vouchgate.edges.sts.answers import NOT_KEPT, peer, query, said
+from vouchgate.edges.sts.answers import NOT_KEPT, network_of, peer, query, said
 from vouchgate.edges.sts.desk import Desk
 from vouchgate.flows.authorize_client import PARAMETERS
 
@@ -15,7 +15,7 @@ LOGIN_PATH = "/login"
 
 async def authorize(desk: Desk, request: Request) -> Response:
     """To the login, or a refusal that is shown here: an address is redirected to only after a login."""
-    made = await desk.control.call("sts.authorize", query=query(request, PARAMETERS), peer=peer(request))
+    made = await desk.control.call("sts.authorize", query=query(request, PARAMETERS), peer=network_of(peer(request)))
     if "denied" in made:
         return said(made)
     return RedirectResponse(f"{LOGIN_PATH}?return={made['login']}", 303, NOT_KEPT)

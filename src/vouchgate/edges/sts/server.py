@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 
 from vouchgate import wiring
 from vouchgate.edges.bounded_http import TimedHead, served_by
-from vouchgate.edges.sts.answers import CHAIN
+from vouchgate.edges.sts.answers import CHAIN, network_of
 from vouchgate.vocabulary.errors import InvalidInput, Unavailable
 
 MAX_HEAD_BYTES = 24 * 1024
@@ -42,7 +42,7 @@ class _Protocol(TimedHead):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._server: TlsServer = self.config.loaded_app.server
-        self._address = str((transport.get_extra_info("peername") or ("",))[0])
+        self._address = network_of(str((transport.get_extra_info("peername") or ("",))[0]))
         if not self._server.enter(self._address):
             self._address = None
             transport.abort()
