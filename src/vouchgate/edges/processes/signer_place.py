@@ -25,8 +25,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from vouchgate import wiring
 from vouchgate.edges.processes.signer_folder import RESTORE, Folder
-from vouchgate.edges.processes.signer_plain import PlainKeys
-from vouchgate.edges.processes.signer_sealed import SEAL, AnyKey, Seal, SealedKeys, master_of, new_master, new_seal, parts_of, read_seal
+from vouchgate.edges.processes.signer_plain import AnyKey, PlainKeys
+from vouchgate.edges.processes.signer_sealed import SEAL, Seal, SealedKeys, master_of, new_master, new_seal, parts_of, read_seal
 from vouchgate.edges.processes.signer_secret import WrongSecret, check_new, derive, read_secret, wipe
 from vouchgate.edges.processes.signer_token import BESIDE, TOKEN_SEAL, TokenKeys
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotPermitted, StoreDamaged, Unsupported, VouchgateError

@@ -5,6 +5,7 @@ Left to others: the folder's rules (signer_folder.py).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
@@ -42,16 +43,27 @@ class Certificates:
         self.folder.write(f"{checked_name(name)}.crt", der)
 
 
-class PlainKeys(Certificates):
-    """A `KeyStore` (flows/keystore.py)."""
+AnyKey = EllipticCurvePrivateKey | Ed25519PrivateKey
+
+
+class KeyFiles(Certificates, ABC):
+    """A `KeyStore` (flows/keystore.py) of one file for each key, however it is closed."""
 
     slow = False
-    place: Literal["file", "encrypted", "token"] = "file"
-    suffix = ".key"
+    place: Literal["file", "encrypted", "token"]
+    suffix: str
+
+    @abstractmethod
+    def take(self, name: str, key: AnyKey) -> None:
+        """Keep a key that was made elsewhere."""
+
+    @abstractmethod
+    def open(self, name: str) -> AnyKey:
+        """A key of either kind. Raises `StoreDamaged`."""
 
     def has(self, name: str) -> bool:
         """Whether there is a file of this name."""
-        return self.folder.has(f"{checked_name(name)}.key")
+        return self.folder.has(self.file(name))
 
     def ec(self, name: str, *, make: bool = False) -> EllipticCurvePrivateKey:
         """A P-256 key."""
@@ -59,7 +71,7 @@ class PlainKeys(Certificates):
             self.take(name, generate_private_key(SECP256R1()))
         key = self.open(name)
         if not isinstance(key, EllipticCurvePrivateKey) or not isinstance(key.curve, SECP256R1):
-            raise StoreDamaged(f"the key file `{name}.key` does not hold a P-256 key", remedy=RESTORE)
+            raise StoreDamaged(f"the key file `{self.file(name)}` does not hold a P-256 key", remedy=RESTORE)
         return key
 
     def ed25519(self, name: str, *, make: bool = False) -> Ed25519PrivateKey:
@@ -68,25 +80,37 @@ class PlainKeys(Certificates):
             self.take(name, Ed25519PrivateKey.generate())
         key = self.open(name)
         if not isinstance(key, Ed25519PrivateKey):
-            raise StoreDamaged(f"the key file `{name}.key` does not hold an Ed25519 key", remedy=RESTORE)
+            raise StoreDamaged(f"the key file `{self.file(name)}` does not hold an Ed25519 key", remedy=RESTORE)
         return key
-
-    def take(self, name: str, key: EllipticCurvePrivateKey | Ed25519PrivateKey) -> None:
-        """Keep a key that was made elsewhere."""
-        self.folder.write(f"{checked_name(name)}.key", key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
 
     def remove(self, name: str) -> None:
         """Erase key and certificate."""
-        self.folder.erase(f"{checked_name(name)}.key")
+        self.folder.erase(self.file(name))
         self.folder.erase(f"{name}.crt")
 
-    def open(self, name: str) -> EllipticCurvePrivateKey | Ed25519PrivateKey:
+    def file(self, name: str) -> str:
+        """The file of a key. Raises `InvalidInput` for what is no name."""
+        return f"{checked_name(name)}{self.suffix}"
+
+
+class PlainKeys(KeyFiles):
+    """Keys as they are."""
+
+    place = "file"
+    suffix = ".key"
+
+    def take(self, name: str, key: AnyKey) -> None:
+        """Keep a key that was made elsewhere."""
+        self.folder.write(self.file(name), key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
+
+    def open(self, name: str) -> AnyKey:
         """A key of either kind. Raises `StoreDamaged`."""
+        file = self.file(name)
         try:
-            key = load_der_private_key(self.folder.read(f"{checked_name(name)}.key"), password=None)
+            key = load_der_private_key(self.folder.read(file), password=None)
         except (ValueError, TypeError):
             # the parser's own text may quote the file
-            raise StoreDamaged(f"the key file `{name}.key` cannot be read", remedy=RESTORE) from None
+            raise StoreDamaged(f"the key file `{file}` cannot be read", remedy=RESTORE) from None
         if not isinstance(key, EllipticCurvePrivateKey | Ed25519PrivateKey):
-            raise StoreDamaged(f"the key file `{name}.key` holds a key of another kind", remedy=RESTORE)
+            raise StoreDamaged(f"the key file `{file}` holds a key of another kind", remedy=RESTORE)
         return key

@@ -19,12 +19,12 @@ import secrets
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, derive_private_key, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from vouchgate.edges.processes.signer_folder import RESTORE, Folder, checked_name
-from vouchgate.edges.processes.signer_plain import Certificates
+from vouchgate.edges.processes.signer_folder import RESTORE, Folder
+from vouchgate.edges.processes.signer_plain import AnyKey, KeyFiles
 from vouchgate.edges.processes.signer_secret import Cost, WrongSecret, wipe
 from vouchgate.protection.catalog import keeper
 from vouchgate.protection.keepers import Binding
@@ -35,7 +35,6 @@ SALT_BYTES = 32
 """Bytes of salt: random, so that equal passphrases give unlike keys."""
 SEAL = "seal.json"
 T = TypeVar("T")
-AnyKey = EllipticCurvePrivateKey | Ed25519PrivateKey
 
 
 class Seal(Noun, frozen=True, kw_only=True):
@@ -65,11 +64,10 @@ Unlock = Callable[[Seal], bytearray]
 """The unlocking key of a seal. Raises `WrongSecret`, `Unavailable`."""
 
 
-class SealedKeys(Certificates):
-    """A `KeyStore` (flows/keystore.py). The master key stays in memory, as the keys that it opens do."""
+class SealedKeys(KeyFiles):
+    """Keys under a master key, which stays in memory, as the keys that it opens do."""
 
-    slow = False
-    place: Literal["file", "encrypted", "token"] = "encrypted"
+    place = "encrypted"
 
     def __init__(self, folder: Folder, trust_domain: str, master: bytes, *, suffix: str = ".sealed") -> None:
         super().__init__(folder)
@@ -78,37 +76,15 @@ class SealedKeys(Certificates):
     def __repr__(self) -> str:
         return "SealedKeys(...)"
 
-    def has(self, name: str) -> bool:
-        """Whether there is a file of this name."""
-        return self.folder.has(f"{checked_name(name)}{self.suffix}")
-
-    def ec(self, name: str, *, make: bool = False) -> EllipticCurvePrivateKey:
-        """A P-256 key."""
-        if make:
-            self.take(name, generate_private_key(SECP256R1()))
-        key = self.open(name)
-        if not isinstance(key, EllipticCurvePrivateKey):
-            raise StoreDamaged(f"the key file `{name}{self.suffix}` does not hold a P-256 key", remedy=RESTORE)
-        return key
-
-    def ed25519(self, name: str, *, make: bool = False) -> Ed25519PrivateKey:
-        """An Ed25519 key."""
-        if make:
-            self.take(name, Ed25519PrivateKey.generate())
-        key = self.open(name)
-        if not isinstance(key, Ed25519PrivateKey):
-            raise StoreDamaged(f"the key file `{name}{self.suffix}` does not hold an Ed25519 key", remedy=RESTORE)
-        return key
-
     def take(self, name: str, key: AnyKey) -> None:
         """Keep a key that was made elsewhere."""
         kind, secret, spki = parts_of(key)
         wrapped = keeper("file").wrap(self._master, secret, self._bound(name, spki))
-        self.folder.write(f"{checked_name(name)}{self.suffix}", encode(SealedKey(kind=kind, spki=spki, wrapped=wrapped)))
+        self.folder.write(self.file(name), encode(SealedKey(kind=kind, spki=spki, wrapped=wrapped)))
 
     def open(self, name: str) -> AnyKey:
         """A key of either kind. Raises `StoreDamaged`."""
-        file = f"{checked_name(name)}{self.suffix}"
+        file = self.file(name)
         try:
             sealed = _one_spelling(SealedKey, self.folder.read(file), file)
             secret = keeper("file").unwrap(self._master, sealed.wrapped, self._bound(name, sealed.spki))
@@ -118,11 +94,6 @@ class SealedKeys(Certificates):
         if parts_of(key)[2] != sealed.spki:
             raise StoreDamaged(f"the key file `{file}` names another public key", remedy=RESTORE)
         return key
-
-    def remove(self, name: str) -> None:
-        """Erase key and certificate."""
-        self.folder.erase(f"{checked_name(name)}{self.suffix}")
-        self.folder.erase(f"{name}.crt")
 
     def _bound(self, name: str, spki: bytes) -> Binding:
         digest = f"sha256:{hashlib.sha256(spki).hexdigest()}"

@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from vouchgate.edges.processes.signer_folder import RESTORE, Folder, checked_name
-from vouchgate.edges.processes.signer_plain import Certificates
-from vouchgate.edges.processes.signer_sealed import AnyKey, Seal, SealedKeys, master_of, new_master, new_seal, parts_of, read_seal
+from vouchgate.edges.processes.signer_plain import AnyKey, Certificates
+from vouchgate.edges.processes.signer_sealed import Seal, SealedKeys, master_of, new_master, new_seal, parts_of, read_seal
 from vouchgate.vocabulary.errors import InvalidInput, NotFound, StoreDamaged, Unsupported, VouchgateError
 from vouchgate.vocabulary.wire import Noun, decode, encode
 
