@@ -87,6 +87,31 @@ def test_a_killed_control_plane_leaves_one_lease_and_comes_back(own: Callable[..
     gw.ready(2)
 
 
+def test_what_is_withheld_after_a_start_lets_old_grants_run_out_and_strikes_who_is_revoked(own: Callable[..., Harness]):
+    gw = own(lease_seconds=3)
+    alice, bob = gw.connect("alice"), gw.connect("bob")
+    gw.do(lambda: gw.view.set_grants(DIGITS, [gw.grant("alice"), gw.grant("bob")]))
+    gw.settled()
+    assert gw.call("POST", INFER, on=bob).status == 200
+    gw.do(gw.ads.stop())
+    gw.do(gw.view.withhold)
+    gw.do(lambda: gw.view.set_grants(DIGITS, []))
+    gw.do(gw.ads.start(gw.settings.ads_socket))
+    began = time.monotonic()
+    while not gw.do(gw.ads.nodes) and time.monotonic() < began + 2:
+        time.sleep(0.01)
+    assert gw.call("POST", INFER, on=alice).status == 200, "a map that is not decided was told"
+    gw.revoke("principal", spiffe("bob"))
+    assert gw.call("POST", INFER, on=bob).json["type"].endswith("/revoked")
+    answer, at = first_refusal(gw, alice, 4)
+    assert answer.json["type"] == LEASE_EXPIRED
+    assert at - began < 3.2, "what is not decided was renewed"
+    gw.do(lambda: gw.view.set_grants(DIGITS, [gw.grant("alice")]))
+    gw.do(gw.view.release)
+    gw.ready(2)
+    assert gw.call("POST", INFER, who="bob").status == 403
+
+
 def test_a_stopped_gateway_has_no_lease_when_it_wakes(own: Callable[..., Harness]):
     gw = own(lease_seconds=2)
     connection = gw.connect("alice")
