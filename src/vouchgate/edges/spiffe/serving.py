@@ -183,21 +183,24 @@ class WorkloadServer(Server):  # type: ignore[misc]
         _less(self.streams, caller.uid)
 
     def _take(self, uid: int) -> bool:
-        return self._of(self._allowance, uid, 1, self.bounds.requests_per_second)
+        left = self._left(self._allowance, uid, self.bounds.requests_per_second)
+        self._allowance[uid] = (left - 1 if left >= 1 else left, time.monotonic())
+        return left >= 1
 
-    def endures(self, uid: int, noise: int) -> bool:
-        """Rule 5; whether a uid may still make so much noise."""
-        return self._of(self._noise, uid, noise, NOISE_OF_REQUEST * self.bounds.requests_per_second)
+    def endures(self, uid: int, noise: int = 0) -> bool:
+        """Rule 5; whether a uid may go on after so much noise. What it made beyond its rate it owes, so that a new connection is not a new start."""
+        rate = NOISE_OF_REQUEST * self.bounds.requests_per_second
+        left = max(self._left(self._noise, uid, rate) - noise, -2.0 * rate)
+        self._noise[uid] = (left, time.monotonic())
+        return left > 0
 
-    def _of(self, kept: dict[int, tuple[float, float]], uid: int, wanted: int, rate: float) -> bool:
-        now, most = time.monotonic(), 2.0 * rate
-        left, at = kept.get(uid, (most, now))
-        left = min(most, left + (now - at) * rate)
-        kept[uid] = (left - wanted if left >= wanted else left, now)
+    def _left(self, kept: dict[int, tuple[float, float]], uid: int, rate: float) -> float:
         if len(kept) > 4 * self.bounds.connections:
             for one in [one for one in kept if not self._per_uid.get(one)]:
                 del kept[one]
-        return left >= wanted
+        now, most = time.monotonic(), 2.0 * rate
+        left, at = kept.get(uid, (most, now))
+        return min(most, left + (now - at) * rate)
 
     def still_there(self, caller: Caller) -> bool:
         """Whether the process that connected is the one that is there now."""
@@ -247,9 +250,12 @@ class _Attested(H2Protocol):  # type: ignore[misc]
         self._late = asyncio.get_running_loop().call_later(FIRST_REQUEST_SECONDS, self._ask_or_go)
 
     def _feed(self, data: bytes) -> list[Any]:
+        assert self.caller is not None
+        if not self.owner.endures(self.caller.uid):
+            raise _TooMuch
         events: list[Any] = self.connection._connection.receive_data(data)
         own = len(data) - sum(len(event.data) for event in events if isinstance(event, DataReceived))
-        if self.caller is not None and not self.owner.endures(self.caller.uid, max(len(events), own // NOISE_BYTES)):
+        if not self.owner.endures(self.caller.uid, max(len(events), own // NOISE_BYTES)):
             raise _TooMuch
         return events
 
