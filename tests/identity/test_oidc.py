@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from joserfc import jws
 from joserfc.jwk import ECKey, RSAKey
 
-from vouchgate.identity.foreign import MAX_TOKEN_BYTES, ForeignKey, Verified, b64, named_key, read_keys, unb64, verify_token, write_keys
+from vouchgate.identity.foreign import MAX_TOKEN_BYTES, ForeignKey, Verified, named_key, read_keys, verify_token, write_keys
 from vouchgate.identity.oidc import (
     Expected,
     Told,
@@ -33,6 +33,7 @@ from vouchgate.identity.oidc import (
     read_tokens,
     shown_name,
 )
+from vouchgate.vocabulary.base64url import b64, unb64
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.vouches import UnixMillis

@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "flows"))
 from people_world import Provider
 
 from vouchgate.edges.cli.client import Client
-from vouchgate.identity.foreign import unb64
 from vouchgate.identity.sets import CAEP, MEDIA, RISC
 from vouchgate.vocabulary.answers_identities import IdentityRequest, IssuedIdentity, LoggedIn, LoginBegun
+from vouchgate.vocabulary.base64url import unb64
 from vouchgate.vocabulary.errors import VouchgateError
 
 ADA = f"spiffe://{TRUST_DOMAIN}/person/staff/ada"

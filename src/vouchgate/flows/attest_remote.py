@@ -31,6 +31,7 @@ from vouchgate.identity.attested import JoinToken, Trust
 from vouchgate.identity.catalog import attest, attestors, match
 from vouchgate.identity.dpop import Seen, read_proof, thumbprint
 from vouchgate.identity.verify import attested
+from vouchgate.vocabulary.base64url import b64
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, Unavailable
 from vouchgate.vocabulary.names import principal_parts, resource
 from vouchgate.vocabulary.outcomes import Denied
@@ -371,5 +372,5 @@ def _jkt(spki: bytes) -> str:
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise InvalidInput("the key is not an elliptic-curve key", remedy="send a P-256 key")
     numbers = key.public_numbers()
-    x, y = (base64.urlsafe_b64encode(value.to_bytes(32, "big")).rstrip(b"=").decode() for value in (numbers.x, numbers.y))
+    x, y = (b64(value.to_bytes(32, "big")) for value in (numbers.x, numbers.y))
     return thumbprint({"x": x, "y": y})

@@ -33,6 +33,7 @@ from vouchgate.flows.exchange_token import Exchanged, Peer, decided, issue, serv
 from vouchgate.identity.dpop import Seen, read_proof
 from vouchgate.identity.scopes import parse_scopes
 from vouchgate.identity.verify import consented
+from vouchgate.vocabulary.base64url import b64
 from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded, NotFound
 from vouchgate.vocabulary.names import PrincipalId, TrustDomain
 from vouchgate.vocabulary.outcomes import Denied
@@ -233,7 +234,7 @@ async def redeem(context: Context, pending: Pending, asked: Mapping[str, str], p
         await _strike(context, pending.given(asked["code"]))
         return Denied(code="invalid-grant", reason="the code is unknown, used or too old", remedy="begin again")
     wish = code.wish
-    challenge = base64.urlsafe_b64encode(hashlib.sha256(asked["code_verifier"].encode()).digest()).rstrip(b"=").decode()
+    challenge = b64(hashlib.sha256(asked["code_verifier"].encode()).digest())
     named = _audience(context, asked["resource"]) if "resource" in asked else None
     if (asked.get("client_id"), asked.get("redirect_uri")) != (wish.client, wish.redirect) or not hmac.compare_digest(
         challenge, wish.challenge

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from vouchgate.identity.ca import load_ca, spki_of
 from vouchgate.identity.strictjson import parse_object
+from vouchgate.vocabulary.base64url import b64
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.names import TrustDomain
 from vouchgate.vocabulary.names import trust_domain as checked_trust_domain
@@ -127,7 +128,7 @@ def _jwt_key(key: dict[str, Any]) -> tuple[str, bytes]:
 
 def _jwk(key: ec.EllipticCurvePublicKey) -> dict[str, str]:
     numbers = key.public_numbers()
-    x, y = (base64.urlsafe_b64encode(value.to_bytes(32, "big")).rstrip(b"=").decode() for value in (numbers.x, numbers.y))
+    x, y = (b64(value.to_bytes(32, "big")) for value in (numbers.x, numbers.y))
     return {"kty": "EC", "crv": "P-256", "x": x, "y": y}
 
 

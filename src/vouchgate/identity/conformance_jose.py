@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from vouchgate.identity.conformance import Checked, Finding, note, violation
 from vouchgate.identity.conformance_x509 import MAX_ID, SPIFFE_ID, check_certificate
 from vouchgate.identity.strictjson import parse_object
+from vouchgate.vocabulary.base64url import unb64
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.vouches import UnixMillis
 
@@ -40,7 +40,6 @@ CURVES: dict[str, tuple[type[ec.EllipticCurve], int]] = {
     "P-521": (ec.SECP521R1, 66),
 }
 _HASH: dict[str, type[hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {"256": hashes.SHA256, "384": hashes.SHA384, "512": hashes.SHA512}
-_PART = re.compile(r"[A-Za-z0-9_-]*\Z")
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 Key = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
@@ -268,7 +267,4 @@ def _public(key: dict[str, Any]) -> Key | None:
 
 def _unb64(text: Any) -> bytes | None:
     """Canonical base64url without padding (RFC 7515, section 2)."""
-    if not isinstance(text, str) or not _PART.match(text) or len(text) % 4 == 1:
-        return None
-    raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    return raw if base64.urlsafe_b64encode(raw).rstrip(b"=").decode() == text else None
+    return b"" if text == "" else unb64(text) if isinstance(text, str) else None

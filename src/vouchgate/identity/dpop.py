@@ -15,7 +15,6 @@ Left to others: whether the token is bound to this key (verify.py), and which ad
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 from collections import Counter, OrderedDict
@@ -26,8 +25,9 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from vouchgate.identity.ca import spki_of
-from vouchgate.identity.jwtsvid import parts_of, signed_by, unb64
+from vouchgate.identity.jwtsvid import parts_of, signed_by
 from vouchgate.identity.strictjson import parse_object
+from vouchgate.vocabulary.base64url import b64, unb64
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.vouches import UnixMillis
@@ -106,7 +106,7 @@ def _fault(
         return f"the proof was made more than {SKEW_SECONDS} s ahead"
     if made * 1000 <= began + SKEW_SECONDS * 1000:
         return f"the proof may have been used before this service started; from {SKEW_SECONDS + 1} s after a start on, new ones count"
-    if token and claims["ath"] != _b64(hashlib.sha256(token.encode()).digest()):  # 7
+    if token and claims["ath"] != b64(hashlib.sha256(token.encode()).digest()):  # 7
         return "the proof is for another token"
     return "the proof does not carry the nonce that was asked for" if nonce and claims["nonce"] != nonce else ""
 
@@ -161,7 +161,7 @@ def normal_url(text: str) -> str:
 
 def thumbprint(jwk: dict[str, Any]) -> str:
     """RFC 7638, section 3, of a P-256 key that was checked."""
-    return _b64(hashlib.sha256(f'{{"crv":"P-256","kty":"EC","x":"{jwk["x"]}","y":"{jwk["y"]}"}}'.encode()).digest())
+    return b64(hashlib.sha256(f'{{"crv":"P-256","kty":"EC","x":"{jwk["x"]}","y":"{jwk["y"]}"}}'.encode()).digest())
 
 
 def _public(jwk: Any) -> bytes | None:
@@ -178,10 +178,6 @@ def _public(jwk: Any) -> bytes | None:
         return spki_of(numbers.public_key())
     except ValueError:
         return None
-
-
-def _b64(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def _no(reason: str, *, code: str = "dpop-invalid") -> Denied:

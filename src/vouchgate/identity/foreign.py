@@ -13,8 +13,6 @@ Left to others: what the claims must say (oidc.py, sets.py), where the keys come
 
 from __future__ import annotations
 
-import base64
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from vouchgate.identity.strictjson import parse_object
+from vouchgate.vocabulary.base64url import b64, unb64
 from vouchgate.vocabulary.errors import InvalidInput, Unsupported
 from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.wire import encode
@@ -44,7 +43,6 @@ ALGORITHMS: Mapping[str, tuple[str, str]] = {
 _FORBIDDEN_HEADERS = ("jku", "jwk", "x5u", "x5c", "crit", "b64", "zip", "enc", "cty")
 _MEMBERS = {"RSA": ("n", "e"), "EC": ("x", "y"), "OKP": ("x",)}
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
-_PART = re.compile(r"[A-Za-z0-9_-]+\Z")
 
 
 @dataclass(frozen=True)
@@ -149,19 +147,6 @@ def write_token(header: Mapping[str, Any], claims: Mapping[str, Any], key: ec.El
     signed = f"{b64(encode(dict(header)))}.{b64(encode(dict(claims)))}"
     r, s = decode_dss_signature(key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
     return f"{signed}.{b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
-
-
-def b64(raw: bytes) -> str:
-    """Base64url without padding (RFC 7515, section 2)."""
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def unb64(text: str) -> bytes | None:
-    """Decode canonical base64url; None for any other spelling."""
-    if not _PART.match(text) or len(text) % 4 == 1:
-        return None
-    raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    return raw if b64(raw) == text else None
 
 
 def _key(one: Mapping[str, Any], use: str) -> ForeignKey | None:

@@ -5,13 +5,13 @@ Left to others: the random bytes, keeping the record, and removing it once it is
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import re
 from collections.abc import Iterable
 
 from vouchgate.identity.attested import JoinToken
+from vouchgate.vocabulary.base64url import b64
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.vouches import UnixMillis
 
@@ -27,7 +27,7 @@ def make_join_token(random: bytes, now: UnixMillis, life_seconds: int) -> tuple[
     if len(random) != RANDOM_BYTES or not 1 <= life_seconds <= MAX_LIFE_SECONDS:
         raise InvalidInput("a join token needs 32 random bytes and a life of at most a day", remedy=f"give it 1 to {MAX_LIFE_SECONDS} s")
     # The prefix lets secret scanners find a token that was committed.
-    token = "vgj_" + base64.urlsafe_b64encode(random).rstrip(b"=").decode()
+    token = "vgj_" + b64(random)
     return token, JoinToken(sha256=_hash(token), expires_at=UnixMillis(now + life_seconds * 1000))
 
 

@@ -14,7 +14,6 @@ Left to others: whether it is revoked or replayed, and making the `VerifiedPrinc
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from vouchgate.identity.actors import CLAIMS, Beyond, read_beyond, write_beyond
 from vouchgate.identity.bundle import TrustBundle
 from vouchgate.identity.strictjson import parse_object
+from vouchgate.vocabulary.base64url import b64, unb64
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.names import PrincipalId, principal_parts
 from vouchgate.vocabulary.outcomes import Denied
@@ -48,7 +48,6 @@ OURS = "vg://"
 """How the audiences of our own points begin; a token for one of them is for it alone (RFC 8725, section 3.9)."""
 _REQUIRED = frozenset({"sub", "aud", "exp", "iat", "jti", "iss"})
 _OPTIONAL = frozenset({"nbf"}) | CLAIMS
-_PART = re.compile(r"[A-Za-z0-9_-]+\Z")
 _JTI = re.compile(r"[A-Za-z0-9._-]{8,64}\Z")
 
 
@@ -108,14 +107,14 @@ def issue_jwt(
     if cnf_x5t:
         if not re.match(r"[0-9a-f]{64}\Z", cnf_x5t):
             raise InvalidInput("the thumbprint is not 64 hexadecimal digits", remedy="send the SHA-256 of the certificate's DER")
-        beyond = replace(beyond, cnf_x5t=_b64(bytes.fromhex(cnf_x5t)))
+        beyond = replace(beyond, cnf_x5t=b64(bytes.fromhex(cnf_x5t)))
     claims |= write_beyond(beyond, subject=principal, trust_domain=trust_domain)
-    signed = f"{_b64(encode({'alg': 'ES256', 'kid': kid, 'typ': 'JWT'}))}.{_b64(encode(claims))}"
+    signed = f"{b64(encode({'alg': 'ES256', 'kid': kid, 'typ': 'JWT'}))}.{b64(encode(claims))}"
     if len(signed) + 87 > MAX_TOKEN_BYTES:
         raise InvalidInput("the token would be over the bound", remedy="name fewer scopes, or go through fewer hands")
     r, s = decode_dss_signature(key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
     signature = r.to_bytes(32, "big") + s.to_bytes(32, "big")
-    return IssuedJwt(f"{signed}.{_b64(signature)}", jti, UnixMillis((issued + ttl_seconds) * 1000))
+    return IssuedJwt(f"{signed}.{b64(signature)}", jti, UnixMillis((issued + ttl_seconds) * 1000))
 
 
 def read_jwt(token: str, bundle: TrustBundle, audience: str, now: UnixMillis, *, several: bool = False) -> JwtFacts | Denied:
@@ -211,18 +210,6 @@ def parts_of(token: str, bound: int) -> tuple[bytes, bytes, bytes] | None:
     if len(raws) != 3 or any(raw is None for raw in raws):
         return None
     return raws[0], raws[1], raws[2]  # type: ignore[return-value]
-
-
-def unb64(text: str) -> bytes | None:
-    """Decode canonical base64url (RFC 7515, section 2): no padding, no stray bits, so that one token has one spelling."""
-    if not _PART.match(text) or len(text) % 4 == 1:
-        return None
-    raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    return raw if _b64(raw) == text else None
-
-
-def _b64(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def _no(code: str, reason: str, remedy: str = "present a JWT-SVID that this trust domain issued: `vouchgate identity issue`") -> Denied:

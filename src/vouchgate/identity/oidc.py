@@ -25,8 +25,9 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from vouchgate.identity.foreign import ForeignKey, b64, verify_token, write_token
+from vouchgate.identity.foreign import ForeignKey, verify_token, write_token
 from vouchgate.identity.strictjson import parse_object
+from vouchgate.vocabulary.base64url import b64
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.names import PrincipalId, principal
 from vouchgate.vocabulary.outcomes import Denied

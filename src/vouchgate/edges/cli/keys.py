@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import secrets
@@ -12,6 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
+from vouchgate.vocabulary.base64url import b64
 from vouchgate.vocabulary.errors import InvalidInput
 
 
@@ -44,18 +44,14 @@ def dpop_proof(pem: bytes, method: str, url: str, now: int, *, nonce: str = "", 
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise InvalidInput("the key is not a P-256 key", remedy="use the key.pem that `vouchgate identity issue` wrote")
     numbers = key.public_key().public_numbers()
-    jwk = {"kty": "EC", "crv": "P-256", "x": _b64(numbers.x.to_bytes(32, "big")), "y": _b64(numbers.y.to_bytes(32, "big"))}
+    jwk = {"kty": "EC", "crv": "P-256", "x": b64(numbers.x.to_bytes(32, "big")), "y": b64(numbers.y.to_bytes(32, "big"))}
     claims = {"jti": secrets.token_urlsafe(16), "htm": method, "htu": url, "iat": now // 1000} | {
         name: value for name, value in (("nonce", nonce), ("ath", ath)) if value
     }
     header = {"typ": "dpop+jwt", "alg": "ES256", "jwk": jwk}
-    text = f"{_b64(json.dumps(header).encode())}.{_b64(json.dumps(claims).encode())}"
+    text = f"{b64(json.dumps(header).encode())}.{b64(json.dumps(claims).encode())}"
     r, s = decode_dss_signature(key.sign(text.encode(), ec.ECDSA(hashes.SHA256())))
-    return f"{text}.{_b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
-
-
-def _b64(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+    return f"{text}.{b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
 
 
 def write_private(path: Path, text: str) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import base64
 import hashlib
 from pathlib import Path
 
 from vouchgate.edges.cli.session import Session
 from vouchgate.vocabulary.answers_identities import TokenServiceState
+from vouchgate.vocabulary.base64url import b64
 
 SUMMARY = "the DPoP proof for one request with a token that is bound to your key"
 DETAIL = """The DPoP proof for one request with a token that is bound to your key, to standard output. It holds for this method and address alone, once,
@@ -29,6 +29,6 @@ def run(session: Session, options: argparse.Namespace) -> int:
 
     session.client.get(TokenServiceState, "/api/v1/token")
     token = Path(options.token).read_text("ascii").strip()
-    ath = base64.urlsafe_b64encode(hashlib.sha256(token.encode()).digest()).rstrip(b"=").decode()
+    ath = b64(hashlib.sha256(token.encode()).digest())
     session.printer.line(dpop_proof(Path(options.key).read_bytes(), options.method.upper(), options.url, session.client.now, ath=ath))
     return 0
