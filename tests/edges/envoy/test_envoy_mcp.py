@@ -110,6 +110,23 @@ def test_the_stream_and_the_end_of_a_session_need_no_body(mcp: Harness):
 
 
 @gateway
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_a_message_that_is_not_read_is_not_passed_on(mcp: Harness, method: str):
+    """A server that takes the body of any method would call a tool that only `describe` was asked for."""
+    before = len(mcp.upstreams["digits"].seen)
+    for more in ({}, {"transfer-encoding": "chunked"}):
+        body = call("write_file")
+        if more:
+            body = f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"
+        sized = more or {"content-length": str(len(body))}
+        head = "".join(f"{name}: {value}\r\n" for name, value in (HEADERS | sized | {"host": "localhost"}).items())
+        got = mcp.raw(f"{method} {PATH} HTTP/1.1\r\n{head}\r\n".encode() + body)
+        assert got.startswith(b"HTTP/1.1 400"), got[:200]
+        assert b"unread-body" in got
+    assert len(mcp.upstreams["digits"].seen) == before
+
+
+@gateway
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "HEAD", "OPTIONS"])
 def test_no_other_http_method_exists(mcp: Harness, method: str):
     assert mcp.call(method, PATH, who="alice").status == 404

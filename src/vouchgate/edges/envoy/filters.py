@@ -28,6 +28,7 @@ from vouchgate.edges.envoy.settings import (
     ASK_CLUSTER,
     FEDERATED,
     MODEL_NAME,
+    NO_BODY,
     PARTNER_STATE,
     STRIP_AUTHORIZATION,
     GatewaySettings,
@@ -109,6 +110,7 @@ def _foreign(facts: dict[str, str]) -> dict[str, str]:
 def _tokenizer() -> Message:
     made = lua_pb2.Lua(default_source_code={"inline_string": _script("model_name.lua")})
     made.source_codes[MCP].inline_string = _script("mcp.lua")
+    made.source_codes[NO_BODY].inline_string = _script("no_body.lua")
     return made
 
 

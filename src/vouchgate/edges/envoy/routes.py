@@ -28,6 +28,7 @@ from vouchgate.edges.envoy.settings import (
     EGRESS_ROUTES,
     FEDERATED_ROUTES,
     MODEL_NAME,
+    NO_BODY,
     PLAIN_ROUTES,
     STRIP_AUTHORIZATION,
     TLS_ROUTES,
@@ -163,6 +164,9 @@ def _base(endpoint: Endpoint, slot: int, authority: str, route: Route, *, observ
         made.typed_per_filter_config[MODEL_NAME].CopyFrom(_on())
     if route.action == MCP and not observed:
         made.typed_per_filter_config[MODEL_NAME].CopyFrom(packed(route_components_pb2.FilterConfig(config=packed(_offered(endpoint)))))
+    if (endpoint.mcp or endpoint.model_in_body) and route.method in BODILESS and not observed:
+        bare = lua_pb2.LuaPerRoute(name=NO_BODY)
+        made.typed_per_filter_config[MODEL_NAME].CopyFrom(packed(route_components_pb2.FilterConfig(config=packed(bare))))
     if endpoint.egress is not None:
         made.route.host_rewrite_literal = host_of(endpoint)[0]
         made.request_headers_to_remove.extend(removed_headers(endpoint.egress))
