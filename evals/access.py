@@ -17,6 +17,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,9 @@ def main() -> int:
     began = time.monotonic()
     with Example() as house:
         surfaces, rows = evaluate(house)
-    rows += [access_null.sabotage(one) for one in access_null.SABOTAGES]
+    # each mostly waits: for its start, for proofs to count, for what was made short to end
+    with ThreadPoolExecutor(len(access_null.SABOTAGES)) as pool:
+        rows += pool.map(access_null.sabotage, access_null.SABOTAGES)
     rows.append(
         Row(name="access/duration", value=time.monotonic() - began, unit="s", goal="<= 240", met=time.monotonic() - began <= 240, n=1)
     )
@@ -68,6 +71,7 @@ def evaluate(house: Example) -> tuple[list[Surface[Any]], list[Row]]:
     sts.notes += [f"{name} is public: {why}" for name, why in access_sts.public(house).items()]
     sts.attempt(access_sts.kinds(house, cast))
     sts.controls = access_sts.controls(house, cast, sts)
+    documents = access_sts.documents(house, cast)
     api: Surface[access_api.Way] = Surface("api", access_api.ways())
     api.notes += [f"{name} is public on the unix socket: {why}" for name, why in access_api.PUBLIC.items()]
     api.attempt(access_api.kinds(house, browser))
@@ -81,7 +85,7 @@ def evaluate(house: Example) -> tuple[list[Surface[Any]], list[Row]]:
     api.controls = access_api.controls(house, browser, list(api.doors))
     access_sockets.controls(house, processes)
     surfaces: list[Surface[Any]] = [gateway, api, registrar, sts, workload, *processes]
-    return surfaces, [*totals(surfaces, table), *(row for surface in surfaces for row in surface.rows()), null]
+    return surfaces, [*totals(surfaces, table), *(row for surface in surfaces for row in surface.rows()), documents, null]
 
 
 def totals(surfaces: list[Surface[Any]], table: list[access_gateway.Route]) -> Iterator[Row]:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,21 +137,21 @@ def sts_doors(house: Example) -> list[access_sts.Resource]:
 
 
 def _other(house: Example, folder: Path) -> list[Surface[Any]]:
-    """One frames method, one other socket, one file."""
+    """One method of a socket of one process, one of a socket of several, one other socket, one file."""
     frames, others = access_sockets.sockets(house)
     file = folder / "open-file"
     file.write_bytes(b"x")
     file.chmod(0o644)
-    with _listening(folder / "signer.sock", _OpenFrames) as open_frames, _listening(folder / "admin.sock", _Open) as open_http:
-        places = (str(open_frames), str(open_http), str(file))
-        firsts = (
-            next(one for one in frames if one.name == "signer.sock"),
-            next(one for one in others if one.path.endswith("admin.sock")),
-            access_sockets.files(house)[0],
-        )
+    wanted = [next(one for one in frames if one.name == "signer.sock"), next(one for one in frames if one.rightful == "server")]
+    admin = next(one for one in others if one.path.endswith("admin.sock"))
+    with ExitStack() as open_now:
+        for name, handler in (("signer.sock", _OpenFrames), ("control.sock", _OpenFrames), ("admin.sock", _Open)):
+            open_now.enter_context(_listening(folder / name, handler))
         made: list[Surface[Any]] = [
-            Surface(name, [access_sockets.Place(path, one.method, one.name)]) for name, path, one in zip(("frames", "sockets", "files"), places, firsts, strict=True)
-        ]  # fmt: skip
+            Surface("frames", [access_sockets.Place(str(folder / one.name), one.method, one.name) for one in wanted]),
+            Surface("sockets", [access_sockets.Place(str(folder / "admin.sock"), "", admin.name)]),
+            Surface("files", [access_sockets.Place(str(file), "", "a file")]),
+        ]
         access_sockets.attempt(house, made)
     return made
 

@@ -269,6 +269,17 @@ def attempt(house: Example, made: list[Surface[Place]]) -> None:
     )
     for surface, (act, expects, may) in zip(made, acts, strict=True):
         surface.attempt(kinds(house, list(surface.doors), act, expects, may))
+    other = {"endpoint": f"vg://{TRUST_DOMAIN}/endpoint/chat"}
+    made[0].attempt(
+        {
+            "a server for another's endpoint": Kind(
+                "wrong audience",
+                lambda place: as_uid(house.server_uid, lambda one: frame_of(one, other), [place])[str(place)],
+                told("not-permitted"),
+                lambda place: place.rightful == "server",
+            )
+        }
+    )
 
 
 def controls(house: Example, surfaces: list[Surface[Place]]) -> None:

@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import defects
 import provider
 from access_gateway import ALICE, GRANT, JWT, PROOF_SECONDS, SERVE, WRONG_NAMES, Cast, shown_by
+from benchmarks.rows import Row
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from example import CALLBACK, PARTNER, TRUST_DOMAIN, Example
@@ -59,6 +60,29 @@ def resources() -> list[Resource]:
 def public(house: Example) -> dict[str, str]:
     """Documents for everybody: their route carries nothing of who asks, as the table's handlers say (edges/sts/metadata.py)."""
     return PUBLIC | {f"GET {path}": "a document for verifiers" for method, path, ask in ROUTES if ask.__module__.endswith(".metadata")}
+
+
+PRIVATE = ('"d"', '"p"', '"q"', '"dp"', '"dq"', '"qi"', '"k"', "PRIVATE KEY", "secret")
+"""Members of a JWK that are never public (RFC 7518, sections 6.2.2, 6.3.2, 6.4.1), and what else may not be there."""
+
+
+def documents(house: Example, cast: Cast) -> Row:
+    """Rule 2."""
+    bad, paths = [], [path for method, path, ask in ROUTES if ask.__module__.endswith(".metadata")]
+    for path in paths:
+        read = []
+        for tls in (defects.stranger(), shown_by(cast.alice), shown_by(cast.gone)):
+            link = http.client.HTTPSConnection(*house.sts, context=tls, timeout=10)
+            link.request("GET", path)
+            answer = link.getresponse()
+            read.append((answer.status, answer.read().decode()))
+            link.close()
+        if len(set(read)) != 1 or read[0][0] != 200 or any(word in read[0][1] for word in PRIVATE):
+            bad.append(path)
+    return Row(
+        name="access/token service: public documents that say more to some, or a secret", value=len(bad), unit=f"of {len(paths)}", goal="= 0",
+        met=bool(paths) and not bad, n=3 * len(paths), note=", ".join(bad),
+    )  # fmt: skip
 
 
 def send(

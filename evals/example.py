@@ -32,7 +32,7 @@ from provider import handler as provider_handler  # noqa: E402
 
 from vouchgate import wiring  # noqa: E402
 from vouchgate.edges.cli.client import Client  # noqa: E402
-from vouchgate.vocabulary.answers_identities import IdentityRequest, IssuedIdentity, RunOutcome, RunRequest
+from vouchgate.vocabulary.answers_identities import IdentityRequest, IssuedIdentity, RunOutcome, RunRequest  # noqa: E402
 from vouchgate.vocabulary.layout import Layout, Users  # noqa: E402
 
 LEASE_SECONDS = 10
