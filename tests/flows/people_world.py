@@ -10,10 +10,11 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from flows_world import TD, HandClock, Remote, World, make_world, running
 from joserfc import jws
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
@@ -21,9 +22,11 @@ from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 from vouchgate.edges.processes.outbound import Outbound
 from vouchgate.flows.login_oidc import CallBack
 from vouchgate.flows.people import People
+from vouchgate.vocabulary.errors import Unverified, VouchgateError
 from vouchgate.vocabulary.settings import Settings
 from vouchgate.vocabulary.settings_people import OidcSettings, ReceiverSettings, SsfSettings, TransmitterSettings
 
+ADA = f"spiffe://{TD}/person/staff/ada"
 CLIENT = "vouchgate"
 BACK = "http://127.0.0.1:8470/login/callback"
 RSA = RSAKey.generate_key(2048)
@@ -250,3 +253,37 @@ async def scene(*, world_settings: dict[str, Any] | None = None, receivers: bool
     finally:
         await staff.stop()
         await other.stop()
+
+
+def run(story: Callable[[Scene], Awaitable[None]], **options: Any) -> None:
+    async def go() -> None:
+        async with scene(**options) as made:
+            await story(made)
+
+    asyncio.run(go())
+
+
+async def refused(
+    made: Scene, kind: type[VouchgateError] = Unverified, *, provider: str = "staff", back: CallBack | None = None, **how: Any
+) -> str:
+    """Log in; it must fail with exactly this error, be recorded, and give nothing."""
+    before, logged = dict(made.world.facts.registrations), len(made.entries("did not authenticate"))
+    begun = await made.begun(provider)
+    coming = back or getattr(made, provider).authorize(begun.url, **how)
+    if back is not None and back.state == "":
+        coming = with_state(back, begun.state)
+    with pytest.raises(kind) as told:
+        await made.people.finish(begun.binding, "browser", coming, peer="test")
+    assert type(told.value) is kind, told.value
+    assert told.value.remedy
+    assert dict(made.world.facts.registrations) == before
+    assert len(made.entries("did not authenticate")) == logged + 1
+    return told.value.reason
+
+
+def with_state(back: CallBack, state: str) -> CallBack:
+    return CallBack(state=state, code=back.code, iss=back.iss, error=back.error)
+
+
+async def discard(work: Awaitable[Any]) -> None:
+    await work
