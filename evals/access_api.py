@@ -19,8 +19,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import defects
 import msgspec
-from example import AUDITOR_UID, ENDED_UID, REVOKED_UID, Example
+from cryptography.hazmat.primitives.asymmetric import ec
+from example import ACTOR_UID, AUDITOR_UID, ENDED_UID, REVOKED_UID, Example
 from starlette.routing import Route as AppRoute
 from tries import Kind, Said, Surface, told
 
@@ -58,7 +60,7 @@ PUBLIC = {
     "GET /assets/{name}": "scripts and styles",
 }
 """Doors that any local user may knock at, with the reason; each is named in the row."""
-BY_PROOF = frozenset({"POST /api/v1/bootstrap", "POST /api/v1/break-glass"})
+BY_PROOF = frozenset({"POST /api/v1/bootstrap", "POST /api/v1/break-glass", "POST /api/v1/session", "POST /api/v1/login/finish"})
 """Doors that let in a proof, not a caller: the root is refused at them without one, for want of it."""
 NOT_PERMITTED, NOT_LOGGED_IN = told("403 not-permitted"), told("401 not-logged-in")
 
@@ -158,10 +160,10 @@ def _least(kind: Any) -> Any:
 # --- asking -----------------------------------------------------------------------------------------------------------------------
 
 
-def _said(link: http.client.HTTPConnection, way: Way, headers: Mapping[str, str]) -> Said:
+def _said(link: http.client.HTTPConnection, way: Way, headers: Mapping[str, str], body: bytes | None = None) -> Said:
     kind = {"content-type": "application/json"} if way.acts and way.method != "PUT" else {}
     try:
-        link.request(way.method, way.target, way.body, {**kind, **headers})
+        link.request(way.method, way.target, way.body if body is None else body, {**kind, **headers})
         answer = link.getresponse()
         stream = answer.headers.get("content-type", "").startswith("text/event-stream")
         text = b"" if stream else answer.read()
@@ -169,7 +171,18 @@ def _said(link: http.client.HTTPConnection, way: Way, headers: Mapping[str, str]
         return Said(f"nothing ({type(error).__name__})")
     finally:
         link.close()
-    return Said(f"{answer.status} {_problem(text)}".strip(), let_in=answer.status < 400 and answer.status != 303)
+    refused = _refused(text) if answer.status == 200 else ""
+    let_in = answer.status < 400 and answer.status != 303 and not refused
+    return Said(f"{answer.status} {refused or _problem(text)}".strip(), let_in=let_in)
+
+
+def _refused(text: bytes) -> str:
+    """The code of an exchange that was refused: an answer, not a problem."""
+    try:
+        said = json.loads(text)
+    except ValueError:
+        return ""
+    return str(said["error"]) if isinstance(said, dict) and said.get("error") and not said.get("access_token") else ""
 
 
 def _problem(text: bytes) -> str:
@@ -180,7 +193,7 @@ def _problem(text: bytes) -> str:
     return str(said.get("type", "")).rpartition("/")[2] if isinstance(said, dict) else ""
 
 
-def unix(path: Path, way: Way, headers: Mapping[str, str] | None = None) -> Said:
+def unix(path: Path, way: Way, headers: Mapping[str, str] | None = None, body: bytes | None = None) -> Said:
     """As whoever runs this."""
     link = http.client.HTTPConnection("localhost", timeout=10)
     link.sock = socket.socket(socket.AF_UNIX)
@@ -189,7 +202,7 @@ def unix(path: Path, way: Way, headers: Mapping[str, str] | None = None) -> Said
         link.sock.connect(str(path))
     except OSError as error:
         return Said(f"nothing ({type(error).__name__})")
-    return _said(link, way, headers or {})
+    return _said(link, way, headers or {}, body)
 
 
 def tcp(address: tuple[str, int], way: Way, headers: Mapping[str, str]) -> Said:
@@ -282,6 +295,7 @@ def kinds(house: Example, browser: Browser, *, path: Path | None = None, address
         made[name] = Kind(
             "exchanged beyond scope", made[name].ask, unverified, lambda way: asked(way) and way.acts and way.path not in READING
         )
+        _exchanges(house, made, socket_path)
     by_tcp("none", "no session", {})
     by_tcp("self-signed", "a made-up session", {"cookie": f"{COOKIE}={'0' * 43}"})
     by_tcp("revoked", "a session that was ended", {"cookie": f"{COOKIE}={browser.over}", CSRF_HEADER: browser.over_csrf})
@@ -303,6 +317,22 @@ def kinds(house: Example, browser: Browser, *, path: Path | None = None, address
         "self-signed", lambda way: _code(console, way, "x" * 22), told("403 unverified"), lambda way: str(way) == "POST /api/v1/session"
     )  # fmt: skip
     return made
+
+
+def _exchanges(house: Example, made: dict[str, Kind[Way]], path: Path) -> None:
+    """A stolen token, exchanged on this machine's socket by a user whom nobody lets act for anybody."""
+    form = _form(house.issue("service", "alice", "sts"))
+    only: Callable[[Way], bool] = lambda way: str(way) == "POST /api/v1/token"  # noqa: E731
+    for of, name, uid, changes, code in (
+        ("stolen", "a stranger exchanges a stolen token", NOBODY, {}, "access-denied"),
+        ("revoked", "a revoked registrar exchanges a stolen token", REVOKED_UID, {}, "access-denied"),
+        ("expired", "one whose registration ended exchanges a stolen token", ENDED_UID, {}, "access-denied"),
+        ("exchanged beyond scope", "an auditor exchanges a stolen token", AUDITOR_UID, {}, "access-denied"),
+        ("wrong audience", "a token that is for an endpoint", NOBODY, {"subject_token": house.token("alice", "digits")}, "invalid-grant"),
+    ):
+        body = json.dumps({"form": form | changes}).encode()
+        ask = lambda way, uid=uid, body=body: as_uid(uid, lambda: unix(path, way, body=body))  # noqa: E731
+        made[f"unix socket: {name}"] = Kind(of, ask, told(f"200 {code}"), only)
 
 
 READING = frozenset({"/api/v1/audit/verify", "/api/v1/policy/check", "/api/v1/login-code", "/api/v1/backup"})
@@ -370,10 +400,39 @@ def controls(house: Example, browser: Browser, doors: list[Way]) -> dict[str, Sa
     """The administrator passes every door: whatever is answered, it is not that it may not. Acts are tried last, since they act."""
     found = {}
     session = {"cookie": f"{COOKIE}={browser.cookie}", CSRF_HEADER: browser.csrf}
-    for way in sorted(doors, key=lambda way: (way.acts, way.path != "/api/v1/audit/verify", str(way))):
-        said = unix(house.layout.api_socket, way)
-        if way.path.startswith("/api/v1/login") or str(way).endswith("/session") or not way.path.startswith("/api/"):
-            said = tcp(browser.address, way, session if not way.open else {})
-        shut = said.told.startswith(("403", "401", "nothing"))
-        found[str(way)] = Said(said.told, let_in=not shut or (str(way) in BY_PROOF and said.told == "403 unverified") or way.public)
+    for way in sorted(doors, key=lambda way: (way.acts, way.method == "DELETE", way.path != "/api/v1/audit/verify", str(way))):
+        if way.path == "/api/v1/session":
+            said = tcp(browser.address, way, session if way.method != "POST" else {})
+        elif way.open:
+            said = tcp(browser.address, way, {})
+        elif str(way) == "POST /api/v1/token":
+            said = _exchanged(house, way)
+        else:
+            said = unix(house.layout.api_socket, way)
+        shut = said.told.startswith(("403", "401", "nothing")) or (said.told.startswith("200 ") and not said.let_in)
+        found[str(way)] = Said(said.told, let_in=not shut or (str(way) in BY_PROOF and said.told == "403 unverified"))
     return found
+
+
+def _exchanged(house: Example, way: Way) -> Said:
+    """A local user who may act for somebody does, with a key of its own."""
+    house.administer(ACTOR_UID, "callers")
+    url = json.loads(unix_text(house, "/api/v1/token"))["url"]
+    form = _form(house.issue("service", "alice", "sts"))
+    proof = defects.proof(ec.generate_private_key(ec.SECP256R1()), "POST", url, int(time.time()))
+    body = json.dumps({"form": form, "proof": proof}).encode()
+    return as_uid(ACTOR_UID, lambda: unix(house.layout.api_socket, way, body=body))
+
+
+def unix_text(house: Example, path: str) -> bytes:
+    """GET, as whoever runs this."""
+    link = http.client.HTTPConnection("localhost", timeout=10)
+    link.sock = socket.socket(socket.AF_UNIX)
+    link.sock.connect(str(house.layout.api_socket))
+    link.request("GET", path)
+    return link.getresponse().read()
+
+
+def _form(subject: str) -> dict[str, str]:
+    grant, jwt = "urn:ietf:params:oauth:grant-type:token-exchange", "urn:ietf:params:oauth:token-type:jwt"
+    return {"grant_type": grant, "subject_token_type": jwt, "resource": "digits", "scope": "infer:digits", "subject_token": subject}

@@ -39,8 +39,8 @@ LEASE_SECONDS = 10
 PARTNER = "partner.example"
 CALLBACK = "http://127.0.0.1/callback"
 SECRET = "hf_" + "s" * 30
-AUDITOR_UID, REVOKED_UID, ENDED_UID = 58_801, 58_802, 58_803
-"""Unix users that are administrators of little, and no longer."""
+AUDITOR_UID, REVOKED_UID, ENDED_UID, ACTOR_UID = 58_801, 58_802, 58_803, 58_804
+"""Unix users that are administrators of little, or no longer, and one that may act for callers."""
 ADDED = (
     "endpoint `strict`",
     "[[federation]] `partner`",
