@@ -8,7 +8,6 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,18 +15,6 @@ from surface_memory import MemorySurface
 from surface_served import Served
 
 ADA = "spiffe://test.local/person/staff/ada"
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Served]:
-    with Served() as served:
-        yield served
-
-
-@pytest.fixture
-def api(shared: Served) -> Served:
-    shared.surface.__init__()  # type: ignore[misc]
-    return shared
 
 
 class Unix(http.client.HTTPConnection):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +16,6 @@ from vouchgate.edges.cli import main as cli
 VECTORS = Path(__file__).parents[2] / "identity" / "vectors"
 X509, JWT, BUNDLE = (json.loads((VECTORS / f"{name}.json").read_text()) for name in ("x509", "jwt", "bundle"))
 pytestmark = pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Served]:
-    with Served() as served:
-        yield served
-
-
-@pytest.fixture
-def vg(shared: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """`vg("admin", "ca")` gives (exit code, standard output, standard error)."""
-    shared.surface.__init__()  # type: ignore[misc]
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        code = cli.main([*words, "--socket", str(shared.socket)])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
 
 
 # --- the authority

@@ -11,7 +11,6 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,32 +22,6 @@ from surface_served import Served
 from vouchgate.edges.cli import main as cli
 from vouchgate.edges.cli.installation import Installation, installation
 from vouchgate.vocabulary.answers import DoctorCheck, ImportOutcome, InitOutcome, RestoreOutcome
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Served]:
-    with Served() as served:
-        yield served
-
-
-@pytest.fixture
-def api(shared: Served) -> Served:
-    shared.surface.__init__()  # type: ignore[misc]
-    return shared
-
-
-@pytest.fixture
-def vg(api: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """`vg("status")` gives (exit code, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        before = words[: words.index("--")] if "--" in words else words
-        code = cli.main([*before, "--socket", str(api.socket), *words[len(before) :]])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import socket
 import stat
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import pytest
 from surface_served import Served
 
 from vouchgate.edges.cli import logins
-from vouchgate.edges.cli import main as cli
 from vouchgate.edges.cli.logins import Listener, read_answer
 from vouchgate.edges.cli.session import Session
 from vouchgate.vocabulary.answers_identities import LoggedIn
@@ -25,18 +23,6 @@ from vouchgate.vocabulary.names import PrincipalId
 ADA = "spiffe://test.local/person/staff/ada"
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Served]:
-    with Served() as served:
-        yield served
-
-
-@pytest.fixture
-def api(shared: Served) -> Served:
-    shared.surface.__init__()  # type: ignore[misc]
-    return shared
-
-
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(logins, "folder", lambda: tmp_path / "home" / "vouchgate")
@@ -44,15 +30,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def vg(api: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Path) -> Any:
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        code = cli.main([*words, "--socket", str(api.socket)])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
+def vg(vg: Any, home: Path) -> Any:
+    """With a home of its own."""
+    return vg
 
 
 def pasting(monkeypatch: pytest.MonkeyPatch, api: Served, query: str = "code=good&session_state=x") -> None:

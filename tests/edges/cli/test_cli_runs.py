@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +20,6 @@ from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.vouches import UnixMillis
 
 URL = "https://localhost:9443/token"
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Served]:
-    with Served() as served:
-        yield served
-
-
-@pytest.fixture
-def vg(shared: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    shared.surface.__init__()  # type: ignore[misc]
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        code = cli.main([*words, "--socket", str(shared.socket)])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
 
 
 @pytest.fixture
