@@ -118,6 +118,13 @@ def test_it_replaces_what_was_there_and_keeps_its_age():
         ({"dns": ("localhost.",)}, InvalidInput),
         ({"dns": tuple(f"h{number}.local" for number in range(9))}, InvalidInput),
         ({"groups": ("role:responder",)}, NotPermitted),
+        ({"groups": tuple(f"g{number}" for number in range(register.MAX_GROUPS + 1))}, InvalidInput),
+        ({"groups": ("callers", "callers")}, InvalidInput),
+        ({"groups": ("",)}, InvalidInput),
+        ({"groups": ("a\nb",)}, InvalidInput),
+        ({"groups": ('a"b',)}, InvalidInput),
+        ({"groups": ("x" * 129,)}, InvalidInput),
+        ({"federates_with": tuple(f"p{number}.example" for number in range(register.MAX_FEDERATED + 1))}, InvalidInput),
     ],
 )
 def test_what_cannot_be_registered(fields: dict[str, Any], error: type[Exception]):

@@ -17,7 +17,7 @@ from vouchgate.flows import runs
 from vouchgate.flows.administer import authorise
 from vouchgate.flows.changes import CredentialIssued, RegistrationPut
 from vouchgate.flows.context import Context
-from vouchgate.flows.register import commit, require_roles
+from vouchgate.flows.register import checked_groups, commit, require_roles
 from vouchgate.vocabulary.answers import Caller
 from vouchgate.vocabulary.answers_identities import IdentityRequest, IssuedIdentity
 from vouchgate.vocabulary.errors import InvalidInput, NotFound, NotPermitted, Unavailable
@@ -81,7 +81,7 @@ async def issue_identity(context: Context, caller: Caller, request: IdentityRequ
 
 
 async def _register(context: Context, caller: Caller, name: PrincipalId, groups: tuple[str, ...], old: Registration | None) -> Registration:
-    require_roles(context, caller, groups, "give it")
+    require_roles(context, caller, checked_groups(groups), "give it")
     if old is not None:
         made = msgspec.structs.replace(old, groups=groups)
     else:

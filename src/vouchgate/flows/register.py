@@ -34,6 +34,10 @@ MAX_SELECTORS = 32
 """Selectors of one registration; real ones have one to five."""
 MAX_SELECTOR_VALUE = 1_024
 """Characters of a selector's value: a path, a repository, a certificate's subject."""
+MAX_GROUPS = 64
+"""Groups of one registration; the policy world takes 256 and refuses to be built over more."""
+MAX_FEDERATED = 64
+"""Foreign trust domains whose bundles one workload is given."""
 MAX_SVID_SECONDS, MIN_SVID_SECONDS = 86_400, 60
 """Seconds a certificate may live."""
 MAX_JWT_SECONDS, MIN_JWT_SECONDS = 300, 10
@@ -41,6 +45,7 @@ MAX_JWT_SECONDS, MIN_JWT_SECONDS = 300, 10
 JOIN_SELECTOR = "join:token"
 JOIN = "join/"
 """Setting of a join token, followed by its hash."""
+_GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}\Z")
 _SELECTOR = re.compile(r"[a-z0-9]{2,24}(?:\.[a-z0-9][a-z0-9._-]{0,63})?(?::[A-Za-z0-9._/-]{1,96}){1,3}\Z")
 
 
@@ -57,14 +62,14 @@ async def register(context: Context, caller: Caller, request: RegistrationReques
         principal=name,
         trust_domain=TrustDomain(context.trust_domain),
         selectors=_checked_selectors(request.selectors),
-        groups=request.groups,
+        groups=checked_groups(request.groups),
         svid_ttl_seconds=_within(
             request.svid_seconds or svid_seconds(request.kind), MIN_SVID_SECONDS, MAX_SVID_SECONDS, "a certificate's life"
         ),
         jwt_ttl_seconds=_within(request.jwt_seconds or MAX_JWT_SECONDS, MIN_JWT_SECONDS, MAX_JWT_SECONDS, "a token's life"),
         dns=_not_our_hosts(context, request.dns),
         endpoint=_not_another_server(context, _endpoint_of(context, request.endpoint), name),
-        federates_with=tuple(checked_trust_domain(one) for one in request.federates_with),
+        federates_with=_checked_domains(request.federates_with),
         source="api",
         created_at=old.created_at if old else context.clock.now(),
         expires_at=_end(context, request.expires_at),
@@ -125,6 +130,22 @@ def require_roles(context: Context, caller: Caller, groups: tuple[str, ...], wha
     roles = sorted(group for group in groups if group.startswith("role:") and group not in held)
     if roles:
         raise NotPermitted(f"you do not hold `{roles[0]}` and cannot {what}", remedy="ask somebody who holds it")
+
+
+def checked_groups(groups: tuple[str, ...]) -> tuple[str, ...]:
+    """Groups that policies can name; more than the policy world takes would be committed and then keep it from starting. Raises `InvalidInput`."""
+    wrong = next((one for one in groups if not _GROUP.match(one)), None)
+    if wrong is not None:
+        raise InvalidInput(f"`{wrong[:80]!a}` is not a group", remedy="use letters, digits and `._:@/-`, at most 128")
+    if len(groups) > MAX_GROUPS or len(set(groups)) != len(groups):
+        raise InvalidInput("there are too many groups, or one stands twice", remedy=f"give at most {MAX_GROUPS}, each once")
+    return groups
+
+
+def _checked_domains(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(names) > MAX_FEDERATED:
+        raise InvalidInput("there are too many foreign trust domains", remedy=f"give at most {MAX_FEDERATED}")
+    return tuple(checked_trust_domain(one) for one in names)
 
 
 def _not_from_settings(old: Registration | None) -> None:
