@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vouchgate.inventory.catalog import collect, find, finder
+from vouchgate.inventory.catalog import find, finder
 from vouchgate.inventory.finders import HEAD_BYTES, Asset, FileFact
 from vouchgate.inventory.finders.model_files import FINDER
-from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound
+from vouchgate.vocabulary.errors import InvalidInput, NotFound
 
 CORPUS = Path(__file__).parents[2].parent / "shared/corpus/ai-artifacts-public.tar.xz"
 TOLD_AS = {
@@ -173,9 +173,7 @@ def test_the_labelled_corpus_is_told_as_it_is_labelled():
     assert len(rows) > 300 and wrong == []
 
 
-def test_the_catalog_refuses_duplicates_and_unknown_names():
+def test_the_catalog_refuses_unknown_names():
     assert finder("model-files") is FINDER
-    with pytest.raises(Conflict):
-        collect([FINDER, FINDER])
     with pytest.raises(NotFound):
         finder("containers")
