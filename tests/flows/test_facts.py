@@ -61,6 +61,7 @@ from vouchgate.flows.initialise import first_trust_root, make_root_keys, next_tr
 from vouchgate.flows.sequence import Sequenced
 from vouchgate.flows.sign import public_keys
 from vouchgate.identity.bundle import make_bundle, write_jwks
+from vouchgate.policy.world import MAX_PARENTS
 from vouchgate.vocabulary.decisions import Decision, Risk
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound, Unavailable, Unverified, VouchgateError
 from vouchgate.vocabulary.names import PrincipalId, resource
@@ -472,3 +473,13 @@ def test_the_worker_decides_as_the_control_plane_does() -> None:
                 assert decisions(world.replica.facts) == decisions(world.facts)
 
     asyncio.run(go())
+
+
+def test_no_registration_is_committed_that_the_policy_world_cannot_hold() -> None:
+    """Whoever it comes from: a registrar, a provider's claims, the settings."""
+    held = Held()
+    most = registration(ALICE, tuple(f"g{number}" for number in range(MAX_PARENTS - 1)))
+    held.facts.check(RegistrationPut(registration=most))
+    held.facts.apply(Sequenced(change=RegistrationPut(registration=most), epoch=9, log_index=9), NOW)
+    with pytest.raises(InvalidInput, match="groups"):
+        held.facts.check(RegistrationPut(registration=registration(ALICE, (*most.groups, "one-more"))))

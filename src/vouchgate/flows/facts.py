@@ -59,7 +59,7 @@ from vouchgate.policy.crosscheck import crosscheck, sampled
 from vouchgate.policy.decide import REFUSED_EVIDENCE, decide
 from vouchgate.policy.load import Source
 from vouchgate.policy.values import Uid
-from vouchgate.policy.world import Evidence, Held, World
+from vouchgate.policy.world import MAX_PARENTS, Evidence, Held, World
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.decisions import Decision, Mode, Risk
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound, Unavailable, Unverified
@@ -87,6 +87,7 @@ class Facts(Cells, Standing, Registered):
         self.zones: dict[str, Zone] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self.registrations: dict[str, Registration] = {}
+        self._names: list[str] = []
         self.revocations: dict[str, Revocation] = {}
         self._standing: dict[tuple[str, str], dict[str, Revocation]] = {}
         """Kind and target -> revocations that stand, by id."""
@@ -191,6 +192,11 @@ class Facts(Cells, Standing, Registered):
             case CredentialIssued():
                 self.credentials.check(change)
                 self._check_standing(change)
+            case RegistrationPut(registration=registration) if len(registration.groups) >= MAX_PARENTS:
+                # committed, it would keep every later start from building the policy world
+                raise InvalidInput(
+                    f"`{registration.principal}` is in {len(registration.groups)} groups", remedy=f"{MAX_PARENTS - 1} at most"
+                )
             case RegistrationRemoved(principal=principal) if principal not in self.registrations:
                 raise NotFound(f"`{principal}` is not registered", remedy="list them: `vouchgate identity list`")
             case SourcePut(source=source) if source.name in self.sources and source.sequence <= self.sources[source.name].sequence:
