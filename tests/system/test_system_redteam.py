@@ -250,6 +250,8 @@ def test_a_registrar_gives_himself_nothing_that_he_does_not_hold(house: Installa
         "the gateway's host name": registered(selectors=mine, dns=["localhost"]),
         "a wildcard": registered(selectors=mine, dns=["*"]),
         "a host name in capitals": registered(selectors=mine, dns=["LOCALHOST"]),
+        "more groups than policies can hold": registered(groups=[f"g{number}" for number in range(300)]),
+        "such a token": issued(kind="service", zone="serve", name="many", groups=[f"g{number}" for number in range(300)]),
         "a join token of his choice": registered(selectors=[{"type": "join:token", "value": "0" * 64}]),
         "what only narrows": registered(selectors=[{"type": "unix:path", "value": "/usr/bin/python3"}]),
         "a partner's name beside his uid": registered(zone="federated-x", selectors=[*mine, {"type": "federated:spiffe_id", "value": "spiffe://x/y"}]),
