@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import inspect
@@ -81,10 +82,19 @@ def tables(house: Example) -> dict[str, Iterable[str]]:
         "control.sock": control_rpc.handlers(stand_in),
         "pdp.sock": pdp.handlers(stand_in),
         "witness.sock": witness.handlers(stand_in),
-        "agent.sock": agent.Agent(stand_in, stand_in).handlers(),
+        "agent.sock": _agent().handlers(),
         "sts.sock": sts.outbound(*[wiring.load_installation(house.data), MagicMock()][: len(inspect.signature(sts.outbound).parameters)]),
         "supervisor.sock": tree.Tree._handlers(stand_in),
     }
+
+
+def _agent() -> agent.Agent:
+    """An agent that serves nobody; it is made where there is an event loop."""
+
+    async def made() -> agent.Agent:
+        return agent.Agent(MagicMock(), MagicMock())
+
+    return asyncio.run(made())
 
 
 def found(house: Example, wanted: Callable[[int], bool]) -> list[Path]:
@@ -326,7 +336,7 @@ UIDS = {"known": 58_811, "revoked": 58_812, "left": 58_813, "other hash": 58_814
 
 def workload_methods() -> list[Place]:
     """Every method of the agent's services, from its own table."""
-    services = agent.Agent(MagicMock(), MagicMock())._services()
+    services = _agent()._services()
     return [Place("", path, "workload.sock") for service in services for path in sorted(service.__mapping__())]
 
 
