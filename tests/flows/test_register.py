@@ -14,11 +14,12 @@ from flows_world import ALICE, DIGITS, NOW, TD, World, caller, make_world, regis
 
 from vouchgate.flows import login, register
 from vouchgate.flows.attest_remote import trust_of
-from vouchgate.flows.changes import RegistrationPut
+from vouchgate.flows.changes import RegistrationPut, RegistrationRemoved
 from vouchgate.flows.context import Buckets
 from vouchgate.flows.explain import why
 from vouchgate.flows.report import caller_states, registrations
 from vouchgate.flows.revoke import meant
+from vouchgate.flows.traffic import Count
 from vouchgate.identity.catalog import attest
 from vouchgate.vocabulary.answers_identities import JoinTokenRequest, RegistrationRequest
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, InvalidName, LimitExceeded, NotFound, NotPermitted
@@ -349,5 +350,10 @@ def test_long_lists_are_read_page_by_page():
         assert [one.principal for one in registrations(world.context, names[1], 3)] == names[2:5]
         assert [one.principal for one in caller_states(world.context, names[4], 10)][:2] == names[5:]
         assert caller_states(world.context, "spiffe://z", 10) == ()
+        await world.put(RegistrationRemoved(principal=names[3]), RegistrationPut(registration=registration(names[2])))
+        world.context.traffic.callers[names[0] + "-stranger"] = Count()
+        listed = [one.principal for one in caller_states(world.context, names[0], 3)]
+        assert listed == [names[0] + "-stranger", names[1], names[2]]
+        assert [one.principal for one in registrations(world.context, names[2], 2)] == names[4:6]
 
     run(story)

@@ -8,6 +8,7 @@ Rules
 
 from __future__ import annotations
 
+import bisect
 import heapq
 from typing import Any
 
@@ -27,6 +28,8 @@ class Registered:
     """See the module's text. `Facts` fills what is named here."""
 
     registrations: dict[str, Registration]
+    _names: list[str]
+    """Their names, sorted."""
     _ends: list[tuple[int, str]]
     _same: dict[Any, Any]
     _of_uid: dict[str, set[str]]
@@ -48,6 +51,7 @@ class Registered:
     def _keep(self, registration: Registration) -> None:
         self._drop(registration.principal)
         self.registrations[registration.principal] = registration
+        bisect.insort(self._names, registration.principal)
         for uid in _uids(registration):
             self._of_uid.setdefault(uid, set()).add(registration.principal)
         if foreign := foreign_id(registration):
@@ -57,6 +61,7 @@ class Registered:
         old = self.registrations.pop(principal, None)
         if old is None:
             return
+        del self._names[bisect.bisect_left(self._names, principal)]
         for uid in _uids(old):
             _forget(self._of_uid, uid, principal)
         if foreign := foreign_id(old):
@@ -89,6 +94,11 @@ class Registered:
                 if alike and name != made.principal:
                     return other
         return None
+
+    def names_after(self, after: str, limit: int) -> list[str]:
+        """Who is registered, by name, behind `after`."""
+        first = bisect.bisect_right(self._names, after)
+        return self._names[first : first + limit]
 
     def registration_of(self, principal: str, now: UnixMillis) -> Registration | None:
         """A registration that has not ended."""

@@ -197,14 +197,17 @@ def evidence_refusals(facts: Facts, endpoint: Endpoint, made: list[Decision], no
 def registrations(context: Context, after: str, limit: int) -> tuple[Registration, ...]:
     """By name, those behind `after`."""
     known = context.facts.registrations
-    return tuple(known[name] for name in heapq.nsmallest(limit, (name for name in known if name > after)))
+    return tuple(known[name] for name in context.facts.names_after(after, limit))
 
 
 def caller_states(context: Context, after: str = "", limit: int = MAX_CALLERS) -> tuple[CallerState, ...]:
     """Everyone who is registered or has called, by name, behind `after`."""
     found, now = [], context.clock.now()
-    names = {*context.facts.registrations, *context.traffic.callers}
-    for name in heapq.nsmallest(limit, (name for name in names if name > after and name.startswith("spiffe://"))):
+    strangers = (
+        one for one in context.traffic.callers if one > after and one.startswith("spiffe://") and one not in context.facts.registrations
+    )
+    names = sorted([*context.facts.names_after(after, limit), *heapq.nsmallest(limit, strangers)])
+    for name in names[:limit]:
         known = context.facts.registration_of(name, now)
         count = context.traffic.callers.get(name)
         revoked = context.facts.revocation_of(name)
