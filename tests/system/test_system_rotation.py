@@ -117,7 +117,8 @@ ca_file = "{certificate}"
 secret = "llm"
 routes = [{{ method = "POST", path = "/v1/chat/completions", action = "call" }}]
 """
-    house = Installation(more=more)
+    # a lease longer than a busy machine's start of the control plane: what lapses without one is not what is tested here
+    house = Installation(more=more, lease=20)
     text = house.settings.read_text().replace(
         'plain_listen = "127.0.0.1:0"', f'plain_listen = "127.0.0.1:0"\negress_listen = "127.0.0.1:{port}"'
     )
