@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import hashlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from flows_world import (
@@ -23,6 +25,7 @@ from flows_world import (
     TD,
     World,
     caller,
+    endpoint,
     make_world,
     registration,
     revoked,
@@ -32,7 +35,7 @@ from flows_world import (
 
 from vouchgate.flows import adopt, change_policy, explain, issue_identity, login, revoke
 from vouchgate.flows.administer import authorise
-from vouchgate.flows.changes import RegistrationPut, SettingPut
+from vouchgate.flows.changes import EndpointPut, RegistrationPut, SettingPut
 from vouchgate.flows.context import Buckets
 from vouchgate.identity.ca import spki_of
 from vouchgate.vocabulary.answers import AdoptRequest, RevokeRequest, WrapRequest
@@ -392,6 +395,33 @@ def test_a_wrapped_server_needs_an_address(upstream: str) -> None:
         await world.put(RegistrationPut(registration=registration(ANN.principal.principal.id, groups=ANN.principal.principal.groups)))
         with pytest.raises((InvalidInput, NotPermitted)):
             await adopt.wrap(world.context, ANN, WrapRequest(name="old", upstream=upstream, zone=""))
+
+    scene(story)
+
+
+@pytest.mark.parametrize(
+    "upstream",
+    [
+        "unix:{data}/gateway/admin.sock", "unix:{data}/upstreams/digits/server.sock", "unix:/x/../{data}/gateway/admin.sock",
+        "unix:/{data}/gateway/admin.sock", "unix:/run/guarded.sock", "tcp:127.0.0.1:9009", "http://localhost:9009", "tcp:[::1]:9009",
+        "tcp:127.1.2.3:9009", "tcp:LOCALHOST.:9009",
+    ],
+)  # fmt: skip
+def test_what_policies_guard_cannot_be_wrapped_and_so_opened_to_everybody(upstream: str) -> None:
+    """The gateway reaches sockets that a registrar cannot, and answers anybody in a zone that observes."""
+
+    async def story(world: World) -> None:
+        data = "/srv/vouchgate"
+        world.context.settings = msgspec.structs.replace(world.context.settings, data_dir=data)
+        world.context.place = dataclasses.replace(world.context.place, plain="127.0.0.1:8080")
+        await world.put(RegistrationPut(registration=registration(REG.principal.principal.id, groups=("role:registrar",))))
+        for name, guarded in (("one", "unix:/run/guarded.sock"), ("two", "tcp:127.0.0.1:9009")):
+            made = msgspec.structs.replace(endpoint(), id=f"vg://{TD}/endpoint/{name}", upstream=guarded)
+            await world.put(EndpointPut(endpoint=made))
+        before = world.store.epoch()
+        with pytest.raises((Conflict, InvalidInput)):
+            await adopt.wrap(world.context, REG, WrapRequest(name="old", upstream=upstream.format(data=data), zone=""))
+        assert world.store.epoch() == before
 
     scene(story)
 

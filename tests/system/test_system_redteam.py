@@ -263,6 +263,8 @@ def test_a_registrar_gives_himself_nothing_that_he_does_not_hold(house: Installa
         "a role by a token": issued(kind="person", zone="serve", name="new", groups=["role:policy-author"]),
         "a join token for the owner": ("/api/v1/join-tokens", {"principal": owner["principal"], "ttl_seconds": 600}),
         "a join token for a server": ("/api/v1/join-tokens", {"principal": server["principal"], "ttl_seconds": 600}),
+        "the gateway's own desk for everybody": ("/api/v1/wrap", {"name": "desk", "upstream": f"unix:{house.layout.admin_socket}", "zone": ""}),
+        "a guarded model for everybody": ("/api/v1/wrap", {"name": "free", "upstream": f"unix:{house.layout.upstream_socket('digits')}", "zone": ""}),
         "to revoke": ("/api/v1/revoke", {"kind": "", "target": owner["principal"], "reason": "x"}),
         "to change a zone": ("/api/v1/adopt", {"zone": "serve", "to": "observe", "reason": "x"}),
     }  # fmt: skip

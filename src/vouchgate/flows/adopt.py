@@ -9,6 +9,7 @@ Observe decides and records and lets pass; enforce refuses. Rules
 
 from __future__ import annotations
 
+import posixpath
 import time
 
 import msgspec
@@ -158,7 +159,7 @@ async def wrap(context: Context, caller: Caller, request: WrapRequest) -> WrapOu
         id=resource(context.trust_domain, "endpoint", request.name),
         trust_domain=TrustDomain(context.trust_domain),
         zone=zone_name,
-        upstream=_upstream(request.upstream),
+        upstream=_not_guarded(context, _upstream(request.upstream)),
         prefix=f"/{request.name}",
         routes=(Route(method="*", path="/*", action=LEGACY_ACTION, streams=True),),
         wrapped=True,
@@ -177,6 +178,30 @@ async def wrap(context: Context, caller: Caller, request: WrapRequest) -> WrapOu
         observe_until=zone.observe_until,
         points=await enforced(context, started),
     )
+
+
+def _not_guarded(context: Context, upstream: str) -> str:
+    """The gateway may reach what callers may not: vouchgate's own sockets, and servers that policies guard. Who wraps one of those opens it to
+    everybody. Raises `Conflict`, `InvalidInput`."""
+    place, ours = upstream.removeprefix("unix:"), posixpath.normpath(context.settings.data_dir)
+    if upstream.startswith("unix:"):
+        if place != posixpath.normpath(place) or place.startswith("//"):
+            raise InvalidInput(f"`{place[:160]}` is not written plainly", remedy="write the path without `..`, `.` and `//`")
+        if place.startswith(f"{ours}/"):
+            raise Conflict("that socket is vouchgate's own", remedy="wrap a server of yours")
+    for one in context.facts.endpoints.values():
+        if not one.wrapped and _where(one.upstream) == _where(upstream):
+            raise Conflict(f"`{one.id}` is at that address, and its policies guard it", remedy="wrap another server, or change its zone")
+    return upstream
+
+
+def _where(upstream: str) -> str:
+    """An address as others may spell it: this machine has many names for itself."""
+    kind, _, rest = upstream.partition(":")
+    host, _, port = rest.rpartition(":")
+    host = host.lower().strip("[]").rstrip(".")
+    known = "loopback" if host in {"localhost", "::1", "::"} or host.startswith(("127.", "0.")) else host
+    return f"{kind}:{known}:{port}" if kind == "tcp" else upstream
 
 
 def _upstream(text: str) -> str:
