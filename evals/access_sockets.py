@@ -19,6 +19,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,12 +90,13 @@ def tables(house: Example) -> dict[str, Iterable[str]]:
 
 
 def _agent() -> agent.Agent:
-    """An agent that serves nobody; it is made where there is an event loop."""
+    """An agent that serves nobody; it is made inside an event loop of its own."""
 
     async def made() -> agent.Agent:
         return agent.Agent(MagicMock(), MagicMock())
 
-    return asyncio.run(made())
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(made())).result()
 
 
 def found(house: Example, wanted: Callable[[int], bool]) -> list[Path]:
