@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -91,10 +90,7 @@ def test_every_method_has_one_process_that_may() -> None:
 
 
 def test_the_workload_apis_methods_are_doors() -> None:
-    async def methods() -> list[Any]:
-        return access_sockets.workload_methods()
-
-    found = {place.method.rpartition("/")[2] for place in asyncio.run(methods())}
+    found = {place.method.rpartition("/")[2] for place in access_sockets.workload_methods()}
     assert found >= {"FetchX509SVID", "FetchX509Bundles", "FetchJWTSVID", "FetchJWTBundles", "ValidateJWTSVID"}
 
 
