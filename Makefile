@@ -32,7 +32,7 @@ demo: $(STAMP) example ## every promise of the spine as a scene, on free ports, 
 	@$(BIN)/python examples/digits/demo.py
 
 test: $(STAMP) example $(NODE)/.installed ## the tests
-	VOUCHGATE_NODE=$(CURDIR)/$(NODE) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	VOUCHGATE_NODE=$(CURDIR)/$(NODE) $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP) ## lint, types, import contracts, documentation
 	$(BIN)/ruff check src tests benchmarks examples evals docs
