@@ -224,6 +224,8 @@ def _path_fault(path: Sequence[x509.Certificate], trust_domain: str) -> str:
     for below, above in itertools.pairwise(path):
         if below.signature_algorithm_oid != SignatureAlgorithmOID.ECDSA_WITH_SHA256:
             return "a certificate of the chain is not signed with ECDSA over SHA-256"
+        if not below.public_bytes(serialization.Encoding.DER).endswith(b"\x00" + below.signature):
+            return "a signature of the chain is respelled"
         if _key_id(below, x509.AuthorityKeyIdentifier) != _key_id(above, x509.SubjectKeyIdentifier):
             return "a certificate of the chain names another key as its issuer's"
         if uris_of(above) not in ([], [f"spiffe://{trust_domain}"]):

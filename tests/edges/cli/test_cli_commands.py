@@ -497,7 +497,9 @@ def test_the_rest_answers(vg: Any) -> None:
 
 def test_follow_goes_on_until_it_is_interrupted(api: Served) -> None:
     """In a process of its own: a signal to this one could fall into any of its destructors and be lost."""
-    command = [sys.executable, "-m", "vouchgate.edges.cli.main", "audit", "show", "--follow", "--socket", str(api.socket)]
+    # a shell's background job ignores interrupts, and hands that on
+    heeding = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from vouchgate.edges.cli.main import main; "
+    command = [sys.executable, "-c", f"{heeding}sys.exit(main(sys.argv[1:]))", "audit", "show", "--follow", "--socket", str(api.socket)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as following:
         try:
             deadline = time.monotonic() + 30

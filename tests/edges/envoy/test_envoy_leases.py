@@ -323,7 +323,11 @@ def test_an_endpoint_is_added_and_withdrawn_without_touching_listeners(gw: Harne
     gw.do(lambda: gw.view.set_grants(extra.id, [gw.grant("alice", extra.id)]))
     gw.do(gw.ads.wait_acked(ROUTE_TYPE, ["tls"], timeout=2))
     gw.settled()
-    assert gw.call("POST", "/extra" + INFER, on=connection).status == 200
+    # its route may be there a moment before its map; until then it is asked about, and refused
+    deadline = time.monotonic() + 5
+    while (status := gw.call("POST", "/extra" + INFER, on=connection).status) == 403 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert status == 200
     assert gw.upstreams["digits"].seen[-1]["path"] == INFER
     gw.do(lambda: gw.view.set_endpoints(more))
     gw.do(gw.ads.wait_acked(ROUTE_TYPE, ["tls"], timeout=2))
