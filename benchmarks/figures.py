@@ -126,7 +126,8 @@ def render(runs: dict[str, list[Figure]], on: Iterable[tuple[str, str]], day: st
     ]  # fmt: skip
     for name, rows in runs.items():
         heading, command = RUNS[name]
-        lines += ["", f"## {heading}", "", f"`{command}`", "", *table(rows)]
+        at = min(row.measured_at for row in rows)[:16].replace("T", " ")
+        lines += ["", f"## {heading}", "", f"`{command}`, {at} UTC", "", *table(rows)]
     return "\n".join([*lines, ""])
 
 
