@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+
 import pytest
 
 LONG = 40
 """Characters of a value that may stand in a test's name; longer ones are keys and digests, made anew in each process."""
+
+# Where the tests are a shell's background job, interrupts are ignored, and every process that they start would ignore them too.
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_make_parametrize_id(config: object, val: object, argname: str) -> str | None:
