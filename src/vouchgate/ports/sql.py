@@ -48,7 +48,7 @@ async def ask(one: SqlAsk) -> SqlAnswer:
         rows = await connection.fetch(one.statement, *one.parameters)
     except asyncpg.PostgresError as error:
         return SqlAnswer(sqlstate=error.sqlstate or "58000")
-    except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+    except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise Unavailable(f"the database broke off ({type(error).__name__})", remedy="it is tried again by itself") from None
     finally:
         await _close(connection)

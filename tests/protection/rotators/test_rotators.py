@@ -209,7 +209,7 @@ def test_sessions_of_a_retired_login_end(database: dict[str, Any]):
         )
         assert await live.fetchval("SELECT 1") == 1
         await asyncio.to_thread(lambda: Driver().tell(kind.retire(config, admin, made, fresh(9))))
-        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)):
             await live.fetchval("SELECT 1")
 
     asyncio.run(go())
