@@ -11,6 +11,7 @@ Left to others: what each step does (x509_authority.py), permissions, rates and 
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from typing import Any, Protocol, TypeVar
 
@@ -39,24 +40,24 @@ class Ticks(Protocol):
         """A person says that the machine's clock is right now."""
 
 
-class X509Purposes:
+class X509Purposes(ABC):
     """Methods of the signer; `Signer` has the rest."""
 
     _authority: Authority
     _clock: Ticks
     _crl_number = 0
 
+    @abstractmethod
     def _enter(self, rate: str, purpose: str, uid: int, *, issuing: bool = False) -> None:
         """Permission, then rate, then clock."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _access_check(self, purpose: str, uid: int) -> None:
         """Permission alone."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _whole(self, step: Coroutine[Any, Any, T]) -> T:
         """Rule 4."""
-        raise NotImplementedError
 
     async def x509_svid(self, uid: int, params: dict[str, Any]) -> dict[str, Any]:
         """Issue an X.509-SVID for a key that the caller holds."""

@@ -91,8 +91,13 @@ def read_ask(params: dict[str, Any]) -> Ask:
         if kind == "sql":
             return SqlAsk(**{**fields, "parameters": tuple(fields["parameters"])})
     except (TypeError, KeyError):
-        pass
-    raise InvalidInput("this is no ask", remedy="both ends must run the same version of vouchgate")
+        # the library's own text could quote a secret
+        raise _no_ask() from None
+    raise _no_ask()
+
+
+def _no_ask() -> InvalidInput:
+    return InvalidInput("this is no ask", remedy="both ends must run the same version of vouchgate")
 
 
 def answer_frame(one: Answer) -> dict[str, Any]:
