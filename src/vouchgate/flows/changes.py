@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from vouchgate.vocabulary.decisions import Risk
-from vouchgate.vocabulary.places import Endpoint, Zone
+from vouchgate.vocabulary.places import Asset, Crossing, Endpoint, Zone
 from vouchgate.vocabulary.principals import Registration
 from vouchgate.vocabulary.runs import Run
 from vouchgate.vocabulary.secrets import Secret
@@ -67,6 +67,24 @@ class EndpointRemoved(Noun, frozen=True, kw_only=True, tag="endpoint-removed"):
     """An endpoint that is gone."""
 
     id: str
+
+
+class AssetPut(Noun, frozen=True, kw_only=True, tag="asset"):
+    """Something was placed, or moved."""
+
+    asset: Asset
+
+
+class AssetRemoved(Noun, frozen=True, kw_only=True, tag="asset-removed"):
+    """Something lies nowhere any more."""
+
+    id: str
+
+
+class CrossingsPut(Noun, frozen=True, kw_only=True, tag="crossings"):
+    """Everything that may pass between zones; where it is empty, zones hold nobody."""
+
+    crossings: tuple[Crossing, ...]
 
 
 class RegistrationPut(Noun, frozen=True, kw_only=True, tag="registration"):
@@ -156,6 +174,9 @@ Change = (
     | ZonePut
     | EndpointPut
     | EndpointRemoved
+    | AssetPut
+    | AssetRemoved
+    | CrossingsPut
     | RegistrationPut
     | RegistrationRemoved
     | RunPut
@@ -174,7 +195,9 @@ ORDER = (
     "source",
     "policy",
     "zone",
+    "crossings",
     "endpoint",
+    "asset",
     "registration",
     "run",
     "vouch",
@@ -199,6 +222,9 @@ _RECORDS: dict[type, tuple[str, Callable[[Any], str]]] = {
     ZonePut: ("zone", lambda change: change.zone.name),
     EndpointPut: ("endpoint", lambda change: change.endpoint.id),
     EndpointRemoved: ("endpoint", lambda change: change.id),
+    AssetPut: ("asset", lambda change: change.asset.id),
+    AssetRemoved: ("asset", lambda change: change.id),
+    CrossingsPut: ("crossings", lambda _: "current"),
     RegistrationPut: ("registration", lambda change: change.registration.principal),
     RegistrationRemoved: ("registration", lambda change: change.principal),
     RunPut: ("run", lambda change: change.run.id),

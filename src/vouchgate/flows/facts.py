@@ -5,7 +5,7 @@ The control plane and the PDP worker each hold one; both apply the same changes,
 Rules
 1. Nothing is believed because it is stored: a TrustRoot must match the pinned fingerprint, a policy the policy key, a vouch the TrustRoot.
 2. A stored vouch is verified as of the time at which it could last be taken in, so that an expired fail goes on beating an older pass.
-3. The policy world is derived: after each change exactly the entities that it touches are made again.
+3. The policy world is derived (facts_world.py): after each change exactly the entities that it touches are made again.
 4. A change that is applied twice changes nothing: a replica that was loaded while changes came in is fed some of them again.
 5. What a change may alter stands in facts_cells.py, which credentials die with what in facts_credentials.py.
 6. An expired registration earns nothing from its end on; whoever sweeps (`expired`) only takes it away.
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -26,8 +26,11 @@ from vouchgate.evidence.statement import read_vouch
 from vouchgate.evidence.trustroot import verify_trust_root
 from vouchgate.evidence.verify import verify
 from vouchgate.flows.changes import (
+    AssetPut,
+    AssetRemoved,
     Change,
     CredentialIssued,
+    CrossingsPut,
     EndpointPut,
     EndpointRemoved,
     KeysPublished,
@@ -48,6 +51,7 @@ from vouchgate.flows.changes import (
 from vouchgate.flows.facts_cells import Cell, Cells
 from vouchgate.flows.facts_credentials import Credentials, Standing
 from vouchgate.flows.facts_registrations import Registered
+from vouchgate.flows.facts_world import LAPSING
 from vouchgate.flows.sequence import Sequenced
 from vouchgate.flows.spent import refused, spent_until
 from vouchgate.identity.bundle import TrustBundle, parse_jwks
@@ -56,22 +60,22 @@ from vouchgate.policy import facts as world_facts
 from vouchgate.policy.catalog import load
 from vouchgate.policy.compile import CompiledPolicies, Request, compile_policies
 from vouchgate.policy.crosscheck import crosscheck, sampled
-from vouchgate.policy.decide import REFUSED_EVIDENCE, decide
+from vouchgate.policy.decide import decide
 from vouchgate.policy.load import Source
 from vouchgate.policy.values import Uid
-from vouchgate.policy.world import MAX_PARENTS, Evidence, Held, World
+from vouchgate.policy.world import MAX_PARENTS, Evidence, World
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.decisions import Decision, Mode, Risk
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound, Unavailable, Unverified
-from vouchgate.vocabulary.names import resource
+from vouchgate.vocabulary.names import ResourceId, resource
 from vouchgate.vocabulary.outcomes import Refused
-from vouchgate.vocabulary.places import Endpoint, Zone, asks
-from vouchgate.vocabulary.principals import Principal, Registration, VerifiedPrincipal
+from vouchgate.vocabulary.places import Asset, Crossing, Endpoint, Zone, asks
+from vouchgate.vocabulary.principals import Registration, VerifiedPrincipal
 from vouchgate.vocabulary.runs import Run
 from vouchgate.vocabulary.secrets import Secret
 from vouchgate.vocabulary.sources import TrustSource
 from vouchgate.vocabulary.trust import SignedTrustRoot, TrustRoot
-from vouchgate.vocabulary.vouches import TIERS, Revocation, UnixMillis, Vouch
+from vouchgate.vocabulary.vouches import Revocation, UnixMillis, Vouch
 
 
 class Facts(Cells, Standing, Registered):
@@ -85,7 +89,11 @@ class Facts(Cells, Standing, Registered):
         self._lapsed: set[Uid] = set()
         """Whose vouches lapsed since `advance` was asked."""
         self.zones: dict[str, Zone] = {}
+        self.crossings: tuple[Crossing, ...] = ()
         self.endpoints: dict[str, Endpoint] = {}
+        self.assets: dict[str, Asset] = {}
+        self._stands_for: dict[str, set[str]] = {}
+        """Name of content -> assets that stand for it."""
         self.registrations: dict[str, Registration] = {}
         self._names: list[str] = []
         self.revocations: dict[str, Revocation] = {}
@@ -166,16 +174,11 @@ class Facts(Cells, Standing, Registered):
                 self.bundle = parse_jwks(bundle, self.trust_domain)
             case PolicyActivated() as policy:
                 self._check_policy(policy)
-                self.policy, self.policies = policy, compile_sources(policy.sources, version=policy.version)
-            case ZonePut(zone=zone):
-                self.zones[zone.name] = zone
-                world_facts.put_zone(self.world, zone.name)
-            case EndpointPut(endpoint=endpoint):
-                self.endpoints[endpoint.id] = endpoint
-                self._renew_endpoint(endpoint.id, now)
-            case EndpointRemoved(id=endpoint_id):
-                self.endpoints.pop(endpoint_id, None)
-                self.world.remove(world_facts.resource_uid(endpoint_id))
+                self.policy = policy
+                self._compile()
+            case CrossingsPut(crossings=crossings):
+                self.crossings = crossings
+                self._compile()
             case VouchAdded() as added:
                 self._add_vouch(added, sequenced.log_index, now)
             case Revoked(revocation=revocation):
@@ -185,6 +188,7 @@ class Facts(Cells, Standing, Registered):
             case SettingPut(key=key, value=value):
                 self.settings[key] = value
             case _:
+                self._apply_what(sequenced.change, now)
                 self._apply_who(sequenced.change, now)
 
     def _check_who(self, change: Change) -> None:
@@ -204,6 +208,28 @@ class Facts(Cells, Standing, Registered):
             case _:
                 return
 
+    def _apply_what(self, change: Change, now: UnixMillis) -> None:
+        """Zones, endpoints, what was placed where."""
+        match change:
+            case ZonePut(zone=zone):
+                self.zones[zone.name] = zone
+                world_facts.put_zone(self.world, zone.name)
+            case EndpointPut(endpoint=endpoint):
+                self.endpoints[endpoint.id] = endpoint
+                self._renew_endpoint(endpoint.id, now)
+            case EndpointRemoved(id=endpoint_id):
+                self.endpoints.pop(endpoint_id, None)
+                self.world.remove(world_facts.resource_uid(endpoint_id))
+            case AssetPut(asset=asset):
+                self._place(asset)
+                self._renew_asset(asset.id, now)
+            case AssetRemoved(id=asset_id):
+                self._place(Asset(id=ResourceId(asset_id)))
+                del self.assets[asset_id]
+                self._renew_asset(asset_id, now)
+            case _:
+                return
+
     def _apply_who(self, change: Change, now: UnixMillis) -> None:
         """Registrations, runs, keys of others, credentials."""
         match change:
@@ -211,7 +237,7 @@ class Facts(Cells, Standing, Registered):
                 self._keep(self._slim(registration))
                 if registration.expires_at:
                     heapq.heappush(self._ends, (registration.expires_at, registration.principal))
-                world_facts.put_principal(self.world, Principal(id=registration.principal, groups=registration.groups))
+                self._renew_principal(registration.principal, now)
             case RegistrationRemoved(principal=principal):
                 self._drop(principal)
                 self.world.remove(world_facts.principal_uid(principal))
@@ -251,6 +277,11 @@ class Facts(Cells, Standing, Registered):
             return now
         said = wire.decode(TrustRoot, signed.payload, what="TrustRoot")
         return UnixMillis(max(said.issued_at, min(now, said.expires_at - 1)))
+
+    def _compile(self) -> None:
+        """The policy in force beside what holds between zones."""
+        if self.policy is not None:
+            self.policies = compile_sources(self.policy.sources, version=self.policy.version)
 
     def _check_policy(self, policy: PolicyActivated) -> None:
         if self.trust_root is None:
@@ -321,82 +352,12 @@ class Facts(Cells, Standing, Registered):
         self._now = max(self._now, now)
         lapsed = self.world.advance(now)
         self._lapsed |= lapsed
-        self._renew_subjects((uid.id for uid in lapsed if uid.type in {"Endpoint", "Artifact"}), now)
+        self._renew_subjects((uid.id for uid in lapsed if uid.type in LAPSING), now)
 
     def _let_end(self, principal: str, now: UnixMillis) -> None:
         """An ended registration is nobody to any policy, swept or not."""
         if principal in self.registrations and self.registration_of(principal, now) is None:
             self.world.remove(world_facts.principal_uid(principal))
-
-    # -- the policy world
-
-    def evidence(self, name: str, now: UnixMillis) -> Evidence:
-        """What holds for an artifact or an endpoint by its `vg://` name, and why the rest does not."""
-        held: list[Held] = []
-        lacking: dict[str, str] = {}
-        holding = self.lineage.holding(name, now)
-        for one in holding:
-            if one.outcome == "pass":
-                held.append(Held(one.predicate, one.vouch_id, one.tier, one.not_after))
-            else:
-                lacking[one.predicate] = "failed"
-        have = {one.predicate for one in held}
-        standing: dict[str, list[Vouch]] = {}
-        for vouch in self.about(name):
-            if vouch.predicate_type not in have and vouch.predicate_type not in lacking:
-                fallen = standing.setdefault(vouch.predicate_type, [])
-                if not self.lineage.revoked(vouch):
-                    fallen.append(vouch)
-        lacking |= {predicate: _why(vouches) for predicate, vouches in standing.items()}
-        return Evidence(tuple(sorted(held, key=lambda one: (one.predicate, one.vouch_id))), lacking)
-
-    def about(self, name: str) -> list[Vouch]:
-        """Every vouch with this subject, fallen and expired ones included."""
-        return self.lineage.about(name)
-
-    def _renew_subjects(self, names: Iterable[str], now: UnixMillis) -> None:
-        for name in names:
-            if name.startswith("spiffe://"):
-                continue
-            kind = name.removeprefix("vg://").split("/")[1]
-            if kind == "endpoint":
-                self._renew_endpoint(name, now)
-            elif kind == "artifact":
-                world_facts.put_artifact(self.world, name, self.evidence(name, now))
-            elif kind == "tool":
-                for endpoint in self.endpoints_with(name):
-                    world_facts.put_tool(self.world, name, endpoint, self.evidence(name, now))
-
-    def _renew_endpoint(self, endpoint_id: str, now: UnixMillis) -> None:
-        endpoint = self.endpoints.get(endpoint_id)
-        if endpoint is None:
-            return
-        evidence = self.evidence(endpoint_id, now)
-        digest, tier = "", ""
-        serving = [one for one in evidence.held if one.predicate == "serves"]
-        if serving:
-            newest = max((self.lineage.vouches[one.vouch_id] for one in serving), key=lambda vouch: vouch.issued_at)
-            digests = [subject.digest.text for subject in newest.subjects if subject.name == endpoint_id and subject.digest]
-            digest, tier = (digests[0], newest.tier) if digests else ("", "")
-        endpoint = msgspec.structs.replace(endpoint, model_digest=digest, digest_tier=tier)
-        self.endpoints[endpoint_id] = endpoint
-        if digest:
-            artifact = resource(self.trust_domain, "artifact", digest)
-            if world_facts.resource_uid(artifact) not in self.world:
-                world_facts.put_artifact(self.world, artifact, self.evidence(artifact, now))
-        world_facts.put_endpoint(self.world, endpoint, evidence)
-        for tool in endpoint.tools.values():
-            world_facts.put_tool(self.world, tool, endpoint, self.evidence(tool, now))
-
-    def has_refused_evidence(self, endpoint_id: str, now: UnixMillis) -> bool:
-        """Whether evidence on the endpoint, or on a model that it offers, was revoked or failed: observe never lets such pass."""
-        endpoint = self.endpoints.get(endpoint_id)
-        if endpoint is None:
-            return False
-        served = [self.endpoints[name] for name in endpoint.models.values() if name in self.endpoints]
-        names = {str(one.id) for one in (endpoint, *served)}
-        names |= {resource(self.trust_domain, "artifact", one.model_digest) for one in (endpoint, *served) if one.model_digest}
-        return any(not REFUSED_EVIDENCE.isdisjoint(self.evidence(name, now).lacking.values()) for name in names)
 
     # -- deciding
 
@@ -485,18 +446,6 @@ def sources_digest(sources: Sequence[tuple[str, str]]) -> str:
 def compile_sources(sources: Sequence[tuple[str, str]], *, version: int) -> CompiledPolicies:
     """Policy files, validated and compiled, the base pack before them. Raises `InvalidPolicy`."""
     return compile_policies(load([Source(name, text) for name, text in sources]), version=version)
-
-
-def _why(standing: Sequence[Vouch]) -> str:
-    """Why none of these holds. A fail that no newer pass of its tier cleared stays a fail after its end."""
-    passes = [one for one in standing if one.outcome == "pass"]
-    for fail in standing:
-        rank = TIERS.index(fail.tier)
-        if fail.outcome == "fail" and not any(one.issued_at > fail.issued_at and TIERS.index(one.tier) <= rank for one in passes):
-            return "failed"
-    if passes:
-        return "expired"
-    return "absent" if standing else "revoked"
 
 
 def _revoked(made: Decision, by: Revocation) -> Decision:

@@ -9,9 +9,11 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from vouchgate.evidence import lineage as lineages
 from vouchgate.flows.changes import (
+    AssetPut,
+    AssetRemoved,
     Change,
+    CrossingsPut,
     EndpointPut,
     EndpointRemoved,
     KeysPublished,
@@ -24,12 +26,10 @@ from vouchgate.flows.changes import (
     VouchAdded,
     ZonePut,
 )
+from vouchgate.flows.facts_world import Derived
 from vouchgate.policy import facts as world_facts
-from vouchgate.policy.world import World
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.names import resource
-from vouchgate.vocabulary.places import Endpoint
-from vouchgate.vocabulary.principals import Registration
 from vouchgate.vocabulary.vouches import Revocation
 
 Cell = tuple[str, str]
@@ -44,19 +44,13 @@ class Touched:
     everything: bool = False
 
 
-class Cells:
-    """See the module's text. `Facts` fills what is named here."""
-
-    trust_domain: str
-    endpoints: dict[str, Endpoint]
-    registrations: dict[str, Registration]
-    lineage: lineages.Lineage
-    world: World
+class Cells(Derived):
+    """See the module's text."""
 
     def touched(self, change: Change) -> Touched:
         """What a change may alter."""
         match change:
-            case TrustRootAdopted() | PolicyActivated() | KeysPublished():
+            case TrustRootAdopted() | PolicyActivated() | KeysPublished() | CrossingsPut():
                 return Touched(everything=True)
             case ZonePut(zone=zone):
                 return Touched(endpoints=frozenset(one.id for one in self.endpoints.values() if one.zone == zone.name))
@@ -64,6 +58,10 @@ class Cells:
                 return Touched(endpoints=frozenset({endpoint.id}))
             case EndpointRemoved(id=endpoint_id):
                 return Touched(endpoints=frozenset({endpoint_id}))
+            case AssetPut(asset=asset):
+                return self._touched_names({asset.id})
+            case AssetRemoved(id=asset_id):
+                return self._touched_names({asset_id})
             case RegistrationPut(registration=registration):
                 return Touched(principals=frozenset({registration.principal}))
             case RegistrationRemoved(principal=principal):
@@ -122,10 +120,6 @@ class Cells:
         """The endpoints whose every cell was touched."""
         found: set[str] = {one for one in touched.endpoints if one in self.endpoints}
         return found | {one.id for one in self.endpoints.values() if not touched.endpoints.isdisjoint(one.models.values())}
-
-    def endpoints_with(self, tool: str) -> list[Endpoint]:
-        """The endpoints that offer a tool, by its resource id."""
-        return [one for one in self.endpoints.values() if tool in one.tools.values()]
 
     def all_cells(self) -> list[Cell]:
         """Every endpoint x every caller."""

@@ -40,7 +40,7 @@ from vouchgate.vocabulary.principals import VerifiedPrincipal
 from vouchgate.vocabulary.vouches import UnixMillis
 from vouchgate.vocabulary.wire import encode
 
-NEVER_OBSERVED: frozenset[str] = frozenset({"release-key", "approve", "sign", "promote"})
+NEVER_OBSERVED: frozenset[str] = frozenset({"release-key", "approve", "waive", "sign", "promote"})
 """Actions that observe never lets through (contracts, "Observe"); `administer` and `administer:*` beside them."""
 REFUSED_EVIDENCE: frozenset[str] = frozenset({"revoked", "failed", "unverified"})
 """Why evidence is refused, as opposed to absent or expired; observe never lets it through."""

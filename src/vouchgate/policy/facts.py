@@ -4,7 +4,8 @@
     put_principal(world, principal) -> Uid                  groups and zone become parents
     put_endpoint(world, endpoint, evidence) -> Uid          zone becomes a parent, the digest it serves its `model`
     put_tool(world, name, endpoint, evidence) -> Uid        its endpoint and zone become parents
-    put_artifact(world, resource_id, evidence, zones=()) -> Uid       likewise `put_dataset`, `put_system`
+    put_asset(world, asset, evidence) -> Uid                a dataset, model, adapter, key or artifact; its zones become parents
+    put_artifact(world, resource_id, evidence, zones=()) -> Uid       the same by name; likewise `put_system`, `put_run`
     put_zone(world, name) -> Uid
     evidence_of(vouches, lacking={}) -> Evidence            from verified, fresh, unrevoked, passed vouches (the caller says so)
     held_from(vouch) -> Held
@@ -25,22 +26,28 @@ from vouchgate.policy.values import Uid, values
 from vouchgate.policy.world import Entity, Evidence, Held, World
 from vouchgate.vocabulary.decisions import Risk
 from vouchgate.vocabulary.errors import InvalidInput
-from vouchgate.vocabulary.names import principal_parts, resource_parts
-from vouchgate.vocabulary.places import Endpoint
+from vouchgate.vocabulary.names import ResourceId, principal_parts, resource, resource_parts
+from vouchgate.vocabulary.places import Asset, Endpoint
 from vouchgate.vocabulary.principals import Principal, VerifiedPrincipal
+from vouchgate.vocabulary.runs import Run
 from vouchgate.vocabulary.vouches import Vouch
 
-REQUEST_FACTS: frozenset[str] = frozenset({"hour", "source_ip", "method", "path", "purpose", "run", "stage", "declared"})
+REQUEST_FACTS: frozenset[str] = frozenset(
+    {"hour", "weekday", "usual_hour", "usual_network", "source_ip", "method", "path", "purpose", "target", "run", "stage", "declared"}
+)
 """Facts of the single request: unknown when a grant is decided ahead of it. A certificate's run is among them, because the gateway matches
 certificates by name; what a token delegates is not, because such a token is always asked about."""
 MAX_FACT_CHARACTERS = 8192
 """Characters of one textual fact; the gateway's own bound on a path."""
 _ACTION = re.compile(r"[a-z][a-z0-9:._-]{0,63}")
 _TYPES: Mapping[str, type] = {
-    "hour": int, "source_ip": Ip, "method": str, "path": str, "purpose": str, "run": str, "stage": str, "declared": bool,
-    "depth": int, "actor": str, "on_behalf_of": str,
+    "hour": int, "weekday": int, "usual_hour": bool, "usual_network": bool, "source_ip": Ip, "method": str, "path": str, "purpose": str,
+    "target": str, "run": str, "stage": str, "declared": bool, "depth": int, "actor": str, "on_behalf_of": str,
 }  # fmt: skip
-_RESOURCES = {"endpoint": "Endpoint", "tool": "Tool", "artifact": "Artifact", "dataset": "Dataset", "system": "System", "zone": "Zone"}
+_RESOURCES = {
+    "endpoint": "Endpoint", "tool": "Tool", "artifact": "Artifact", "dataset": "Dataset", "model": "Model", "adapter": "Adapter",
+    "key": "Key", "run": "Run", "system": "System", "zone": "Zone",
+}  # fmt: skip
 
 
 def principal_uid(name: str) -> Uid:
@@ -110,25 +117,29 @@ def put_zone(world: World, name: str) -> Uid:
     return _ensure(world, zone_uid(name))
 
 
-def put_principal(world: World, principal: Principal) -> Uid:
-    """A registered principal with its groups and its zone."""
+def put_principal(world: World, principal: Principal, evidence: Evidence = Evidence()) -> Uid:
+    """A registered principal with its groups, its zone, and what is vouched for of it."""
     parts = principal_parts(principal.id)
     groups = {_ensure(world, group_uid(group)) for group in principal.groups}
     # thousands share these three, and a dict of interned texts is what the World keeps of each
     kind, zone, trust_domain = map(sys.intern, (str(parts.kind), str(parts.zone), str(parts.trust_domain)))
     attributes = {"kind": kind, "zone": zone, "name": parts.name, "trust_domain": trust_domain}
     uid = principal_uid(principal.id)
-    world.put(Entity(uid, attributes, frozenset(groups | {put_zone(world, parts.zone)})))
+    world.put(Entity(uid, attributes, frozenset(groups | {put_zone(world, parts.zone)}), evidence))
     return uid
 
 
 def put_endpoint(world: World, endpoint: Endpoint, evidence: Evidence) -> Uid:
     """An endpoint; its model is the artifact whose digest it serves."""
     uid = resource_uid(endpoint.id)
-    attributes: dict[str, Any] = {"wrapped": endpoint.wrapped, "outside": endpoint.egress is not None, "labels": values(endpoint.labels)}
+    attributes: dict[str, Any] = {
+        "wrapped": endpoint.wrapped,
+        "outside": endpoint.egress is not None,
+        "labels": values(endpoint.labels),
+        "purposes": values(endpoint.purposes),
+    }
     if endpoint.model_digest:
-        artifact = resource_uid(f"vg://{endpoint.trust_domain}/artifact/{endpoint.model_digest}")
-        attributes["model"] = _ensure(world, artifact, Evidence())
+        attributes["model"] = _ensure_artifact(world, endpoint.trust_domain, endpoint.model_digest)
     world.put(Entity(uid, attributes, frozenset({put_zone(world, endpoint.zone)}), evidence))
     return uid
 
@@ -141,15 +152,45 @@ def put_tool(world: World, name: str, endpoint: Endpoint, evidence: Evidence) ->
     return uid
 
 
-def put_artifact(world: World, name: str, evidence: Evidence, zones: Iterable[str] = ()) -> Uid:
-    """An artifact, dataset or system by its `vg://` name, with the zones it is placed in."""
-    uid = resource_uid(name)
-    world.put(Entity(uid, parents=frozenset(put_zone(world, zone) for zone in zones), evidence=evidence))
+def put_asset(world: World, asset: Asset, evidence: Evidence) -> Uid:
+    """A dataset, model, adapter, key or artifact, where it was placed; the evidence holds what is vouched for of its content too."""
+    uid = resource_uid(asset.id)
+    attributes: dict[str, Any] = {"labels": values(asset.labels), "purposes": values(asset.purposes)}
+    for name, digest in (("content", asset.digest), ("base", asset.base)):
+        if digest and uid.type != "Artifact":
+            attributes[name] = _ensure_artifact(world, resource_parts(asset.id).trust_domain, digest)
+    world.put(Entity(uid, attributes, frozenset(put_zone(world, zone) for zone in asset.zones), evidence))
     return uid
 
 
+def _ensure_artifact(world: World, trust_domain: str, digest: str) -> Uid:
+    uid = resource_uid(f"vg://{trust_domain}/artifact/{digest}")
+    if uid not in world:
+        put_artifact(world, uid.id, Evidence())
+    return uid
+
+
+def put_artifact(world: World, name: str, evidence: Evidence, zones: Iterable[str] = ()) -> Uid:
+    """Content, or a dataset's name, of which nothing is known but its vouches and where it lies."""
+    return put_asset(world, Asset(id=ResourceId(name), zones=tuple(zones)), evidence)
+
+
 put_dataset = put_artifact
-put_system = put_artifact
+
+
+def put_system(world: World, name: str, evidence: Evidence) -> Uid:
+    """A part of the control plane."""
+    uid = resource_uid(name)
+    world.put(Entity(uid, evidence=evidence))
+    return uid
+
+
+def put_run(world: World, run: Run, evidence: Evidence = Evidence()) -> Uid:
+    """A run that goes on."""
+    uid = resource_uid(resource(run.trust_domain, "run", run.id))
+    attributes = {"stage": run.stage, "principal": principal_uid(run.principal)}
+    world.put(Entity(uid, attributes, frozenset({put_zone(world, run.zone)}), evidence))
+    return uid
 
 
 def request_context(principal: VerifiedPrincipal, risk: Risk, facts: Mapping[str, Any]) -> dict[str, Any]:

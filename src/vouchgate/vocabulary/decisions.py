@@ -9,7 +9,7 @@ from vouchgate.vocabulary.wire import Noun
 
 Effect = Literal["allow", "deny"]
 Mode = Literal["observe", "enforce"]
-ObligationKind = Literal["budget", "rounded-answer", "redaction", "step-up"]
+ObligationKind = Literal["budget", "rounded-answer", "redaction", "step-up", "approval"]
 
 
 class Obligation(Noun, frozen=True, kw_only=True):
@@ -60,6 +60,8 @@ class Decision(Noun, frozen=True, kw_only=True):
     determining: tuple[str, ...] = ()
     """Ids of the policies that decided."""
     vouches_used: tuple[str, ...] = ()
+    waivers: tuple[str, ...] = ()
+    """Those of `vouches_used` that are waivers: evidence that is not there, and that two persons agreed to go without for a time."""
     missing: tuple[Missing, ...] = ()
     errors: tuple[str, ...] = ()
     """Policies in scope that erred; any makes the decision a deny."""

@@ -29,6 +29,36 @@ class Zone(Noun, frozen=True, kw_only=True):
     lease_seconds: int = DEFAULT_LEASE_SECONDS
 
 
+class Asset(Noun, frozen=True, kw_only=True):
+    """A dataset, model, adapter, key or artifact, and where it was placed."""
+
+    id: ResourceId
+    """`vg://td/<dataset | model | adapter | key | artifact>/<name or digest>`."""
+    zones: tuple[str, ...] = ()
+    """Where it lies; a thing that lies nowhere passes no crossing."""
+    digest: str = ""
+    """Digest text of the content that the name stands for; empty for an artifact, whose name is its digest, and where it is not known."""
+    base: str = ""
+    """Digest text of the model that an adapter belongs to."""
+    labels: tuple[str, ...] = ()
+    """What it holds, for policies: `personal`, `secret` ..."""
+    purposes: tuple[str, ...] = ()
+    """What it may be used for."""
+
+
+class Crossing(Noun, frozen=True, kw_only=True):
+    """What may pass from one zone to another: whoever acts in `source` may do `actions` on things of these kinds in `target`."""
+
+    source: str
+    target: str
+    actions: tuple[str, ...]
+    kinds: tuple[str, ...] = ("endpoint",)
+    """Of `endpoint`, `tool`, `dataset`, `model`, `adapter`, `artifact`, `key`."""
+    vouches: tuple[str, ...] = ()
+    """What must hold of the thing that passes, for example `scan` or `serves@rederived`."""
+    why: str = ""
+
+
 class Route(Noun, frozen=True, kw_only=True):
     """One listed method + path template of an endpoint; what is not listed does not exist."""
 
@@ -96,6 +126,8 @@ class Endpoint(Noun, frozen=True, kw_only=True):
     """Set for a provider outside; its `upstream` is then `https:host:port`."""
     labels: tuple[str, ...] = ()
     """Labels of the data that it may be sent, for policies."""
+    purposes: tuple[str, ...] = ()
+    """What it may be used for, for policies."""
     wrapped: bool = False
     """An unmodified legacy server: any method and path, plain listener in observe."""
     max_stream_seconds: int = DEFAULT_MAX_STREAM_SECONDS

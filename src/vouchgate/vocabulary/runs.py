@@ -26,6 +26,8 @@ class Run(Noun, frozen=True, kw_only=True):
     zone: str
     stage: str
     """What it does: `ingest`, `train`, `evaluate`, ..."""
+    purpose: str = ""
+    """What it was begun for, for policies; empty where nobody said."""
     inputs: tuple[str, ...] = ()
     """Digest texts of what it may read, sorted."""
     started_at: UnixMillis

@@ -24,7 +24,7 @@ from vouchgate.vocabulary.wire import Noun
 
 MAX_SETTINGS_BYTES = 1024 * 1024
 """Bytes of vouchgate.toml: ten thousand endpoints fit; a wrong file is refused unread."""
-ROLES = ("auditor", "registrar", "policy-author", "policy-approver", "responder", "key-custodian")
+ROLES = ("auditor", "registrar", "policy-author", "policy-approver", "responder", "key-custodian", "approver")
 """Administrative roles (contracts, "Administration")."""
 FIRST_SERVER_OFFSET = 10
 """Model servers run under `uid_base` + this and above; below are vouchgate's own processes."""
