@@ -104,7 +104,7 @@ _OPERATOR = re.compile(r"&&|\|\||::|[.+*\-@]|[<>=!]=?|\b(?:if|when|unless|has|in
 _TOKEN = re.compile(r'//[^\r\n]*|"(?:\\.|[^"\\])*"|[()\[\]{};]|[^()\[\]{};"/]+|/', re.DOTALL)
 
 
-def split(source: Source) -> list[tuple[int, str]]:
+def split(source: Source, *, operators_bound: int = MAX_POLICY_OPERATORS) -> list[tuple[int, str]]:
     """`(line, text)` of each statement in the text. Raises `InvalidPolicy` beyond the bounds."""
     size = len(source.text.encode("utf-8", "replace"))
     if size > MAX_SOURCE_BYTES:
@@ -126,14 +126,11 @@ def split(source: Source) -> list[tuple[int, str]]:
         elif part in ")]}":
             depth -= 1
         if start is not None and (
-            depth > MAX_BRACKET_DEPTH
-            or operators > MAX_POLICY_OPERATORS
-            or commas > MAX_POLICY_COMMAS
-            or match.end() - start > MAX_POLICY_BYTES
+            depth > MAX_BRACKET_DEPTH or operators > operators_bound or commas > MAX_POLICY_COMMAS or match.end() - start > MAX_POLICY_BYTES
         ):
             raise InvalidPolicy(
                 f"`{source.name}`, line {first_line}: the policy is too large (at most {MAX_POLICY_BYTES} bytes, "
-                f"{MAX_POLICY_OPERATORS} operators, {MAX_BRACKET_DEPTH} nested brackets)",
+                f"{operators_bound} operators, {MAX_BRACKET_DEPTH} nested brackets)",
                 remedy="divide it, or compare with a set: `[...].contains(x)`",
             )
         if part == ";" and depth == 0 and start is not None:

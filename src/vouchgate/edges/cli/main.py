@@ -45,7 +45,12 @@ NOUNS = {
         "watch": "fetch this process's own identity over the Workload API, and follow it",
         "check": "hold certificates, tokens and bundles to their standards",
     },
-    "policy": {"check": "check a policy file", "show": "the policy in force", "apply": "put a policy file in force"},
+    "policy": {
+        "check": "check a policy file",
+        "vectors": "hold the policy engine to Cedar's conformance vectors",
+        "show": "the policy in force",
+        "apply": "put a policy file in force",
+    },
     "evidence": {"show": "the vouches that an endpoint rests on"},
     "audit": {
         "verify": "recompute the log",
