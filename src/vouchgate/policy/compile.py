@@ -27,6 +27,7 @@ from typing import Any, Literal
 import cedarpy
 from cedarpy import pst
 
+from vouchgate.policy.answers import Answers
 from vouchgate.policy.load import Policy, PolicySet
 from vouchgate.policy.terms import CedarError, Facts, NotCompiled, Term, compile_term, uid_of
 from vouchgate.policy.unknowns import ERROR, FALSE, TRUE, compile_partial, context_reads
@@ -125,6 +126,9 @@ class CompiledPolicies:
         self._cache: dict[tuple[Uid, Uid, Uid], _Cached] = {}
         self._handle: Any = None
         self.memo: dict[int, Any] = {}
+        reads = [policy.reads for policy in policies]
+        self.answers: Answers[Any] = Answers(None if None in reads else frozenset().union(*(one for one in reads if one is not None)))
+        """What `decide` worked out before."""
         for policy in policies:
             by_action = self._index.setdefault(policy.scope.principal, {})
             for action in policy.scope.actions if policy.scope.actions is not None else (None,):
@@ -312,7 +316,7 @@ def evaluate(policies: CompiledPolicies, request: Request, world: World, unknown
     in_scope = policies.in_scope(request.principal, request.action, request.resource, world)
     if unknown:
         return _join(in_scope, tuple([_outcome(policy, facts, unknown) for policy in in_scope]), unknown)
-    return _join_known(in_scope, _known_outcomes(in_scope, facts))
+    return _evaluate_known(in_scope, facts)
 
 
 def _outcome(policy: CompiledPolicy, facts: Facts, unknown: frozenset[str]) -> int:
@@ -328,26 +332,22 @@ def _outcome(policy: CompiledPolicy, facts: Facts, unknown: frozenset[str]) -> i
     return TRUE if value is True else FALSE if value is False else ERROR
 
 
-def _known_outcomes(in_scope: tuple[CompiledPolicy, ...], facts: Facts) -> tuple[int, ...]:
+def _evaluate_known(in_scope: tuple[CompiledPolicy, ...], facts: Facts) -> Evaluation:
     """One loop without a call for each policy: with nothing scoped it is what a decision costs."""
     masks = []
+    permits = forbids = erred = False
     for policy in in_scope:
         condition = policy.condition
         if condition is None:
-            masks.append(TRUE)
-            continue
-        try:
-            value = condition(facts)
-        except CedarError:
-            masks.append(ERROR)
+            mask = TRUE
         else:
-            masks.append(TRUE if value is True else FALSE if value is False else ERROR)
-    return tuple(masks)
-
-
-def _join_known(in_scope: tuple[CompiledPolicy, ...], masks: tuple[int, ...]) -> Evaluation:
-    permits = forbids = erred = False
-    for policy, mask in zip(in_scope, masks, strict=True):
+            try:
+                value = condition(facts)
+            except CedarError:
+                mask = ERROR
+            else:
+                mask = TRUE if value is True else FALSE if value is False else ERROR
+        masks.append(mask)
         if mask == TRUE:
             if policy.forbids:
                 forbids = True
@@ -362,7 +362,7 @@ def _join_known(in_scope: tuple[CompiledPolicy, ...], masks: tuple[int, ...]) ->
         else ()
     )
     errors = tuple([policy.id for policy, mask in zip(in_scope, masks, strict=True) if mask == ERROR]) if erred else ()
-    return Evaluation("deny" if erred else cedar, cedar, determining, errors, (), NOTHING, in_scope, masks)
+    return Evaluation("deny" if erred else cedar, cedar, determining, errors, (), NOTHING, in_scope, tuple(masks))
 
 
 def _join(in_scope: tuple[CompiledPolicy, ...], masks: tuple[int, ...], unknown: frozenset[str]) -> Evaluation:

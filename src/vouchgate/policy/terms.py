@@ -404,6 +404,10 @@ def _binary(node: pst.BinaryOp) -> Term:
         return _in_literal(node.left, uid_of(node.right.value))
     if node.op == "contains" and isinstance(node.right, pst.StringLit):
         return _contains_literal(compile_term(node.left), node.right.value)
+    if node.op in _COMPARISONS and isinstance(node.right, pst.LongLit):
+        return _compare_literal(compile_term(node.left), _COMPARISONS[node.op], node.right.value)
+    if node.op == "contains_all" and isinstance(node.right, pst.Set) and all(isinstance(one, pst.StringLit) for one in node.right.elements):
+        return _contains_all_literal(compile_term(node.left), Values(one.value for one in node.right.elements))
     left, right = compile_term(node.left), compile_term(node.right)
     return lambda facts: call(left(facts), right(facts), facts)
 
@@ -426,6 +430,34 @@ def _contains_literal(left: Term, text: str) -> Term:
         return text in held
 
     return contains
+
+
+def _contains_all_literal(left: Term, texts: Values) -> Term:
+    def contains_all(facts: Facts) -> bool:
+        held = left(facts)
+        if type(held) is not Values:
+            raise CedarError("expected a set")
+        return held >= texts
+
+    return contains_all
+
+
+_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "less": operator.lt,
+    "less_eq": operator.le,
+    "greater": operator.gt,
+    "greater_eq": operator.ge,
+}
+
+
+def _compare_literal(left: Term, test: Callable[[Any, Any], bool], bound: int) -> Term:
+    def compare(facts: Facts) -> bool:
+        value = left(facts)
+        if type(value) is not int:
+            raise CedarError("expected a long")
+        return test(value, bound)
+
+    return compare
 
 
 def like_matcher(pattern: tuple[Any, ...]) -> Callable[[Any], bool]:
