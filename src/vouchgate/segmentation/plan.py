@@ -39,6 +39,8 @@ class Gateway(Noun, frozen=True, kw_only=True):
     """Of its pods."""
     ports: tuple[int, ...]
     """That callers reach."""
+    service_account: str = ""
+    """Of its pods, for meshes; empty: everybody of its namespace counts as the gateway."""
 
 
 class Service(Noun, frozen=True, kw_only=True):
@@ -76,6 +78,10 @@ class Plan(Noun, frozen=True, kw_only=True):
     """Zone -> service accounts of its workloads, for meshes that name callers by them; none: every one of the zone's namespace."""
     sidecars: Sidecars | None = None
     """For the Envoy exporter alone."""
+    direct: bool = False
+    """Whether a mesh opens flows between zones past the gateway: there the caller's zone alone counts, and no policy is asked."""
+    jwks_uri: str = ""
+    """https address of the keys of JWT-SVIDs, for meshes that check tokens; empty for none."""
 
 
 def check(plan: Plan) -> None:

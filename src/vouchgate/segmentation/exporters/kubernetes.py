@@ -39,12 +39,12 @@ _LABEL_KEY = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9
 
 def render(plan: Plan) -> Exported:
     """The policies of all zones. Raises `InvalidInput` where a name is none that Kubernetes takes."""
-    _check_gateway(plan.gateway)
+    check_gateway(plan.gateway)
     items: list[dict[str, Any]] = []
     left_out: list[str] = []
     taken: dict[str, str] = {}
     for zone in sorted(plan.zones, key=lambda one: one.name):
-        namespace = _namespace(plan, zone.name, taken)
+        namespace = namespace_of(plan, zone.name, taken)
         if zone.mode == "observe":
             left_out.append(f"zone {zone.name} is in observe: no policy")
             continue
@@ -75,22 +75,24 @@ def _zone_policy(plan: Plan, zone: str, namespace: str) -> dict[str, Any]:
 
 def _endpoint_policy(plan: Plan, endpoint: Endpoint, namespace: str, port: int) -> dict[str, Any]:
     """Rule 2."""
+    name = object_name(endpoint)
+    ingress = [{"from": [_gateway(plan.gateway)], "ports": [{"protocol": "TCP", "port": port}]}]
+    spec = {"podSelector": {"matchLabels": {ENDPOINT_LABEL: name}}, "policyTypes": ["Ingress"], "ingress": ingress}
+    return _policy(f"vouchgate-endpoint-{name}", endpoint.zone, namespace, spec)
+
+
+def object_name(endpoint: Endpoint) -> str:
+    """The endpoint's last segment, where Kubernetes takes it. Raises `InvalidInput`."""
     name = endpoint.id.rpartition("/")[2]
     if not _DNS_LABEL.match(name) or len(name) > 40:
         raise InvalidInput(
             f"endpoint `{name[:64]}` is no name of a Kubernetes object",
             remedy="name it with lower-case letters, digits and `-`, at most 40 characters",
         )
-    ingress = [{"from": [_gateway(plan.gateway)], "ports": [{"protocol": "TCP", "port": port}]}]
-    spec = {"podSelector": {"matchLabels": {ENDPOINT_LABEL: name}}, "policyTypes": ["Ingress"], "ingress": ingress}
-    return _policy(f"vouchgate-endpoint-{name}", endpoint.zone, namespace, spec)
+    return name
 
 
 def _policy(name: str, zone: str, namespace: str, spec: dict[str, Any]) -> dict[str, Any]:
-    if not _LABEL_VALUE.match(zone):
-        raise InvalidInput(
-            f"zone `{zone[:64]}` is no value of a Kubernetes label", remedy="begin and end it with a letter or digit, at most 63 characters"
-        )
     metadata = {"name": name, "namespace": namespace, "labels": {MANAGED_LABEL: "vouchgate", ZONE_LABEL: zone}}
     return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": spec}
 
@@ -115,7 +117,12 @@ def _port(endpoint: Endpoint) -> tuple[int, str]:
     return (0, "listens on loopback beside the gateway: no network reaches it") if is_loopback(host) else (port, "")
 
 
-def _namespace(plan: Plan, zone: str, taken: dict[str, str]) -> str:
+def namespace_of(plan: Plan, zone: str, taken: dict[str, str]) -> str:
+    """The zone's namespace, once per plan. Raises `InvalidInput`."""
+    if not _LABEL_VALUE.match(zone):
+        raise InvalidInput(
+            f"zone `{zone[:64]}` is no value of a Kubernetes label", remedy="begin and end it with a letter or digit, at most 63 characters"
+        )
     namespace = plan.namespaces.get(zone, zone)
     if not _DNS_LABEL.match(namespace):
         raise InvalidInput(f"`{namespace[:64]}` is no Kubernetes namespace (RFC 1123)", remedy=f"give zone `{zone[:64]}` a namespace")
@@ -129,7 +136,7 @@ def _namespace(plan: Plan, zone: str, taken: dict[str, str]) -> str:
     return namespace
 
 
-def _check_gateway(gateway: Gateway) -> None:
+def check_gateway(gateway: Gateway) -> None:
     """Labels are never empty: a selector without labels would mean every pod."""
     right = gateway.labels and all(_LABEL_KEY.match(key) and _LABEL_VALUE.match(value) for key, value in gateway.labels.items())
     if not right or not _DNS_LABEL.match(gateway.namespace):
