@@ -4,6 +4,7 @@ Rules
 1. The folder is the list: a file in `predicates/` with a `PREDICATE` is in; two of one name are refused.
 2. A vouch of an unknown predicate or version, with claims that its schema does not take, or from a role that may not sign it, is refused
    both when it is signed and when it is read.
+3. So is one that lives longer than its predicate lets it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from functools import cache
 
 from vouchgate.evidence import predicates as folder
 from vouchgate.evidence.predicates import Predicate
+from vouchgate.evidence.waivers import WAIVER, check_waiver
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.plugins import by_name, modules
 from vouchgate.vocabulary.vouches import Vouch
 
-MAX_WAIVER_MS = 90 * 24 * 3600 * 1000
-"""Milliseconds a waiver may live (contracts, "Nouns"): ninety days."""
+HOUR_MS = 3_600_000
+DAY_HOURS = 24
 
 
 @cache
@@ -42,5 +44,8 @@ def check_fits(vouch: Vouch) -> None:
     if predicate.needs_digest and any(subject.digest is None for subject in vouch.subjects):
         raise InvalidInput(f"a `{predicate.name}` vouch is about content, a subject has no digest", remedy="give each subject its digest")
     predicate.claims.check(vouch.claims, what=f"`{predicate.name}` vouch")
-    if predicate.name == "waiver" and vouch.expires_at - vouch.not_before > MAX_WAIVER_MS:
-        raise InvalidInput("the waiver lives longer than 90 days", remedy="choose an earlier expiry")
+    if predicate.max_hours and vouch.expires_at - vouch.not_before > predicate.max_hours * HOUR_MS:
+        most = f"{predicate.max_hours // 24} days" if predicate.max_hours > DAY_HOURS else f"{predicate.max_hours} hours"
+        raise InvalidInput(f"the `{predicate.name}` vouch lives longer than {most}", remedy="choose an earlier expiry")
+    if predicate.name == WAIVER:
+        check_waiver(vouch, predicates())

@@ -3,23 +3,24 @@
 Rules
 1. An entity is made again from the facts, never changed in place; what stands for another (a name for content) is made again with it.
 2. A name that nothing was placed under holds what is vouched for of it, and nothing else.
-3. A fail that no newer pass of its tier cleared stays a fail after its end.
+3. What is known of a name, and which waivers stand in for what is missing, stands in facts_waivers.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 
 from vouchgate.evidence import lineage as lineages
+from vouchgate.flows.facts_waivers import Known, evidence_of, known
 from vouchgate.policy import facts as world_facts
 from vouchgate.policy.decide import REFUSED_EVIDENCE
-from vouchgate.policy.world import Evidence, Held, World
+from vouchgate.policy.world import Evidence, World
 from vouchgate.vocabulary.names import ResourceId, resource
 from vouchgate.vocabulary.places import Asset, Endpoint
 from vouchgate.vocabulary.principals import Principal, Registration
-from vouchgate.vocabulary.vouches import TIERS, UnixMillis, Vouch
+from vouchgate.vocabulary.vouches import UnixMillis, Vouch
 
 ASSETS = frozenset({"artifact", "dataset", "model", "adapter", "key"})
 """Kinds of things that are placed in zones."""
@@ -43,24 +44,14 @@ class Derived:
         return [one for one in self.endpoints.values() if tool in one.tools.values()]
 
     def evidence(self, name: str, now: UnixMillis) -> Evidence:
-        """What holds for an artifact or an endpoint by its `vg://` name, and why the rest does not."""
-        held: list[Held] = []
-        lacking: dict[str, str] = {}
-        holding = self.lineage.holding(name, now)
-        for one in holding:
-            if one.outcome == "pass":
-                held.append(Held(one.predicate, one.vouch_id, one.tier, one.not_after))
-            else:
-                lacking[one.predicate] = "failed"
-        have = {one.predicate for one in held}
-        standing: dict[str, list[Vouch]] = {}
-        for vouch in self.about(name):
-            if vouch.predicate_type not in have and vouch.predicate_type not in lacking:
-                fallen = standing.setdefault(vouch.predicate_type, [])
-                if not self.lineage.revoked(vouch):
-                    fallen.append(vouch)
-        lacking |= {predicate: _why(vouches) for predicate, vouches in standing.items()}
-        return Evidence(tuple(sorted(held, key=lambda one: (one.predicate, one.vouch_id))), lacking)
+        """What holds for a thing or a caller by its name, waivers included, and why the rest does not."""
+        return evidence_of((known(self.lineage, name, now),))
+
+    def known_of(self, name: str, now: UnixMillis) -> list[Known]:
+        """What is known of a name, and behind it of the content that it was placed for."""
+        asset = self.assets.get(name)
+        names = [name, resource(self.trust_domain, "artifact", asset.digest)] if asset is not None and asset.digest else [name]
+        return [known(self.lineage, one, now) for one in names]
 
     def about(self, name: str) -> list[Vouch]:
         """Every vouch with this subject, fallen and expired ones included."""
@@ -103,11 +94,8 @@ class Derived:
             world_facts.put_asset(self.world, self.assets[other], self._asset_evidence(self.assets[other], now))
 
     def _asset_evidence(self, asset: Asset, now: UnixMillis) -> Evidence:
-        own = self.evidence(asset.id, now)
-        if not asset.digest:
-            return own
-        content = self.evidence(resource(self.trust_domain, "artifact", asset.digest), now)
-        return Evidence(tuple(dict.fromkeys((*own.held, *content.held))), {**content.lacking, **own.lacking})
+        names = (asset.id, resource(self.trust_domain, "artifact", asset.digest)) if asset.digest else (asset.id,)
+        return evidence_of([known(self.lineage, name, now) for name in names])
 
     def _renew_endpoint(self, endpoint_id: str, now: UnixMillis) -> None:
         endpoint = self.endpoints.get(endpoint_id)
@@ -139,15 +127,3 @@ class Derived:
         names = {str(one.id) for one in (endpoint, *served)}
         names |= {resource(self.trust_domain, "artifact", one.model_digest) for one in (endpoint, *served) if one.model_digest}
         return any(not REFUSED_EVIDENCE.isdisjoint(self.evidence(name, now).lacking.values()) for name in names)
-
-
-def _why(standing: Sequence[Vouch]) -> str:
-    """Why none of these holds. A fail that no newer pass of its tier cleared stays a fail after its end."""
-    passes = [one for one in standing if one.outcome == "pass"]
-    for fail in standing:
-        rank = TIERS.index(fail.tier)
-        if fail.outcome == "fail" and not any(one.issued_at > fail.issued_at and TIERS.index(one.tier) <= rank for one in passes):
-            return "failed"
-    if passes:
-        return "expired"
-    return "absent" if standing else "revoked"

@@ -1,21 +1,23 @@
 """Grounds: what an evaluation rests on, and for a "no" the cheapest change that would turn it over.
 
-    grounds(compiled, evaluation, facts) -> Grounds
+    grounds(compiled, evaluation, facts, carries) -> Grounds
 
 Rules
 1. An allow rests on one satisfied permit (the one whose vouches last longest) and on every forbid in scope not applying. While these facts
    stay, the allow stays; so its `not_after` is the earliest moment at which one of them lapses.
 2. A vouch string that several vouches provide lapses with the last of them.
-3. A deny's `plan` turns every satisfied forbid and one permit over at the least cost (`leaves.COST`); a permit whose scope does not match
+3. A deny's `plan` turns every satisfied forbid (but those that obligations meet, `carries`) and one permit over at the least cost (`leaves.COST`); a permit whose scope does not match
    competes too, at the cost of the memberships. The plan is tried out on an imagined world before it is named. None where no fact can do it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from vouchgate.policy.compile import CompiledPolicies, CompiledPolicy, Evaluation, Request, evaluate
 from vouchgate.policy.leaves import Leaf, cost, flip, scope_flip, scope_supports, supports
+from vouchgate.policy.obligations import NONE, lift, meetable
 from vouchgate.policy.terms import Facts
 from vouchgate.policy.unknowns import FALSE, TRUE
 from vouchgate.policy.values import Uid
@@ -50,16 +52,21 @@ class Grounds:
         return tuple(dict.fromkeys(held.vouch_id for held in self.used))
 
     @property
+    def waivers(self) -> tuple[str, ...]:
+        """Those of `vouch_ids` that are waivers."""
+        return tuple(dict.fromkeys(held.vouch_id for held in self.used if held.waives))
+
+    @property
     def not_after(self) -> tuple[UnixMillis, ...]:
         return tuple(held.not_after for held in self.used)
 
 
-def grounds(policies: CompiledPolicies, evaluation: Evaluation, facts: Facts) -> Grounds:
+def grounds(policies: CompiledPolicies, evaluation: Evaluation, facts: Facts, carries: Collection[str] = NONE) -> Grounds:
     """What the evaluation rests on; see the module."""
     pairs = list(zip(evaluation.in_scope, evaluation.masks, strict=True))
     if evaluation.effect == "deny":
-        satisfied = [policy for policy, mask in pairs if policy.forbids and mask & TRUE]
-        return Grounds(plan=_plan(policies, evaluation, satisfied, facts))
+        satisfied = [policy for policy, mask in pairs if policy.forbids and mask & TRUE and not meetable(policy, carries)]
+        return Grounds(plan=_plan(policies, evaluation, satisfied, facts, carries))
     standing = [_standing(policy, True, facts) for policy, mask in pairs if not policy.forbids and mask & TRUE]
     best = standing[0] if len(standing) == 1 else max(standing, key=lambda leaves: _earliest(leaves, facts), default=())
     against = [leaf for policy, mask in pairs if policy.forbids and mask == FALSE for leaf in _standing(policy, False, facts)]
@@ -83,7 +90,9 @@ def _earliest(leaves: tuple[Leaf, ...], facts: Facts) -> int:
     return min((held.not_after for held in (_provider(leaf, facts) for leaf in leaves) if held), default=FOREVER)
 
 
-def _plan(policies: CompiledPolicies, evaluation: Evaluation, forbids: list[CompiledPolicy], facts: Facts) -> Plan | None:
+def _plan(
+    policies: CompiledPolicies, evaluation: Evaluation, forbids: list[CompiledPolicy], facts: Facts, carries: Collection[str]
+) -> Plan | None:
     if evaluation.errors:
         return None
     lifted: tuple[Leaf, ...] = ()
@@ -101,10 +110,10 @@ def _plan(policies: CompiledPolicies, evaluation: Evaluation, forbids: list[Comp
             if len(plans) >= MAX_PLANS:
                 break
     plans.sort(key=lambda plan: cost(plan.changes))
-    return next((plan for plan in plans if _helps(plan, policies, facts)), None)
+    return next((plan for plan in plans if _helps(plan, policies, facts, carries)), None)
 
 
-def _helps(plan: Plan, policies: CompiledPolicies, facts: Facts) -> bool:
+def _helps(plan: Plan, policies: CompiledPolicies, facts: Facts, carries: Collection[str]) -> bool:
     """Whether the changes together would do it: a membership can bring another forbid into scope. What cannot be imagined is believed."""
     if any(leaf.kind not in _IMAGINED or not leaf.want or leaf.subject is None for leaf in plan.changes if leaf.kind != "risk"):
         return True
@@ -115,7 +124,8 @@ def _helps(plan: Plan, policies: CompiledPolicies, facts: Facts) -> bool:
     bounds = [int(leaf.name) - 1 for leaf in plan.changes if leaf.kind == "risk"]
     context = {**facts.context, "risk": min(bounds)} if bounds else facts.context
     request = Request(facts.principal, facts.action, facts.resource, context)
-    return evaluate(policies, request, facts.world.imagine(memberships, vouches), facts.unknown).effect != "deny"
+    imagined = evaluate(policies, request, facts.world.imagine(memberships, vouches), facts.unknown)
+    return lift(imagined, carries).evaluation.effect != "deny"
 
 
 def _turn(policy: CompiledPolicy, want: bool, facts: Facts) -> tuple[Leaf, ...] | None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vouchgate.policy.compile import Evaluation
 from vouchgate.policy.grounds import Grounds
 from vouchgate.policy.leaves import Leaf
+from vouchgate.policy.obligations import Lifted
 from vouchgate.policy.terms import Facts
 from vouchgate.policy.values import Uid
 from vouchgate.policy.world import World
@@ -53,11 +53,13 @@ def short(uid: Uid | None) -> str:
     return name[:SHORT_DIGEST] if uid.type == "Artifact" else name
 
 
-def tell(evaluation: Evaluation, found: Grounds, facts: Facts, world: World) -> Told:
+def tell(lifted: Lifted, found: Grounds, facts: Facts, world: World) -> Told:
     """The sentence, the remedy, what is missing."""
+    evaluation = lifted.evaluation
     who, act, what = f"caller `{short(facts.principal)}`", facts.action.id, f"`{short(facts.resource)}`"
     if evaluation.effect == "allow":
-        return Told(f"{who} may {act} on {what}: permitted by {_list(evaluation.determining)}{_resting(found)}")
+        permits = tuple(one for one in evaluation.determining if one not in lifted.met)
+        return Told(f"{who} may {act} on {what}: permitted by {_list(permits)}{_resting(found)}{_but(lifted)}")
     if evaluation.effect == "residual":
         asked = ", ".join(sorted(evaluation.unknowns))
         return Told(f"whether {who} may {act} on {what} depends on the request ({asked}): {_list(evaluation.residual)}")
@@ -69,6 +71,10 @@ def tell(evaluation: Evaluation, found: Grounds, facts: Facts, world: World) -> 
             "run `vouchgate policy check` and correct the policy or the facts it reads",
             missing,
         )
+    if lifted.short_of:
+        asked = ", ".join(f"`{one.kind}={one.value}`" for one in lifted.short_of)
+        text = f"{who} may {act} on {what} only with {asked} ({_list(evaluation.determining)}), which is not carried out here"
+        return Told(text, "ask through the gateway, which carries obligations out", missing)
     if evaluation.determining:
         return Told(f"{who} may not {act} on {what}: forbidden by {_list(evaluation.determining)}{_because(found)}", remedy, missing)
     if found.plan is None:
@@ -80,9 +86,15 @@ def _list(ids: tuple[str, ...]) -> str:
     return ", ".join(f"`{one}`" for one in ids)
 
 
+def _but(lifted: Lifted) -> str:
+    asked = ", ".join(f"`{one.kind}={one.value}`" for one in lifted.obligations)
+    return f"; allowed, but {_list(lifted.met)} asks for {asked}" if asked else ""
+
+
 def _resting(found: Grounds) -> str:
     names = tuple(dict.fromkeys(leaf.name for leaf in found.leaves if leaf.kind == "vouch"))
-    return f", resting on {', '.join(names)}" if names else ""
+    waived = {held.waives for held in found.used if held.waives}
+    return f", resting on {', '.join(f'{one} (waived)' if one in waived else one for one in names)}" if names else ""
 
 
 def _because(found: Grounds) -> str:

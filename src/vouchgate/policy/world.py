@@ -12,7 +12,7 @@
 
 Rules
 1. An entity's attribute `vouches` is computed here from `evidence.held` and from nothing else: for each vouch its predicate and
-   `<predicate>@<tier>` for its tier and every weaker one. A vouch that is revoked, failed or lapsed is not held; `evidence.lacking` says why.
+   `<predicate>@<tier>` for its tier and every weaker one; for a waiver the one string that it waives. A vouch that is revoked, failed or lapsed is not held; `evidence.lacking` says why.
 2. Ancestors are kept transitively, so a decision looks them up and never walks.
 3. A name that stands as a parent or in an attribute but has no entity is `dangling`: its own memberships are unknown, so whoever depends on it
    is denied (`decide`). Without this, forgetting a group would lift what is forbidden to its members.
@@ -56,6 +56,13 @@ class Held:
     vouch_id: str
     tier: Tier
     not_after: UnixMillis
+    waives: str = ""
+    """The one string that a waiver stands in for; empty for a vouch that is worth what its predicate and tier say."""
+
+    @property
+    def strings(self) -> tuple[str, ...]:
+        """What it puts into the attribute `vouches`."""
+        return (self.waives,) if self.waives else tier_strings(self.predicate, self.tier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +94,7 @@ def tier_strings(predicate: str, tier: Tier) -> tuple[str, ...]:
 
 def vouch_strings(held: Iterable[Held]) -> Values:
     """The `vouches` attribute for these vouches (rule 1)."""
-    return values(text for one in held for text in tier_strings(one.predicate, one.tier))
+    return values(text for one in held for text in one.strings)
 
 
 def _names_in(value: Any) -> Iterable[Uid]:
@@ -248,7 +255,7 @@ class World:
             lapsed = [one for one in entity.evidence.held if one.not_after <= now]
             if lapsed:
                 kept = tuple(one for one in entity.evidence.held if one.not_after > now)
-                lacking = {**entity.evidence.lacking, **{one.predicate: "expired" for one in lapsed}}
+                lacking = {**entity.evidence.lacking, **{one.predicate: "expired" for one in lapsed if not one.waives}}
                 evidence = Evidence(kept, lacking)
                 self.entities[uid] = Entity(uid, entity.attributes, entity.parents, evidence, entity.tags)
                 self.attributes[uid]["vouches"] = vouch_strings(kept)
@@ -275,7 +282,7 @@ class World:
         """The vouches that put `text` into the entity's `vouches`."""
         entity = self.entities.get(uid)
         held = entity.evidence.held if entity and entity.evidence else ()
-        return tuple(one for one in held if text in tier_strings(one.predicate, one.tier))
+        return tuple(one for one in held if text in one.strings)
 
     def digest(self, uid: Uid) -> str:
         """SHA-256 over everything a policy can read of this entity: attributes, tags, itself and its ancestors."""

@@ -21,5 +21,7 @@ class Predicate:
     claims: Fields
     needs_digest: bool = True
     """Whether every subject must be content."""
+    max_hours: int = 0
+    """Hours that such a vouch may live at most; 0 where its expiry is its issuer's alone."""
     summary: str = ""
     """One line for the catalog."""

@@ -14,5 +14,6 @@ PREDICATE = Predicate(
         optional={"zone": "text"},
     ),
     needs_digest=False,
+    max_hours=90 * 24,
     summary="one named missing vouch is waived for a time by two persons",
 )
