@@ -54,9 +54,10 @@ def flows_of(facts: Facts) -> tuple[Flow, ...]:
     """Rules 1 to 3, sorted."""
     answering = {endpoint.zone for endpoint in facts.endpoints.values()}
     if facts.crossings:
-        pairs = {(one.source, one.target) for one in facts.crossings if not CALLED.isdisjoint(one.kinds)}
-        pairs |= {(zone, zone) for zone in answering}
+        called = [one for one in facts.crossings if not CALLED.isdisjoint(one.kinds)]
+        flows = [Flow(source=one.source, target=one.target, actions=one.actions, kinds=one.kinds, vouches=one.vouches) for one in called]
+        flows += [Flow(source=zone, target=zone) for zone in answering]
     else:
-        pairs = {(source, target) for source in facts.zones for target in answering}
-    known = sorted(pair for pair in pairs if pair[0] in facts.zones and pair[1] in facts.zones)
-    return tuple(Flow(source=source, target=target) for source, target in known)
+        flows = [Flow(source=source, target=target) for source in facts.zones for target in answering]
+    known = [one for one in flows if one.source in facts.zones and one.target in facts.zones]
+    return tuple(sorted(known, key=lambda one: (one.source, one.target, one.actions, one.vouches)))
