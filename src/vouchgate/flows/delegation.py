@@ -23,6 +23,7 @@ from vouchgate.identity.dpop import Proof, Seen, normal_url, read_proof
 from vouchgate.identity.jwtsvid import read_jwt
 from vouchgate.identity.scopes import covers
 from vouchgate.identity.verify import acting, presented
+from vouchgate.policy.obligations import EVERY, strictest
 from vouchgate.vocabulary.decisions import Decision, Mode
 from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.principals import VerifiedPrincipal
@@ -161,7 +162,7 @@ def decide_chain(
     chain = {"depth": len(caller.actors), "actor": caller.actors[0]} if caller.actors else {}
     asked = [(caller, known | chain)]
     asked += [(actor, known | chain | {"on_behalf_of": caller.principal.id}) for actor in acting(caller, groups_of=facts.groups_of)]
-    made = [(facts.decide(who, action, name, now, facts=told, mode=mode), who, told) for who, told in asked]
+    made = [(facts.decide(who, action, name, now, facts=told, mode=mode, carries=EVERY), who, told) for who, told in asked]
     mismatch = next((found for one, who, told in made if (found := facts.recheck(one, who, told))), "")
     return joined([one for one, _, _ in made], caller), mismatch
 
@@ -186,9 +187,11 @@ def joined(decisions: list[Decision], caller: VerifiedPrincipal) -> Decision:
         risk=max((one.risk for one in decisions), key=lambda risk: risk.value),
         determining=_each(one.determining for one in ([told] if against else decisions)),
         vouches_used=_each(one.vouches_used for one in decisions),
+        waivers=_each(one.waivers for one in decisions),
         missing=_each(one.missing for one in decisions),
         errors=_each(one.errors for one in decisions),
-        obligations=_each(one.obligations for one in decisions),
+        mode="enforce" if any(one.mode == "enforce" for one in decisions) else first.mode,
+        obligations=() if against else strictest(owed for one in decisions for owed in one.obligations),
         reason=reason,
         remedy=told.remedy,
         not_after=min(one.not_after for one in decisions),

@@ -12,6 +12,7 @@ from vouchgate.flows.context import Context
 from vouchgate.flows.report import line_of, vouches_behind
 from vouchgate.identity.verify import registered
 from vouchgate.policy.load import Policy
+from vouchgate.policy.obligations import EVERY
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.answers import Explanation, Fix, PathStep, PolicyUse, VouchState
 from vouchgate.vocabulary.decisions import Decision
@@ -52,7 +53,7 @@ def why(context: Context, who: str, action: str, what: str) -> Explanation:
     registration = facts.registration_of(name, now)
     if registration is None:
         raise NotFound(f"`{name}` is not registered", remedy="register it: `vouchgate identity issue --group callers ...`")
-    decision = facts.decide(registered(registration, now), action, thing, now)
+    decision = facts.decide(registered(registration, now), action, thing, now, carries=EVERY)
     return explained(context, decision, live=True, registration=registration)
 
 

@@ -62,6 +62,7 @@ from vouchgate.policy.compile import CompiledPolicies, Request, compile_policies
 from vouchgate.policy.crosscheck import crosscheck, sampled
 from vouchgate.policy.decide import decide
 from vouchgate.policy.load import Source
+from vouchgate.policy.obligations import EVERY, NONE
 from vouchgate.policy.values import Uid
 from vouchgate.policy.world import MAX_PARENTS, Evidence, World
 from vouchgate.vocabulary import wire
@@ -381,8 +382,10 @@ class Facts(Cells, Standing, Registered):
         facts: dict[str, Any] | None = None,
         unknown: frozenset[str] = frozenset(),
         mode: Mode | Literal[""] = "",
+        carries: frozenset[str] = NONE,
     ) -> Decision:
-        """One decision on the facts as they are; no policy lets a revoked caller or credential through. Raises `Unavailable` before a policy
+        """One decision on the facts as they are; no policy lets a revoked caller or credential through. `carries`: kinds of obligations
+        that whoever asks carries out (`EVERY` for what the gateway and the PDP do); by default none, so that they deny. Raises `Unavailable` before a policy
         is loaded."""
         if self.policies is None:
             raise Unavailable("no policy is loaded yet", remedy="wait until the control plane is ready")
@@ -401,6 +404,7 @@ class Facts(Cells, Standing, Registered):
             now=now,
             mode=mode or (self.mode_of(endpoint.zone, now) if endpoint else "enforce"),
             evidence_epoch=self.epoch,
+            carries=carries,
         )
         revocation = self.revocation_of(
             principal.principal.id,
@@ -435,7 +439,10 @@ class Facts(Cells, Standing, Registered):
         caller, mode = registered(registration, now), self.mode_of(endpoint.zone, now)
         if registration.expires_at:
             caller = msgspec.structs.replace(caller, not_after=min(caller.not_after, registration.expires_at))
-        return [self.decide(caller, action, name, now, unknown=world_facts.REQUEST_FACTS, mode=mode) for action, name in asks(endpoint)]
+        return [
+            self.decide(caller, action, name, now, unknown=world_facts.REQUEST_FACTS, mode=mode, carries=EVERY)
+            for action, name in asks(endpoint)
+        ]
 
 
 def sources_digest(sources: Sequence[tuple[str, str]]) -> str:
@@ -456,6 +463,7 @@ def _revoked(made: Decision, by: Revocation) -> Decision:
         residual=False,
         determining=(f"revocation:{by.id}",),
         missing=(),
+        obligations=(),
         reason=f"`{by.target}` was revoked: {by.reason}",
         remedy=f"another person may undo it: `vouchgate revoke --undo {by.id}`",
     )

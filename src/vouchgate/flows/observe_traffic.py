@@ -24,6 +24,7 @@ from vouchgate.flows.sequence import Sequencer
 from vouchgate.flows.shape import SOURCE, Shaped
 from vouchgate.flows.traffic import Traffic
 from vouchgate.identity.verify import declared, registered
+from vouchgate.policy.obligations import EVERY
 from vouchgate.vocabulary.answers import DecisionLine
 from vouchgate.vocabulary.decisions import Decision
 from vouchgate.vocabulary.errors import VouchgateError
@@ -139,8 +140,9 @@ class Observer:
         now = self._clock()
         known = self._facts.registration_of(line.principal, now)
         if known is not None and line.authenticated:
-            return self._facts.decide(registered(known, now), line.action, line.resource, now)
-        return self._facts.decide(declared(declared_name(self._facts, line), f"address:{line.peer}", now), line.action, line.resource, now)
+            return self._facts.decide(registered(known, now), line.action, line.resource, now, carries=EVERY)
+        caller = declared(declared_name(self._facts, line), f"address:{line.peer}", now)
+        return self._facts.decide(caller, line.action, line.resource, now, carries=EVERY)
 
 
 def declared_name(facts: Facts, line: DecisionLine) -> str:

@@ -36,6 +36,7 @@ def refused(made: Decision, until: UnixMillis) -> Decision:
         residual=False,
         determining=("budget",),
         missing=(),
+        obligations=(),
         reason="the budget for this provider is used up for today",
         remedy="call again after midnight UTC, or ask for a larger budget in [[egress]]",
         not_after=UnixMillis(min(made.not_after, until)),

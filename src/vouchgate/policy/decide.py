@@ -1,21 +1,26 @@
 """Decide: policy over verified caller and held evidence, answered as a `Decision` that explains itself.
 
     decide(principal, action, resource, world, context, *, policies, now, evidence_epoch,
-           risk=Risk(), unknown=frozenset(), mode="enforce") -> vocabulary.Decision
+           risk=Risk(), unknown=frozenset(), mode="enforce", carries=frozenset()) -> vocabulary.Decision
 
     principal: VerifiedPrincipal     only `identity.verify*` makes one; its groups are ignored, the World's registration counts
     action: str                      `infer`, `administer:revoke`, ...
     resource: str                    `vg://td/endpoint/digits`, `vg://td/artifact/sha256:...`
     context: facts of the request by name (`facts.REQUEST_FACTS`); never risk, authenticated or credential: those are set here
     unknown: names in `facts.REQUEST_FACTS` that are not known yet (pre-deciding); `residual` says that the answer depends on them
+    carries: kinds of obligations that whoever asks will carry out, or see carried out; nothing unless said
 
 Steps
 1. Vouches that lapsed by `now` are dropped (`World.advance`), and the credential must not have lapsed.
 2. Caller and resource, and every group and zone above them, must be known; the policies must know the action. Else deny.
-3. The compiled policies are evaluated; an error in scope denies; a residual is not an allow.
-4. In observe a deny is let through with `would_be = deny`, where `observable` says so.
+3. The compiled policies are evaluated; an error in scope denies; a residual is not an allow. Forbids that `carries` can meet are lifted
+   (obligations.py): the allow then owes `obligations`, and `determining` names the permits and the forbids that they meet.
+4. In observe a deny is let through with `would_be = deny`, where `observable` says so; there obligations are recorded, not carried out.
+   What observe never lets through owes them in observe too: its `mode` is then enforce.
 5. `not_after` is the earliest moment at which a fact that the answer rests on lapses.
 6. A deny names what is missing and the cheapest change (`leaves.flip`).
+7. Steps 2, 3 and 6 depend on the cell, on the facts that some policy reads, and on the world at one revision: their answer is kept for these
+   (`answers.Answers`), and what depends on the credential, the time or the mode is worked out each time.
 
 It leaves freezing of principals and revocations to the flow: what is revoked is not in the World.
 """
@@ -30,10 +35,11 @@ from typing import Any
 from vouchgate.policy.compile import CompiledPolicies, Evaluation, Request, evaluate, facts_of
 from vouchgate.policy.facts import REQUEST_FACTS, action_uid, principal_uid, request_context, resource_uid
 from vouchgate.policy.grounds import Grounds, grounds
+from vouchgate.policy.obligations import NONE, lift
 from vouchgate.policy.values import Uid, to_cedar_json
 from vouchgate.policy.words import Told, tell
 from vouchgate.policy.world import World
-from vouchgate.vocabulary.decisions import Decision, Effect, Mode, Risk
+from vouchgate.vocabulary.decisions import Decision, Effect, Mode, Obligation, Risk
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.names import resource_parts
 from vouchgate.vocabulary.principals import VerifiedPrincipal
@@ -42,6 +48,8 @@ from vouchgate.vocabulary.wire import encode
 
 NEVER_OBSERVED: frozenset[str] = frozenset({"release-key", "approve", "waive", "sign", "promote"})
 """Actions that observe never lets through (contracts, "Observe"); `administer` and `administer:*` beside them."""
+_PLAIN = frozenset({bool, int, str})
+"""Types whose JSON form is themselves."""
 REFUSED_EVIDENCE: frozenset[str] = frozenset({"revoked", "failed", "unverified"})
 """Why evidence is refused, as opposed to absent or expired; observe never lets it through."""
 
@@ -69,6 +77,7 @@ def decide(
     risk: Risk = Risk(),
     unknown: frozenset[str] = frozenset(),
     mode: Mode = "enforce",
+    carries: frozenset[str] = NONE,
 ) -> Decision:
     """One answer; see the module. Raises `InvalidInput` for a name or fact that is none, never for a "no"."""
     if not isinstance(principal, VerifiedPrincipal):
@@ -78,17 +87,18 @@ def decide(
     request = Request(
         principal_uid(principal.principal.id), action_uid(action), resource_uid(resource), request_context(principal, risk, context)
     )
-    refusal = _unknown_names(principal, request, world, policies, now)
-    if refusal is not None:
-        answer = _Answer(None, Grounds(), refusal)
+    if principal.not_after <= now:
+        answer = _Answer(
+            None, Grounds(), Told(f"the credential of caller `{principal.principal.id}` has lapsed", "present a fresh credential")
+        )
     else:
-        evaluation = evaluate(policies, request, world, unknown)
-        facts = facts_of(policies, request, world, unknown)
-        found = grounds(policies, evaluation, facts)
-        answer = _Answer(evaluation, found, tell(evaluation, found, facts, world))
+        answer = policies.answers.of(request, world, unknown, lambda: _answer(request, world, policies, unknown, carries), carries)
     would_be: Effect = "allow" if answer.effect == "allow" else "deny"
     residual = answer.effect == "residual"
-    passes = mode == "observe" and not residual and principal.not_after > now and _may_observe(action, request, world, policies)
+    may_observe = mode == "observe" and _may_observe(action, request, world, policies)
+    passes = may_observe and not residual and principal.not_after > now
+    if answer.obligations and not may_observe:
+        mode = "enforce"
     facts_digest = _facts_digest(request, world)
     seed = [
         principal.credential_id,
@@ -117,8 +127,10 @@ def decide(
         risk=risk,
         determining=answer.determining,
         vouches_used=answer.found.vouch_ids,
+        waivers=answer.found.waivers,
         missing=answer.told.missing,
         errors=answer.evaluation.errors if answer.evaluation else (),
+        obligations=() if residual else answer.obligations,
         reason=answer.told.reason,
         remedy=answer.told.remedy,
         not_after=UnixMillis(min([principal.not_after, *answer.found.not_after])),
@@ -132,6 +144,7 @@ class _Answer:
     """None where a name was not known, so that no policy was asked."""
     found: Grounds
     told: Told
+    obligations: tuple[Obligation, ...] = ()
 
     @property
     def effect(self) -> str:
@@ -153,14 +166,21 @@ def _check(unknown: frozenset[str], context: Mapping[str, Any]) -> None:
         raise InvalidInput(f"`{both[0]}` is given and said to be unknown", remedy="leave it out of one of them")
 
 
-def _unknown_names(
-    principal: VerifiedPrincipal, request: Request, world: World, policies: CompiledPolicies, now: UnixMillis
-) -> Told | None:
-    """Step 1's credential and step 2."""
-    if principal.not_after <= now:
-        return Told(f"the credential of caller `{principal.principal.id}` has lapsed", "present a fresh credential")
+def _answer(request: Request, world: World, policies: CompiledPolicies, unknown: frozenset[str], carries: frozenset[str]) -> _Answer:
+    """Steps 2, 3 and 6; reads nothing but what it is given, so that it may be kept (rule 7)."""
+    refusal = _unknown_names(request, world, policies)
+    if refusal is not None:
+        return _Answer(None, Grounds(), refusal)
+    lifted = lift(evaluate(policies, request, world, unknown), carries)
+    facts = facts_of(policies, request, world, unknown)
+    found = grounds(policies, lifted.evaluation, facts, carries)
+    return _Answer(lifted.evaluation, found, tell(lifted, found, facts, world), lifted.obligations)
+
+
+def _unknown_names(request: Request, world: World, policies: CompiledPolicies) -> Told | None:
+    """Step 2."""
     if request.principal not in world:
-        return Told(f"caller `{principal.principal.id}` is not registered", "ask a registrar to register the caller")
+        return Told(f"caller `{request.principal.id}` is not registered", "ask a registrar to register the caller")
     if request.resource not in world:
         return Told(f"nothing is known of `{request.resource.id}`", "check the name, or add it with `vouchgate wrap` or `vouchgate import`")
     if request.action not in policies.actions:
@@ -190,5 +210,5 @@ def _facts_digest(request: Request, world: World) -> str:
     """What the decision read: attributes and ancestors of caller, resource and model, and the context."""
     model = world.attributes.get(request.resource, {}).get("model")
     names = [request.principal, request.resource, *([model] if isinstance(model, Uid) else [])]
-    context = {name: to_cedar_json(value) for name, value in request.context.items()}
+    context = {name: value if type(value) in _PLAIN else to_cedar_json(value) for name, value in request.context.items()}
     return hashlib.sha256(encode([[world.digest(name) for name in names], context])).hexdigest()

@@ -18,6 +18,7 @@ from vouchgate.policy.decide import decide
 from vouchgate.policy.facts import action_uid, principal_uid, request_context, resource_uid
 from vouchgate.policy.grounds import Grounds, grounds
 from vouchgate.policy.leaves import Leaf
+from vouchgate.policy.obligations import EVERY, lift
 from vouchgate.policy.values import Uid
 from vouchgate.policy.words import short
 from vouchgate.policy.world import World
@@ -92,12 +93,13 @@ def explain(
         risk=risk,
         unknown=unknown,
         mode=mode,
+        carries=EVERY,
     )
     request = Request(
         principal_uid(principal.principal.id), action_uid(action), resource_uid(resource), request_context(principal, risk, context)
     )
     facts = facts_of(policies, request, world, unknown)
-    found = grounds(policies, evaluate(policies, request, world, unknown), facts)
+    found = grounds(policies, lift(evaluate(policies, request, world, unknown), EVERY).evaluation, facts, EVERY)
     model = world.attributes.get(request.resource, {}).get("model")
     denied = decision.would_be == "deny" and not decision.residual
     return Explanation(

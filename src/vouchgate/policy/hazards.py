@@ -12,7 +12,8 @@ Refused, and what it buys
    is dangling, which denies.) It does not cover taking a caller out of a group that is forbidden something: that is a change, not a loss.
 3. Arithmetic on facts (`+ - *`, negation, `offset`, `durationSince`, `toDate`): it can overflow, and an error that vanishes together with a fact
    would turn a deny into an allow.
-4. A policy that Cedar's typed tree cannot express: nothing of the above can be known of it.
+4. An `@oblige` on a permit, or one that means nothing (obligations.py). Buys: what a policy's text promises to lift a forbid is carried out.
+5. A policy that Cedar's typed tree cannot express: nothing of the above can be known of it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any, Literal
 from cedarpy import pst
 
 from vouchgate.policy.load import Policy, PolicySet
+from vouchgate.policy.obligations import problem_of
 from vouchgate.policy.unknowns import children
 
 Severity = Literal["error", "warning"]
@@ -65,6 +67,9 @@ def hazards(policies: PolicySet) -> list[PolicyFinding]:
 
 def hazards_of(policy: Policy) -> Iterator[PolicyFinding]:
     """The hazards of one policy."""
+    misread = problem_of(policy)
+    if misread is not None:
+        yield finding(policy, "bad-obligation", misread.reason, misread.remedy)
     if policy.tree is None:
         yield finding(policy, "not-understood", "it uses a construct that cannot be analysed", "write it with the documented operators")
         return
