@@ -101,7 +101,7 @@ def _services(plan: Plan, told: Sidecars) -> dict[str, Service]:
 
 def _pipe(told: Sidecars, name: str) -> str:
     path = f"{told.run_dir}/{name}"
-    if not path.startswith("/") or len(path.encode()) > MAX_PIPE or "\0" in path:
+    if not path.startswith("/") or told.run_dir.strip("/") == "" or len(path.encode()) > MAX_PIPE or "\0" in path:
         raise InvalidInput(f"`{path[:160]}` is no path of a unix socket", remedy=f"an absolute one of at most {MAX_PIPE} bytes")
     return path
 
@@ -208,7 +208,10 @@ def _connection_check(who: Sequence[str]) -> dict[str, Any]:
     allow = _filter("allow", "envoy.config.rbac.v3.Action", {"name": "zone", "action": "ALLOW"})
     uri = _filter("envoy.matching.inputs.uri_san", "envoy.extensions.matching.common_inputs.ssl.v3.UriSanInput", {})
     matchers = [
-        {"predicate": {"single_predicate": {"input": uri, "value_match": {"safe_regex": {"google_re2": {}, "regex": one}}}}, "on_match": {"action": allow}}
+        {
+            "predicate": {"single_predicate": {"input": uri, "value_match": {"safe_regex": {"google_re2": {}, "regex": one}}}},
+            "on_match": {"action": allow},
+        }
         for one in who
     ]
     # an RBAC without rules would admit everybody; a matcher without an entry cannot be said, and empty rules match nobody
