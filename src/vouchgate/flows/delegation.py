@@ -130,7 +130,8 @@ def run_facts(run: Run | None, facts: Facts, name: str) -> dict[str, Any]:
     if run is None:
         return {}
     endpoint = facts.endpoints.get(name)
-    digest = endpoint.model_digest if endpoint else name.rpartition("/")[2] if "/artifact/" in name else ""
+    asset = facts.assets.get(name)
+    digest = endpoint.model_digest if endpoint else name.rpartition("/")[2] if "/artifact/" in name else asset.digest if asset else ""
     return {"run": run.id, "stage": run.stage, "declared": bool(digest) and digest in run.inputs}
 
 

@@ -102,6 +102,8 @@ class Cells(Derived):
     def _touched_by(self, uids: Iterable[Any]) -> Touched:
         reached = {name for uid in uids for name in self.world.touched_by(uid)}
         behind = {endpoint.id for uid in reached if uid.type == "Tool" for endpoint in self.endpoints_with(uid.id)}
+        things = {uid.id for uid in reached}
+        behind |= {endpoint.id for endpoint in self.endpoints.values() if endpoint.asset in things}
         return Touched(
             endpoints=frozenset(uid.id for uid in reached if uid.type == "Endpoint") | behind,
             principals=frozenset(uid.id for uid in reached if uid.type == "Principal"),

@@ -156,7 +156,7 @@ def endpoint_states(context: Context) -> tuple[EndpointState, ...]:
     for endpoint in sorted(facts.endpoints.values(), key=lambda one: one.id):
         if not endpoint.routes:
             continue
-        named = set(endpoint.models.values()) if endpoint.model_in_body else {endpoint.id}
+        named = set(endpoint.models.values()) if endpoint.model_in_body else {endpoint.asset or endpoint.id}
         alike = [([one for one in said if one.resource in named], count) for said, count in context.publisher.alike(endpoint.id)]
         callers = sum(count for said, count in alike if any(one.would_be == "allow" for one in said))
         made = [one for said, _ in alike for one in said]

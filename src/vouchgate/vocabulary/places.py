@@ -114,6 +114,9 @@ class Endpoint(Noun, frozen=True, kw_only=True):
     """Whether the JSON member `model` of the body names the resource (OpenAI-compatible APIs)."""
     models: dict[str, str] = {}
     """Model name as the API says it -> endpoint resource id it stands for; only with `model_in_body`."""
+    asset: str = ""
+    """Resource id of the dataset, model or adapter that is read and written through it: that is then what is asked for, under the asset's own
+    zones, labels and vouches. Empty: the endpoint itself."""
     mcp: bool = False
     """Whether it is an MCP server: the JSON-RPC message in the body names the action, and the tool (vocabulary/mcp.py)."""
     tools: dict[str, str] = {}
@@ -140,7 +143,7 @@ def resource_of(endpoint: Endpoint, *, model: str = "", tool: str = "") -> str:
     """What a request that names this model or tool asks for; empty where the endpoint offers no such thing."""
     if tool:
         return endpoint.tools.get(tool, "")
-    return endpoint.models.get(model, "") if endpoint.model_in_body else str(endpoint.id)
+    return endpoint.models.get(model, "") if endpoint.model_in_body else endpoint.asset or str(endpoint.id)
 
 
 def asks(endpoint: Endpoint) -> list[tuple[str, str]]:
@@ -150,7 +153,7 @@ def asks(endpoint: Endpoint) -> list[tuple[str, str]]:
         listed |= set((METHODS | endpoint.methods).values()) - {CALL_TOOL}
         tools = {(CALL_TOOL, name) for name in endpoint.tools.values()}
         return sorted(tools | {(action, str(endpoint.id)) for action in listed})
-    named = sorted(set(endpoint.models.values())) if endpoint.model_in_body else [str(endpoint.id)]
+    named = sorted(set(endpoint.models.values())) if endpoint.model_in_body else [endpoint.asset or str(endpoint.id)]
     return [(action, name) for action in sorted(listed) for name in named]
 
 

@@ -117,7 +117,7 @@ def _asked(endpoint: Endpoint, grant: Grant) -> list[str]:
         return [f"{MCP}|{grant.action}/{ABSENT}", f"{grant.action}|{ABSENT}"] if grant.resource == endpoint.id else []
     if endpoint.model_in_body and grant.action not in bodiless_actions(endpoint):
         return [f"{grant.action}|{name}" for name, resource in endpoint.models.items() if resource == grant.resource]
-    return [f"{grant.action}|{ABSENT}"] if grant.resource == endpoint.id else []
+    return [f"{grant.action}|{ABSENT}"] if grant.resource == (endpoint.asset or endpoint.id) else []
 
 
 def bodiless_actions(endpoint: Endpoint) -> set[str]:
