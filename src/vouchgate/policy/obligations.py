@@ -43,8 +43,8 @@ MAX_PATHS = 64
 """Members that one policy leaves out."""
 MAX_PATH_SEGMENTS = 16
 """Segments of the path of one."""
-MAX_ALL_PATHS = 256
-"""Members that one decision leaves out; beyond it nothing is lifted, since the gateway could not be told."""
+MAX_OWED_BYTES = 4_096
+"""Bytes of all values of one decision; beyond it nothing is lifted, since the gateway is told in a header."""
 _MEMBER = re.compile(r"[A-Za-z0-9_$@-]{1,64}|\*")
 _GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9:._/-]{0,127}")
 _COUNT = re.compile(r"[1-9][0-9]{0,9}")
@@ -206,7 +206,7 @@ def lift(evaluation: Evaluation, carries: Collection[str]) -> Lifted:
     effect, determining = _without(evaluation, {policy.order for policy in held})
     if effect == "deny":
         return Lifted(evaluation)
-    if not all(meetable(policy, carries) for policy in held) or sum(one.value.count(",") + 1 for one in obligations) > MAX_ALL_PATHS:
+    if not all(meetable(policy, carries) for policy in held) or sum(len(one.value) for one in obligations) > MAX_OWED_BYTES:
         return Lifted(evaluation, short_of=obligations if effect == "allow" else ())
     return Lifted(
         dataclasses.replace(evaluation, effect=effect, determining=(*determining, *met) if effect == "allow" else ()), obligations, met

@@ -179,6 +179,8 @@ class Upstream:
         self.delay = 0.0
         self.extra = b""
         """Lines of a header that it adds to its answers."""
+        self.answer = b""
+        """What it answers instead of the echo, head and all."""
         self.open: set[asyncio.StreamWriter] = set()
 
     async def serve(self) -> asyncio.AbstractServer:
@@ -196,6 +198,10 @@ class Upstream:
                 self.seen.append({"method": method, "path": path, "headers": headers, "body": body})
                 if self.delay:
                     await asyncio.sleep(self.delay)
+                if self.answer:
+                    writer.write(self.answer)
+                    await writer.drain()
+                    continue
                 if path.startswith("/stream"):
                     await self._stream(writer)
                     continue
@@ -416,7 +422,7 @@ class Harness:
         self.verdict, self.ask_delay = NO, 0.0
         for upstream in self.upstreams.values():
             upstream.seen.clear()
-            upstream.delay, upstream.extra = 0.0, b""
+            upstream.delay, upstream.extra, upstream.answer = 0.0, b"", b""
         self.feed()
         self.settled()
 

@@ -5,7 +5,8 @@ Rules
    unless a map itself said `grant:` or `observe:`.
 2. Facts about the caller go into filter state, written once, after everything that a client could have sent under our names was
    removed.
-3. The upstream never sees Authorization and DPoP (but a legacy server's own, where it is wrapped), x-forwarded-client-cert or `x-vg-` headers.
+3. What an allow owes on its answer is carried out by `obligations`, which hears of it from the PDP's own answer alone (obligations.lua).
+4. The upstream never sees Authorization and DPoP (but a legacy server's own, where it is wrapped), x-forwarded-client-cert or `x-vg-` headers.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ def chain(settings: GatewaySettings, slots: int, *, federated: bool = False) -> 
         fetched_filter(OLDER, deny_all("revoked_")),
         *(fetched_filter(map_name(slot), deny_all("map_"), disabled=True) for slot in range(slots)),
         fixed_filter(ASK, _ask(settings, headers)),
+        fixed_filter("obligations", _obligations()),
         fixed_filter("strip", _strip("x-forwarded-client-cert", prefixes=("x-vg-", "x-envoy-"))),
         fixed_filter(STRIP_AUTHORIZATION, _strip("authorization", "dpop", *OVERRIDES)),
         fixed_filter("envoy.filters.http.router", _router(settings)),
@@ -112,6 +114,10 @@ def _tokenizer() -> Message:
     made.source_codes[MCP].inline_string = _script("mcp.lua")
     made.source_codes[NO_BODY].inline_string = _script("no_body.lua")
     return made
+
+
+def _obligations() -> Message:
+    return lua_pb2.Lua(default_source_code={"inline_string": _script("obligations.lua")})
 
 
 def _script(name: str) -> str:

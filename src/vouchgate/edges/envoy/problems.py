@@ -78,6 +78,13 @@ _DETAILS: tuple[tuple[str, int, str, str, str], ...] = (
         "start the control plane, or see `vouchgate status`",
     ),
     (
+        "response_payload_too_large",
+        502,
+        "answer-withheld",
+        "the answer is larger than what can be read whole to be tightened, so it is withheld",
+        "ask for a smaller answer, or raise [limits] request_body_kib",
+    ),
+    (
         "jwt_authn_access_denied",
         401,
         "bad-token",
