@@ -16,6 +16,7 @@ Names: `principal_uid`, `action_uid`, `resource_uid`, `group_uid`, `zone_uid`.
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -37,6 +38,8 @@ REQUEST_FACTS: frozenset[str] = frozenset(
 )
 """Facts of the single request: unknown when a grant is decided ahead of it. A certificate's run is among them, because the gateway matches
 certificates by name; what a token delegates is not, because such a token is always asked about."""
+MAX_NAMES = 16_384
+"""Names that are remembered as checked, of each kind; about 200 bytes each. A name that is none is checked each time."""
 MAX_FACT_CHARACTERS = 8192
 """Characters of one textual fact; the gateway's own bound on a path."""
 _ACTION = re.compile(r"[a-z][a-z0-9:._-]{0,63}")
@@ -50,12 +53,14 @@ _RESOURCES = {
 }  # fmt: skip
 
 
+@functools.lru_cache(maxsize=MAX_NAMES)
 def principal_uid(name: str) -> Uid:
     """`spiffe://...` as policies name it. Raises `InvalidName`."""
     principal_parts(name)
     return Uid("Principal", name)
 
 
+@functools.lru_cache(maxsize=MAX_NAMES)
 def action_uid(name: str) -> Uid:
     """An action as policies name it. Raises `InvalidInput`."""
     if not _ACTION.fullmatch(name):
@@ -73,6 +78,7 @@ def zone_uid(name: str) -> Uid:
     return Uid("Zone", name)
 
 
+@functools.lru_cache(maxsize=MAX_NAMES)
 def resource_uid(name: str) -> Uid:
     """`vg://...` as policies name it; a zone is named by its last segment. Raises `InvalidInput`."""
     parts = resource_parts(name)
@@ -178,10 +184,10 @@ def put_artifact(world: World, name: str, evidence: Evidence, zones: Iterable[st
 put_dataset = put_artifact
 
 
-def put_system(world: World, name: str, evidence: Evidence) -> Uid:
-    """A part of the control plane."""
+def put_system(world: World, name: str, evidence: Evidence, zones: Iterable[str] = ()) -> Uid:
+    """A part of the control plane, or a secret and where it lies."""
     uid = resource_uid(name)
-    world.put(Entity(uid, evidence=evidence))
+    world.put(Entity(uid, parents=frozenset(put_zone(world, zone) for zone in zones), evidence=evidence))
     return uid
 
 
@@ -211,7 +217,7 @@ def _fact(name: str, value: Any) -> Any:
     if kind is None:
         raise InvalidInput(f"`{name[:64]}` is not a fact of a request", remedy=f"give only {', '.join(sorted(_TYPES))}")
     if kind is Ip and isinstance(value, str):
-        value = _address(value)
+        value = peer_address(value)
     if type(value) is not kind or (isinstance(value, str) and len(value) > MAX_FACT_CHARACTERS):
         raise InvalidInput(f"the fact `{name}` has the wrong type or length", remedy="give it as the schema says")
     if isinstance(value, str) and not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
@@ -219,7 +225,7 @@ def _fact(name: str, value: Any) -> Any:
     return value
 
 
-def _address(text: str) -> Ip:
+def peer_address(text: str) -> Ip:
     """The peer's address; an IPv4 peer on an IPv6 socket (RFC 4291, section 2.5.5.2) is the IPv4 peer that policies mean."""
     mapped = text[len("::ffff:") :] if text.lower().startswith("::ffff:") and "." in text else text
     try:
