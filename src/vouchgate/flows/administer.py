@@ -31,6 +31,8 @@ ACTIONS: dict[AdministerVerb, str] = {
     "unregister": "administer:unregister",
     "join-token": "administer:join-token",
     "run": "administer:run",
+    "waive": "waive",
+    "vouch": "administer:vouch",
     "federate": "administer:federate",
     "secret": "administer:secret",
     "rotate-key": "administer:rotate-key",
@@ -42,6 +44,8 @@ ACTIONS: dict[AdministerVerb, str] = {
     "policy-check": "administer:check",
     "policy-apply": "administer:author-policy",
     "backup": "administer:backup",
+    "place": "administer:place",
+    "analyse": "administer:analyse",
 }
 """Verb of the API -> action of the schema."""
 

@@ -14,6 +14,7 @@ import time
 
 import msgspec
 
+from vouchgate.flows import waive
 from vouchgate.flows.administer import act_entry, authorise
 from vouchgate.flows.changes import Change, EndpointPut, SettingPut, ZonePut
 from vouchgate.flows.context import Context
@@ -53,8 +54,9 @@ async def adopt(context: Context, caller: Caller, request: AdoptRequest) -> Adop
     was = context.facts.mode_of(zone.name, now)
     refused, calls = would_refuse(context, zone.name)
     outcome = AdoptOutcome(
-        zone=zone.name, was=was, now=was, planned=True, observe_until=zone.observe_until, would_refuse=refused, calls_seen=calls
-    )
+        zone=zone.name, was=was, now=was, planned=True, observe_until=zone.observe_until, would_refuse=refused, calls_seen=calls,
+        waivers=len(waive.standing(context)),
+    )  # fmt: skip
     if request.to in ("plan", was):
         return msgspec.structs.replace(outcome, planned=request.to == "plan")
     if request.to == "observe" and not context.settings.solo:
@@ -72,14 +74,11 @@ async def adopt(context: Context, caller: Caller, request: AdoptRequest) -> Adop
         {"to": request.to, "was": was, "reason": request.reason[:500]},
     )
     await context.sequencer.submit(caller.principal.principal.id, [ZonePut(zone=made)], [entry])
-    return AdoptOutcome(
-        zone=zone.name,
-        was=was,
+    return msgspec.structs.replace(
+        outcome,
         now=made.mode,
         planned=False,
         observe_until=until,
-        would_refuse=refused,
-        calls_seen=calls,
         points=await enforced(context, started),
     )
 

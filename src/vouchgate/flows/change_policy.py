@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterator
 
+from vouchgate.flows import waive
 from vouchgate.flows.administer import act_entry, authorise
 from vouchgate.flows.changes import SettingPut
 from vouchgate.flows.context import Context
-from vouchgate.flows.facts import compile_sources
 from vouchgate.flows.revoke import enforced
 from vouchgate.flows.start import activate
 from vouchgate.policy.check import check
@@ -46,7 +47,7 @@ def report(context: Context, text: str) -> PolicyReport:
     if any(one.severity == "error" for one in findings):
         return PolicyReport(ok=False, policies=0, digest="", findings=findings)
     try:
-        compiled = compile_sources([(NAME, text)], version=0)
+        compiled = context.facts.compiled([(NAME, text)])
     except InvalidInput as error:
         problem = PolicyFinding(severity="error", text=error.reason, remedy=error.remedy)
         return PolicyReport(ok=False, policies=0, digest="", findings=(*findings, problem))
@@ -55,14 +56,24 @@ def report(context: Context, text: str) -> PolicyReport:
     new = {one.id: one.text for one in policies}
     changes = [f"adds `{one}`" for one in new if one not in old] + [f"removes `{one}`" for one in old if one not in new]
     changes += [f"changes `{one}`" for one in new if one in old and new[one].strip() != old[one].strip()]
+    findings += tuple(_waived(context))
     return PolicyReport(ok=True, policies=len(policies), digest=compiled.digest, findings=findings, changes=tuple(changes))
+
+
+def _waived(context: Context) -> Iterator[PolicyFinding]:
+    """What policies do not get to see, because two persons agreed to go without."""
+    found = waive.standing(context)
+    if found:
+        controls = ", ".join(sorted({f"`{one.claims['control']}`" for one in found}))
+        text = f"{len(found)} waiver{'s stand' if len(found) > 1 else ' stands'}: policies that ask for {controls} are met without it"
+        yield PolicyFinding(severity="warning", text=text, remedy="see `vouchgate waive list`")
 
 
 async def apply(context: Context, caller: Caller, text: str, reason: str) -> PolicyVersion:
     """Propose a text; it is in force once another person has proposed exactly the same. Raises `InvalidPolicy`, `NotPermitted`."""
     started = time.monotonic()
     await authorise(context, caller, "policy-apply")
-    compile_sources([(NAME, text)], version=0)
+    context.facts.compiled([(NAME, text)])
     who, digest = caller.principal.principal.id, hashlib.sha256(text.encode()).hexdigest()
     now = context.clock.now()
     waiting, author, until = (*context.facts.settings.get("policy-proposal", "").split(" "), "", "", "")[:3]

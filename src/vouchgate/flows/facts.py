@@ -25,6 +25,7 @@ from vouchgate.evidence.policystatement import verify_policy
 from vouchgate.evidence.statement import read_vouch
 from vouchgate.evidence.trustroot import verify_trust_root
 from vouchgate.evidence.verify import verify
+from vouchgate.evidence.waivers import WAIVER
 from vouchgate.flows.changes import (
     AssetPut,
     AssetRemoved,
@@ -52,16 +53,15 @@ from vouchgate.flows.facts_cells import Cell, Cells
 from vouchgate.flows.facts_credentials import Credentials, Standing
 from vouchgate.flows.facts_registrations import Registered
 from vouchgate.flows.facts_world import LAPSING
+from vouchgate.flows.facts_zones import check_where, compile_in_force, secret_zones
 from vouchgate.flows.sequence import Sequenced
 from vouchgate.flows.spent import refused, spent_until
 from vouchgate.identity.bundle import TrustBundle, parse_jwks
 from vouchgate.identity.verify import registered
 from vouchgate.policy import facts as world_facts
-from vouchgate.policy.catalog import load
-from vouchgate.policy.compile import CompiledPolicies, Request, compile_policies
+from vouchgate.policy.compile import CompiledPolicies, Request
 from vouchgate.policy.crosscheck import crosscheck, sampled
 from vouchgate.policy.decide import decide
-from vouchgate.policy.load import Source
 from vouchgate.policy.obligations import EVERY, NONE
 from vouchgate.policy.values import Uid
 from vouchgate.policy.world import MAX_PARENTS, Evidence, World
@@ -111,6 +111,8 @@ class Facts(Cells, Standing, Registered):
         self._of_uid: dict[str, set[str]] = {}
         self._of_foreign: dict[str, set[str]] = {}
         """Values of registrations, so that equal ones are one object."""
+        self.waivers: dict[str, Vouch] = {}
+        """Every waiver in the lineage, ended ones included."""
         self.risks: dict[str, Risk] = {}
         self.settings: dict[str, str] = {}
         self.signed_root: SignedTrustRoot | None = None
@@ -129,6 +131,7 @@ class Facts(Cells, Standing, Registered):
 
     def check(self, change: Change) -> None:
         """Whether a change may follow what is there. Raises a typed error."""
+        check_where(change, zones=self.zones, crossings=self.crossings, assets=self.assets, trust_domain=self.trust_domain)
         match change:
             case Revoked(revocation=revocation):
                 self._check_revocation(revocation)
@@ -213,8 +216,11 @@ class Facts(Cells, Standing, Registered):
         """Zones, endpoints, what was placed where."""
         match change:
             case ZonePut(zone=zone):
+                new = zone.name not in self.zones
                 self.zones[zone.name] = zone
                 world_facts.put_zone(self.world, zone.name)
+                if new and self.crossings:
+                    self._compile()
             case EndpointPut(endpoint=endpoint):
                 self.endpoints[endpoint.id] = endpoint
                 self._renew_endpoint(endpoint.id, now)
@@ -224,10 +230,12 @@ class Facts(Cells, Standing, Registered):
             case AssetPut(asset=asset):
                 self._place(asset)
                 self._renew_asset(asset.id, now)
+                self._renew_secret(asset.id)
             case AssetRemoved(id=asset_id):
                 self._place(Asset(id=ResourceId(asset_id)))
                 del self.assets[asset_id]
                 self._renew_asset(asset_id, now)
+                self._renew_secret(asset_id)
             case _:
                 return
 
@@ -248,11 +256,21 @@ class Facts(Cells, Standing, Registered):
                 self.sources[source.name] = source
             case SecretPut(secret=secret):
                 self.secrets[secret.name] = secret
-                world_facts.put_system(self.world, resource(self.trust_domain, "system", f"secret.{secret.name}"), Evidence())
+                self._put_secret(secret.name)
             case SourceRemoved(name=name):
                 self.sources.pop(name, None)
             case CredentialIssued() as issued:
                 self.credentials.add(issued, now)
+
+    def _renew_secret(self, asset_id: str) -> None:
+        """The secret lies where the key of its name does."""
+        kind, _, name = asset_id.removeprefix("vg://").partition("/")[2].partition("/")
+        if kind == "key" and name in self.secrets:
+            self._put_secret(name)
+
+    def _put_secret(self, name: str) -> None:
+        zones = secret_zones(self.assets, self.trust_domain, name)
+        world_facts.put_system(self.world, resource(self.trust_domain, "system", f"secret.{name}"), Evidence(), zones)
 
     def _check_standing(self, issued: CredentialIssued) -> None:
         """A credential of a run that ended, or of what was revoked while it was signed, is never recorded, and so never leaves."""
@@ -282,7 +300,11 @@ class Facts(Cells, Standing, Registered):
     def _compile(self) -> None:
         """The policy in force beside what holds between zones."""
         if self.policy is not None:
-            self.policies = compile_sources(self.policy.sources, version=self.policy.version)
+            self.policies = self.compiled(self.policy.sources, version=self.policy.version)
+
+    def compiled(self, sources: Sequence[tuple[str, str]], *, version: int = 0) -> CompiledPolicies:
+        """Policy files as they would decide beside the crossings in force. Raises `InvalidPolicy`."""
+        return compile_in_force(sources, version=version, crossings=self.crossings, zones=self.zones)
 
     def _check_policy(self, policy: PolicyActivated) -> None:
         if self.trust_root is None:
@@ -309,6 +331,8 @@ class Facts(Cells, Standing, Registered):
         if added.id in self.lineage.vouches:
             return
         self.lineage.add(verified, added.log_index or log_index)
+        if said.predicate_type == WAIVER:
+            self.waivers[added.id] = said
         self._envelopes[added.id] = (added, log_index)
         self._renew_subjects({subject.name for subject in verified.vouch.subjects}, now)
 
@@ -317,7 +341,7 @@ class Facts(Cells, Standing, Registered):
         kept, self._envelopes = list(self._envelopes.values()), {}
         standing = [one for one in self.revocations.values() if not one.withdrawn_by]
         subjects = {subject.name for vouch in self.lineage.vouches.values() for subject in vouch.subjects}
-        self.lineage = lineages.Lineage()
+        self.lineage, self.waivers = lineages.Lineage(), {}
         for added, log_index in kept:
             self._add_vouch(added, log_index, now)
         for revocation in standing:
@@ -451,8 +475,8 @@ def sources_digest(sources: Sequence[tuple[str, str]]) -> str:
 
 
 def compile_sources(sources: Sequence[tuple[str, str]], *, version: int) -> CompiledPolicies:
-    """Policy files, validated and compiled, the base pack before them. Raises `InvalidPolicy`."""
-    return compile_policies(load([Source(name, text) for name, text in sources]), version=version)
+    """Policy files, validated and compiled, the base pack before them, without crossings. Raises `InvalidPolicy`."""
+    return compile_in_force(sources, version=version)
 
 
 def _revoked(made: Decision, by: Revocation) -> Decision:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from vouchgate.flows import waive
 from vouchgate.flows.adopt import zone_states
 from vouchgate.flows.checkpoint import Checkpoints
 from vouchgate.flows.context import Context
@@ -14,6 +15,8 @@ from vouchgate.vocabulary.answers_identities import PartnerState
 
 OWN_MACHINE = "the log is tamper-evident against everyone but this machine's administrator: no outside witness is configured"
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+WAIVER_DAYS_LEFT = 7
+"""Days before its end from which a waiver is told to end: a week to make the evidence."""
 CA_DAYS_LEFT = 30
 """Days before its end from which a CA is told to expire: a new root takes one day from its preparation to the end of the old one."""
 _RANK = {"act": 0, "soon": 1, "note": 2}
@@ -32,6 +35,7 @@ def needs(
         *_refused(endpoints),
         *_enforcement(context, points, processes),
         *_coming(context, checkpoints),
+        *_waivers(context),
         *_authority(context),
         *_secrets(context),
         *_partners(partners, context.clock.now()),
@@ -160,6 +164,27 @@ def _coming(context: Context, checkpoints: Checkpoints) -> Iterator[Need]:
     if checkpoints.trouble:
         title = "the newest checkpoint is not cosigned"
         yield Need(kind="witness", severity="soon", subject="log", title=title, detail=checkpoints.trouble)
+
+
+def _waivers(context: Context) -> Iterator[Need]:
+    """What is done without, and for how long."""
+    now, found, waiting = context.clock.now(), waive.standing(context), waive.waiting_count(context)
+    if waiting:
+        title = f"{waiting} waiver{'s wait' if waiting > 1 else ' waits'} for a second person"
+        yield Need(kind="waiver", severity="soon", subject="waivers", title=title, count=waiting, command="vouchgate waive list")
+    if found:
+        ends = min(found, key=lambda one: one.expires_at)
+        days = (ends.expires_at - now) // DAY_MS
+        yield Need(
+            kind="waiver",
+            severity="soon" if days < WAIVER_DAYS_LEFT else "note",
+            subject=ends.subjects[0].name,
+            title=f"{len(found)} waiver{'s stand' if len(found) > 1 else ' stands'}, 1 ends in {f'{days} days' if days > 1 else 'a day'}",
+            detail=f"without `{ends.claims['control']}`: {ends.claims['reason']}",
+            remedy="have the evidence made, or let two persons renew the waiver",
+            count=len(found),
+            command="vouchgate waive list",
+        )
 
 
 def _lasting(context: Context) -> Iterator[Need]:

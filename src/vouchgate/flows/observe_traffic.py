@@ -116,10 +116,12 @@ class Observer:
                 reason=would.reason,
                 remedy=would.remedy,
                 decision_id=would.id,
+                waivers=would.waivers,
             )
         known = self._decisions.get(line.decision_id)
-        if known is not None and (known.reason or known.remedy):
-            return msgspec.structs.replace(line, reason=known.reason, remedy=known.remedy, mode=known.mode, resource=known.resource)
+        if known is not None and (known.reason or known.remedy or known.waivers):
+            said = {"reason": known.reason, "remedy": known.remedy, "mode": known.mode, "resource": known.resource}
+            return msgspec.structs.replace(line, **said, waivers=known.waivers)
         return line
 
     def _would_be(self, line: DecisionLine) -> Decision | None:

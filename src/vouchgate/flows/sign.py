@@ -32,6 +32,7 @@ from vouchgate.evidence.catalog import check_fits
 from vouchgate.evidence.dsse import spki_of as ed25519_spki
 from vouchgate.evidence.policystatement import PolicyStatement, sign_policy
 from vouchgate.evidence.statement import sign_vouch
+from vouchgate.evidence.waivers import WAIVER
 from vouchgate.flows.sign_requests import (
     CheckpointRequest,
     JwtRequest,
@@ -265,6 +266,8 @@ class Signer(X509Purposes):
             claims=wanted.claims,
         )
         check_fits(vouch)
+        if wanted.predicate_type == WAIVER and wanted.claims["requester"] == wanted.claims["approver"] and not self._solo:
+            raise NotPermitted("one person asks for the waiver and agrees to it", remedy="let another person agree")
         signed = await self._sign(sign_vouch, vouch, self._keys.ed25519[wanted.role])
         return {"envelope": signed.envelope, "id": signed.vouch.id}
 

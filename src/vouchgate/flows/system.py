@@ -11,9 +11,24 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from vouchgate.flows import adopt, audit_trail, change_policy, explain, issue_identity, login, register, report, revoke, rotate_ca, runs
+from vouchgate.flows import (
+    adopt,
+    audit_trail,
+    change_policy,
+    explain,
+    issue_identity,
+    login,
+    register,
+    report,
+    revoke,
+    rotate_ca,
+    runs,
+    take_vouch,
+    waive,
+)
 from vouchgate.flows.administer import act_entry, authorise
 from vouchgate.flows.admit_artifact import admit_artifact, desk_of
+from vouchgate.flows.assets import place_imported
 from vouchgate.flows.attest_remote import address
 from vouchgate.flows.checkpoint import Checkpoints
 from vouchgate.flows.context import Context
@@ -22,8 +37,9 @@ from vouchgate.flows.federate import Federation
 from vouchgate.flows.login_oidc import CallBack
 from vouchgate.flows.people import People
 from vouchgate.flows.rotate_secret import Secrets
+from vouchgate.flows.system_zones import ZonesSystem
 from vouchgate.flows.token_service import TokenService
-from vouchgate.vocabulary import answers, answers_identities
+from vouchgate.vocabulary import answers, answers_approvals, answers_identities
 from vouchgate.vocabulary.answers import AdministerVerb, Caller
 from vouchgate.vocabulary.ca import CaInstallRequest, CaRequested, CaStatus, CaStepRequest
 from vouchgate.vocabulary.errors import Conflict, Unavailable
@@ -33,7 +49,7 @@ from vouchgate.vocabulary.runs import Run
 from vouchgate.vocabulary.secrets import SecretLine
 
 
-class System:
+class System(ZonesSystem):
     """See the module's text."""
 
     def __init__(
@@ -152,8 +168,11 @@ class System:
         await authorise(self.context, caller, "import")
         source = os.open(request.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            desk = desk_of(self.context, caller, artifacts=self._artifacts, scan=self._scan)
-            return await admit_artifact(desk, source, name=request.name, zone=request.zone)
+            desk = desk_of(self.context, caller, artifacts=self._artifacts, scan=self._scan, zone=request.zone)
+            outcome = await admit_artifact(desk, source, name=request.name, zone=request.zone)
+            if outcome.admitted:
+                await place_imported(self.context, caller, outcome.resource, request.zone)
+            return outcome
         finally:
             os.close(source)
 
@@ -172,6 +191,25 @@ class System:
 
     async def token_service(self, caller: Caller) -> answers_identities.TokenServiceState:
         return answers_identities.TokenServiceState(url=f"{address(self.context)}/token", audience=service_id(self.context.trust_domain))
+
+    async def waivers(self, caller: Caller) -> tuple[answers_approvals.Waiver, ...]:
+        return await waive.look(self.context, caller)
+
+    async def ask_waiver(self, caller: Caller, request: answers_approvals.WaiveRequest) -> answers_approvals.Waiver:
+        return await waive.ask(self.context, caller, request)
+
+    async def agree_waiver(self, caller: Caller, id: str) -> answers_approvals.Waiver:
+        return await waive.agree(self.context, caller, id)
+
+    async def withdraw_waiver(self, caller: Caller, id: str) -> answers_approvals.Waiver:
+        return await waive.withdraw(self.context, caller, id)
+
+    async def vouches(self, caller: Caller, about: str) -> tuple[answers.VouchState, ...]:
+        await self._read(caller)
+        return take_vouch.listed(self.context, about)
+
+    async def add_vouch(self, caller: Caller, envelope: bytes) -> answers_approvals.VouchTaken:
+        return await take_vouch.take(self.context, caller, envelope)
 
     async def exchange_token(self, caller: Caller, request: answers_identities.ExchangeRequest) -> answers_identities.ExchangeOutcome:
         if self.tokens is None:

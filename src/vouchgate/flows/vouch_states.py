@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vouchgate.evidence.waivers import WAIVER
 from vouchgate.flows.facts import Facts
 from vouchgate.vocabulary.answers import VouchState
 from vouchgate.vocabulary.vouches import UnixMillis, Vouch
@@ -39,17 +40,26 @@ def state_of(facts: Facts, vouch: Vouch, now: UnixMillis, state: str = "") -> Vo
         issued_at=vouch.issued_at,
         expires_at=vouch.expires_at,
         rests_on=vouch.rests_on,
-        detail=f"revoked: {reason}" if by else "",
+        detail=f"revoked: {reason}" if by else _waived(vouch),
     )
 
 
+def _waived(vouch: Vouch) -> str:
+    """What a waiver stands in for, and who agreed."""
+    said = vouch.claims
+    if vouch.predicate_type != WAIVER:
+        return ""
+    return f"stands in for `{said['control']}`: {said['reason']} (asked by {said['requester']}, agreed by {said['approver']})"
+
+
 def newest_states(facts: Facts, name: str, now: UnixMillis) -> tuple[VouchState, ...]:
-    """The newest vouch of each predicate about a thing."""
+    """The newest vouch of each predicate about a thing, and the newest waiver of each control."""
     newest: dict[str, Vouch] = {}
     for vouch in facts.about(name):
-        known = newest.get(vouch.predicate_type)
+        kind = f"{WAIVER} {vouch.claims['control']}" if vouch.predicate_type == WAIVER else vouch.predicate_type
+        known = newest.get(kind)
         if known is None or vouch.issued_at >= known.issued_at:
-            newest[vouch.predicate_type] = vouch
+            newest[kind] = vouch
     return tuple(state_of(facts, newest[one], now) for one in sorted(newest))
 
 

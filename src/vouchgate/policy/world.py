@@ -278,6 +278,13 @@ class World:
         other.up, other.attributes = ChainMap(up, self.up), ChainMap(attributes, self.attributes)
         return other
 
+    def still(self) -> World:
+        """This world as it is now, for another thread; only to be read."""
+        other = World()
+        other.entities, other.tags, other.up, other.revision = dict(self.entities), dict(self.tags), dict(self.up), self.revision
+        other.attributes = {uid: dict(fields) for uid, fields in self.attributes.items()}
+        return other
+
     def providing(self, uid: Uid, text: str) -> tuple[Held, ...]:
         """The vouches that put `text` into the entity's `vouches`."""
         entity = self.entities.get(uid)

@@ -22,7 +22,7 @@ NEVER = UnixMillis(0)
 AdministerVerb = Literal[
     "read", "explain", "revoke", "unrevoke", "adopt", "wrap", "import", "issue-identity", "login", "bootstrap", "accept-clock", "audit",
     "policy-check", "policy-apply", "backup", "register", "unregister", "join-token", "run", "federate", "secret", "rotate-key",
-    "kill-sessions",
+    "kill-sessions", "place", "analyse", "waive", "vouch",
 ]  # fmt: skip
 """Action `administer:<verb>` that `decide` is asked about before an act (contracts, "Administration")."""
 
@@ -46,6 +46,7 @@ class Need(Noun, frozen=True, kw_only=True):
     kind: Literal[
         "would-deny", "endpoint-refused", "point-unreachable", "point-rejected", "clock", "witness", "isolation", "vouch-expiring",
         "solo", "break-glass", "audit-lag", "disk", "process-down", "policy", "key-expiring", "secret", "partner",
+        "waiver",
     ]  # fmt: skip
     severity: Literal["act", "soon", "note"]
     """`act`: something is refused or unprotected now; `soon`: it will be; `note`: known and lasting."""
@@ -260,6 +261,8 @@ class DecisionLine(Noun, frozen=True, kw_only=True):
     reason: str = ""
     remedy: str = ""
     decision_id: str = ""
+    waivers: tuple[str, ...] = ()
+    """Waivers that the decision behind it rests on."""
     grant_id: str = ""
     request_id: str = ""
     enforced_by: str = ""
@@ -411,6 +414,8 @@ class AdoptOutcome(Noun, frozen=True, kw_only=True):
     calls_seen: int = 0
     waits_for: str = ""
     """Who must still approve, where two persons are needed; empty where it is done."""
+    waivers: int = 0
+    """Waivers that stand: without them more would be refused."""
     points: tuple[PointOutcome, ...] = ()
 
 

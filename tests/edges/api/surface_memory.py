@@ -61,6 +61,7 @@ from vouchgate.vocabulary.answers import (
     WrapRequest,
     ZoneState,
 )
+from vouchgate.vocabulary.answers_approvals import VouchTaken, Waiver, WaiveRequest
 from vouchgate.vocabulary.answers_identities import (
     CodeIssued,
     ExchangeOutcome,
@@ -77,10 +78,11 @@ from vouchgate.vocabulary.answers_identities import (
     RunRequest,
     TokenServiceState,
 )
+from vouchgate.vocabulary.answers_zones import AssetMove, AssetRequest, AssetState, MoveOutcome
 from vouchgate.vocabulary.ca import CaInstallRequest, CaIssuer, CaRequested, CaRoot, CaStatus, CaStepRequest
 from vouchgate.vocabulary.decisions import Decision, Missing
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound, NotPermitted, Unverified
-from vouchgate.vocabulary.places import Endpoint, Route, Zone
+from vouchgate.vocabulary.places import Asset, Endpoint, Route, Zone
 from vouchgate.vocabulary.principals import Principal, Registration, VerifiedPrincipal
 from vouchgate.vocabulary.runs import Run
 from vouchgate.vocabulary.secrets import SecretLine
@@ -120,6 +122,8 @@ class MemorySurface:
 
     def __init__(self, now: int = START) -> None:
         self.out: set[str] = set()
+        digits = Asset(id=f"vg://{TD}/dataset/digits", zones=("train",))
+        self.placed: dict[str, AssetState] = {digits.id: AssetState(asset=digits, vouches=("scan",))}
         self.begun: dict[str, tuple[str, str, str]] = {}
         self.idp = "https://idp.example"
         self.now = now
@@ -674,6 +678,77 @@ class MemorySurface:
         self._decide(caller, "run", (id, reason))
         ended = self._run(f"spiffe://{TD}/job/train/fit", "train", ended_at=self.now, ended_by="ann", reason=reason)
         return RunOutcome(run=ended, credentials=2, points=self._points(False))
+
+    def waiver(self, **changes: Any) -> Waiver:
+        made = {
+            "id": "w-0123456789abcdef",
+            "state": "waits",
+            "control": "scan",
+            "subject": f"vg://{TD}/artifact/{DIGEST}",
+            "until": self.now + 24 * HOUR,
+            "why": "the scanner is being replaced",
+            "requester": person("admin"),
+            "waits_until": self.now + 24 * HOUR,
+        }
+        return Waiver(**{**made, **changes})
+
+    async def waivers(self, caller: Caller) -> tuple[Waiver, ...]:
+        self._decide(caller, "read")
+        return (
+            self.waiver(),
+            self.waiver(id="5a" * 32, state="in-force", control="serves@rederived", approver=person("ann"), renewals=2),
+        )
+
+    async def ask_waiver(self, caller: Caller, request: WaiveRequest) -> Waiver:
+        self._decide(caller, "waive", request)
+        return self.waiver(control=request.control, until=request.until, why=request.why)
+
+    async def agree_waiver(self, caller: Caller, id: str) -> Waiver:
+        self._decide(caller, "waive", id)
+        if id != "w-0123456789abcdef":
+            raise NotFound(f"no request `{id}` waits", remedy="list them: `vouchgate waive list`")
+        return self.waiver(id="5b" * 32, state="in-force", approver=person("ann"))
+
+    async def withdraw_waiver(self, caller: Caller, id: str) -> Waiver:
+        self._decide(caller, "waive", id)
+        return self.waiver(state="ended")
+
+    async def vouches(self, caller: Caller, about: str) -> tuple[VouchState, ...]:
+        self._decide(caller, "read", about)
+        return () if about == "nobody" else (vouch("posture", subject=person("admin"), issuer_role="device"),)
+
+    async def add_vouch(self, caller: Caller, envelope: bytes) -> VouchTaken:
+        self._decide(caller, "vouch", envelope)
+        if envelope == b"bad":
+            return VouchTaken(taken=False, why="unverified", reason="the vouch's signature does not hold", remedy="produce the vouch again")
+        return VouchTaken(taken=True, id="5c" * 32, predicate="posture", subjects=(person("admin"),), expires_at=self.now + HOUR)
+
+    async def assets(self, caller: Caller) -> tuple[AssetState, ...]:
+        self._decide(caller, "read")
+        return tuple(self.placed.values())
+
+    async def put_asset(self, caller: Caller, request: AssetRequest) -> AssetState:
+        self._decide(caller, "place", request)
+        asset = Asset(id=f"vg://{TD}/{request.kind}/{request.name}", zones=request.zones, digest=request.digest)
+        self.placed[asset.id] = AssetState(asset=asset, vouches=("scan",))
+        return self.placed[asset.id]
+
+    async def remove_asset(self, caller: Caller, name: str, reason: str) -> AssetState:
+        self._decide(caller, "place", name)
+        if name not in self.placed:
+            raise NotFound(f"`{name}` was placed nowhere", remedy="list them: `vouchgate assets list`")
+        return self.placed.pop(name)
+
+    async def move_asset(self, caller: Caller, request: AssetMove) -> MoveOutcome:
+        self._decide(caller, "place", request)
+        state = self.placed.get(request.asset)
+        if state is None:
+            raise NotFound(f"`{request.asset}` was placed nowhere", remedy="list them: `vouchgate assets list`")
+        if request.target == "agents":
+            return MoveOutcome(moved=False, state=state, decision_id="d-1", reason="no crossing covers it", remedy="declare one")
+        asset = msgspec.structs.replace(state.asset, zones=(request.target,))
+        self.placed[asset.id] = msgspec.structs.replace(state, asset=asset)
+        return MoveOutcome(moved=True, state=self.placed[asset.id], decision_id="d-2", reason="permitted")
 
     async def token_service(self, caller: Caller) -> TokenServiceState:
         self._decide(caller, "login")

@@ -37,7 +37,9 @@ from vouchgate.edges.api.surface import Surface
 from vouchgate.edges.bounded_http import whole_body
 from vouchgate.edges.console.assets import console_routes
 from vouchgate.vocabulary.answers import AdoptRequest, Caller, DecisionFilter, ImportRequest, RevokeRequest, WrapRequest
+from vouchgate.vocabulary.answers_approvals import WaiveRequest
 from vouchgate.vocabulary.answers_identities import ExchangeRequest, IdentityRequest, JoinTokenRequest, RegistrationRequest, RunRequest
+from vouchgate.vocabulary.answers_zones import AssetMove, AssetRequest
 from vouchgate.vocabulary.ca import CaInstallRequest, CaStepRequest
 from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded, NotFound, NotPermitted, VouchgateError
 from vouchgate.vocabulary.wire import decode, encode
@@ -83,6 +85,9 @@ READS: tuple[tuple[str, type, Ask], ...] = (
     ("/api/v1/zones", bodies.NoQuery, lambda surface, caller, q: surface.zones(caller)),
     ("/api/v1/registrations", bodies.NamesQuery, lambda surface, caller, q: surface.registrations(caller, q.after, q.limit)),
     ("/api/v1/runs", bodies.NoQuery, lambda surface, caller, q: surface.runs(caller)),
+    ("/api/v1/waivers", bodies.NoQuery, lambda surface, caller, q: surface.waivers(caller)),
+    ("/api/v1/vouches", bodies.AboutQuery, lambda surface, caller, q: surface.vouches(caller, q.about)),
+    ("/api/v1/assets", bodies.NoQuery, lambda surface, caller, q: surface.assets(caller)),
     ("/api/v1/token", bodies.NoQuery, lambda surface, caller, q: surface.token_service(caller)),
     (
         "/api/v1/decisions",
@@ -108,6 +113,13 @@ ACTS: tuple[tuple[str, type, Ask], ...] = (
     ("/api/v1/identities", IdentityRequest, lambda surface, caller, body: surface.issue_identity(caller, body)),
     ("/api/v1/runs", RunRequest, lambda surface, caller, body: surface.begin_run(caller, body)),
     ("/api/v1/runs/end", bodies.UnrevokeBody, lambda surface, caller, body: surface.end_run(caller, body.id, body.reason)),
+    ("/api/v1/waivers", WaiveRequest, lambda surface, caller, body: surface.ask_waiver(caller, body)),
+    ("/api/v1/waivers/agree", bodies.IdBody, lambda surface, caller, body: surface.agree_waiver(caller, body.id)),
+    ("/api/v1/waivers/withdraw", bodies.IdBody, lambda surface, caller, body: surface.withdraw_waiver(caller, body.id)),
+    ("/api/v1/vouches", bodies.VouchBody, lambda surface, caller, body: surface.add_vouch(caller, body.envelope)),
+    ("/api/v1/assets", AssetRequest, lambda surface, caller, body: surface.put_asset(caller, body)),
+    ("/api/v1/assets/move", AssetMove, lambda surface, caller, body: surface.move_asset(caller, body)),
+    ("/api/v1/assets/remove", bodies.AssetBody, lambda surface, caller, body: surface.remove_asset(caller, body.name, body.reason)),
     ("/api/v1/token", ExchangeRequest, lambda surface, caller, body: surface.exchange_token(caller, body)),
     ("/api/v1/registrations", RegistrationRequest, lambda surface, caller, body: surface.register(caller, body)),
     (

@@ -72,11 +72,37 @@ class UnrevokeBody(Noun, frozen=True, kw_only=True):
     reason: Short
 
 
+class IdBody(Noun, frozen=True, kw_only=True):
+    """POST /api/v1/waivers/agree and /withdraw"""
+
+    id: Short
+
+
+class AboutQuery(Noun, frozen=True, kw_only=True):
+    """GET /api/v1/vouches"""
+
+    about: Annotated[str, Meta(min_length=1, max_length=1024)]
+
+
+class VouchBody(Noun, frozen=True, kw_only=True):
+    """POST /api/v1/vouches"""
+
+    envelope: Annotated[bytes, Meta(max_length=262_144)]
+    """A DSSE envelope as its producer wrote it."""
+
+
 class UnregisterBody(Noun, frozen=True, kw_only=True):
     """POST /api/v1/registrations/remove"""
 
     principal: Short
     reason: Short
+
+
+class AssetBody(Noun, frozen=True, kw_only=True):
+    """POST /api/v1/assets/remove"""
+
+    name: Short
+    reason: Short = ""
 
 
 class NameBody(Noun, frozen=True, kw_only=True):

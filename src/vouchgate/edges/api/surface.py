@@ -44,10 +44,12 @@ from vouchgate.vocabulary.answers import (
     RevokeOutcome,
     RevokeRequest,
     Status,
+    VouchState,
     WrapOutcome,
     WrapRequest,
     ZoneState,
 )
+from vouchgate.vocabulary.answers_approvals import VouchTaken, Waiver, WaiveRequest
 from vouchgate.vocabulary.answers_identities import (
     CodeIssued,
     ExchangeOutcome,
@@ -64,6 +66,7 @@ from vouchgate.vocabulary.answers_identities import (
     RunRequest,
     TokenServiceState,
 )
+from vouchgate.vocabulary.answers_zones import AssetMove, AssetRequest, AssetState, MoveOutcome
 from vouchgate.vocabulary.ca import CaInstallRequest, CaRequested, CaStatus, CaStepRequest
 from vouchgate.vocabulary.principals import Registration
 from vouchgate.vocabulary.runs import Run
@@ -132,6 +135,28 @@ class Surface(Protocol):
     async def begin_run(self, caller: Caller, request: RunRequest) -> RunOutcome: ...
     async def end_run(self, caller: Caller, id: str, reason: str) -> RunOutcome:
         """End a run; the answer says where its credentials are struck."""
+
+    async def waivers(self, caller: Caller) -> tuple[Waiver, ...]: ...
+    async def ask_waiver(self, caller: Caller, request: WaiveRequest) -> Waiver:
+        """Ask to go without one piece of evidence; another person agrees."""
+
+    async def agree_waiver(self, caller: Caller, id: str) -> Waiver: ...
+    async def withdraw_waiver(self, caller: Caller, id: str) -> Waiver:
+        """Take a request back, or refuse it."""
+
+    async def vouches(self, caller: Caller, about: str) -> tuple[VouchState, ...]:
+        """Vouches about a name or a digest, the newest first."""
+
+    async def add_vouch(self, caller: Caller, envelope: bytes) -> VouchTaken:
+        """Take in a vouch that a delegated producer signed; a refusal is an answer."""
+
+    async def assets(self, caller: Caller) -> tuple[AssetState, ...]: ...
+    async def put_asset(self, caller: Caller, request: AssetRequest) -> AssetState:
+        """Place something that lies nowhere yet, or say more of it."""
+
+    async def remove_asset(self, caller: Caller, name: str, reason: str) -> AssetState: ...
+    async def move_asset(self, caller: Caller, request: AssetMove) -> MoveOutcome:
+        """Take something into another zone, which is decided about the thing; a refusal is an answer."""
 
     async def token_service(self, caller: Caller) -> TokenServiceState: ...
     async def exchange_token(self, caller: Caller, request: ExchangeRequest) -> ExchangeOutcome:

@@ -32,6 +32,7 @@ OTHER = {
     "logout": "end the login",
     "whoami": "as whom commands act",
     "import": "take a model file in: scan, decide, vouch",
+    "waive": "go without one piece of evidence for a time, agreed by two persons",
     "backup": "write a consistent backup",
     "restore": "put a backup back",
 }
@@ -47,11 +48,13 @@ NOUNS = {
     },
     "policy": {
         "check": "check a policy file",
+        "test": "hold policies to decision vectors, in process and through a gateway",
         "vectors": "hold the policy engine to Cedar's conformance vectors",
         "show": "the policy in force",
         "apply": "put a policy file in force",
     },
     "evidence": {"show": "the vouches that an endpoint rests on"},
+    "vouch": {"add": "hand in a vouch that a delegated producer signed", "list": "what was vouched for about one name"},
     "audit": {
         "verify": "recompute the log",
         "prove": "write a proof of one entry",

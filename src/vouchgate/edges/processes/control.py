@@ -75,6 +75,10 @@ OUTSIDE_SECONDS = 15.0
 """How long an owner of a secret may take, the way there included."""
 OUTBOUND_SECONDS = 12.0
 """How long the token service may take to fetch something: its own deadline (ports/http.py) ends before."""
+YIELD_AFTER = 16
+"""Decisions made for others that are written out in one go: half a millisecond."""
+DRIFT_AFTER_SECONDS = 5.0
+"""How long after the start the gateway is read back first: it comes a second after the control plane."""
 TREE_SECONDS = 10.0
 """How long the start waits for the signer."""
 
@@ -158,6 +162,8 @@ class Control:
             people=self.people,
         )
         self.system.tokens = self.token_service
+        reader = GatewayReader(self._looking, self.ads, gateway, lambda: self.facts.endpoints.values())
+        self.system.drift = DriftWatch(self.context, {POINT: reader}, self.view.granted)
         self.health = Health(self.context, self.observer, free=lambda: wiring.free_bytes(self.layout.control))
         self._svid: tuple[str, str] | None = None
         self._rotated = asyncio.Event()
@@ -228,7 +234,7 @@ class Control:
         """Standing decisions that changed: remembered, and into the log."""
         for decision in decisions:
             # a line needs words for a refusal alone; of ten thousand callers most are granted
-            if decision.reason or decision.remedy:
+            if decision.reason or decision.remedy or decision.waivers:
                 self.observer.remember(decision)
         entries = [Append(entry=ocsf.decision(decision), label=decision.id) for decision in decisions]
         self.context.spawn(self._submit(entries))
@@ -250,6 +256,17 @@ class Control:
         """A single request's decision, durable when it returns."""
         await self.sequencer.submit(f"pdp:{decision.principal}", (), [Append(entry=ocsf.decision(decision), label=decision.id)])
         self.observer.remember(decision)
+
+    async def record_decisions(self, decisions: Sequence[bytes], asked_by: Sequence[str]) -> None:
+        """Decisions that were made for enforcement points of others, durable when it returns; not remembered for the lines of our gateway."""
+        entries: list[Append] = []
+        for data, who in zip(decisions, asked_by, strict=True):
+            decision = wire.decode(Decision, data, what="decision")
+            entries.append(Append(entry=ocsf.decision(decision, asked_by=who), label=decision.id))
+            if len(entries) % YIELD_AFTER == 0:
+                # a revocation does not wait until all of them are written out
+                await asyncio.sleep(0)
+        await self.sequencer.submit("pdp:for-others", (), entries)
 
     def _scan(self, descriptor: int, *, name: str) -> ScanReport:
         """In the importing thread: ask the supervisor, which may start a process as another user."""
@@ -334,6 +351,7 @@ class Control:
             asyncio.create_task(self.secrets.run()),
             asyncio.create_task(self.federation.run()),
             asyncio.create_task(self.workload_push.run()),
+            asyncio.create_task(self._watch_drift()),
         ]
         # what partners and providers need is told by the first turn of their tasks: a gateway that comes before would be told to do without
         await asyncio.sleep(0)
@@ -354,6 +372,12 @@ class Control:
         self.store.close()
         if failed:
             sys.exit(3)
+
+    async def _watch_drift(self) -> None:
+        """Once a gateway had the time to come."""
+        assert self.system.drift is not None
+        await asyncio.sleep(DRIFT_AFTER_SECONDS)
+        await self.system.drift.run()
 
     async def reload(self) -> None:
         """Take in a new installation file: checked as a whole before the first change. Raises what is wrong with it."""

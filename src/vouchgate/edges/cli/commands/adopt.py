@@ -65,4 +65,6 @@ def _show(session: Session, answer: AdoptOutcome) -> None:
         show.table(("caller", "action", "endpoint", "calls", "last", "why"), rows)
         for remedy in sorted({cell.remedy for cell in answer.would_refuse if cell.remedy}):
             show.field("fix", remedy)
+    if answer.waivers:
+        show.field("waived", f"{answer.waivers} waiver{'s stand' if answer.waivers > 1 else ' stands'}: see `vouchgate waive list`")
     show.points(answer.points, now)
