@@ -84,12 +84,16 @@ class Summary(msgspec.Struct, frozen=True):
     uid: str
 
 
-def decision(made: Decision) -> bytes:
-    """A decision: who may (not) do what on which resource, by which policy and evidence."""
+def decision(made: Decision, *, asked_by: str = "") -> bytes:
+    """A decision: who may (not) do what on which resource, by which policy and evidence; `asked_by` is an enforcement point of somebody
+    else, for which it was made."""
     would_differ = made.effect != made.would_be
     action = _OBSERVED if would_differ else _ALLOWED if made.effect == "allow" else _DENIED
+    event = _event("decision", _AUTHORIZE_SESSION, _CREATE, made.evaluated_at, made.trust_domain, uid=made.id, detail=_detail(made))
+    if asked_by:
+        event["unmapped"]["asked_by"] = asked_by
     return _entry(
-        _event("decision", _AUTHORIZE_SESSION, _CREATE, made.evaluated_at, made.trust_domain, uid=made.id, detail=_detail(made))
+        event
         | _verdict(action, ok=made.effect == "allow")
         | {
             "user": _user(made.principal),

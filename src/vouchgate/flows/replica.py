@@ -42,6 +42,10 @@ class Replica:
         """Who this is, and how far it is."""
         return {"instance": self.instance, "epoch": self.facts.epoch, "alarm": self.alarm}
 
+    def now(self) -> UnixMillis:
+        """The worker's clock."""
+        return self._clock()
+
     def begin(self) -> None:
         """The whole state follows; until `end` the old facts answer."""
         self.loading = Facts(self._trust_domain, self._fingerprint)

@@ -61,6 +61,8 @@ class Layout:
         self.pdp = data_dir / "pdp"
         self.pdp_socket = self.pdp / "pdp.sock"
         self.ext_authz_socket = self.pdp / "ext_authz.sock"
+        self.authzen_socket = self.pdp / "authzen.sock"
+        self.applications = self.pdp / "applications.json"
         self.gateway = data_dir / "gateway"
         self.bootstrap = self.gateway / "bootstrap.json"
         self.admin_socket = self.gateway / "admin.sock"

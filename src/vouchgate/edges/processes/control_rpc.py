@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vouchgate.edges.processes.agent_rpc import handlers as agent_handlers
+from vouchgate.edges.processes.authzen_rpc import handlers as authzen_handlers
 from vouchgate.edges.processes.rpc_server import Handler, Peer
 from vouchgate.edges.processes.sts_rpc import handlers as sts_handlers
 from vouchgate.flows import serve_models
@@ -105,6 +106,7 @@ def handlers(control: Control) -> dict[str, Handler]:
     return {
         **agent_handlers(control),
         **sts_handlers(control),
+        **authzen_handlers(control),
         "in_process.pull": pull,
         "in_process.record": record,
         "reload": reload,

@@ -1,7 +1,8 @@
 """The PDP worker: decides cells for the control plane, and single requests for the gateway.
 
 `python -m vouchgate.edges.processes.pdp --data-dir DIR`. Listens on pdp/pdp.sock (frames; control and root) and on pdp/ext_authz.sock
-(HTTP; the gateway alone). It holds no key and writes no file; a decision leaves after the control plane has it durably in the log.
+(HTTP; the gateway alone); with `[authzen]` for enforcement points of others too (edges/authzen). It holds no key but that of its own
+listener and writes no file; a decision leaves after the control plane has it durably in the log.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import contextlib
 import signal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vouchgate import wiring
 from vouchgate.edges.envoy import ext_authz
@@ -24,6 +25,11 @@ from vouchgate.vocabulary.layout import Layout
 from vouchgate.vocabulary.outcomes import PROBLEM_MEDIA
 from vouchgate.vocabulary.requests import Request
 
+if TYPE_CHECKING:
+    from vouchgate.edges.authzen.service import Service
+
+RECORD_FOR_OTHERS_SECONDS = 2.0
+"""The same for decisions of others' enforcement points, which come in messages of many and stand behind the gateway's."""
 RECORD_SECONDS = 0.5
 """A decision that is not in the log by then is not given: below the gateway's own patience."""
 
@@ -78,6 +84,13 @@ async def run(data_dir: Path) -> None:
     own = {users.of("control"), users.own}
     frames = await serve(layout.pdp_socket, handlers(replica), allowed_uids=own)
     asked = await ext_authz.serve(str(layout.ext_authz_socket), decide, allowed_uids={users.of("gateway")})
+    others: Service | None = None
+    if installation.settings.authzen.enabled:
+        from vouchgate.edges.authzen.service import Service as AuthzenService
+
+        link = wiring.async_rpc(layout.control_socket, "control plane", timeout=RECORD_FOR_OTHERS_SECONDS)
+        others = AuthzenService(installation, layout, replica, link)
+        await others.start()
     log.info("ready")
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -86,6 +99,8 @@ async def run(data_dir: Path) -> None:
     for server in (frames, asked):
         server.close()
     with contextlib.suppress(Exception):
+        if others is not None:
+            await others.close()
         await control.close()
 
 
