@@ -32,6 +32,7 @@ ACTIONS: dict[AdministerVerb, str] = {
     "join-token": "administer:join-token",
     "run": "administer:run",
     "waive": "waive",
+    "approve": "approve",
     "vouch": "administer:vouch",
     "federate": "administer:federate",
     "secret": "administer:secret",

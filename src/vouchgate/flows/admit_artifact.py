@@ -239,8 +239,8 @@ def _plain(name: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in name[:MAX_TEXT])
 
 
-def desk_of(context: Context, caller: Caller, *, artifacts: Artifacts, scan: Scanner) -> Desk:
-    """The control plane's own desk for one caller."""
+def desk_of(context: Context, caller: Caller, *, artifacts: Artifacts, scan: Scanner, zone: str = "") -> Desk:
+    """The control plane's own desk for one caller; `zone` is where it is to lie."""
     who = caller.principal.principal.id
 
     async def sign(request: Mapping[str, Any]) -> bytes:
@@ -267,7 +267,9 @@ def desk_of(context: Context, caller: Caller, *, artifacts: Artifacts, scan: Sca
         scan=scan,
         sign=sign,
         commit=commit,
-        decide=lambda name: context.facts.decide(caller.principal, "admit", name, context.clock.now()),
+        decide=lambda name: context.facts.decide(
+            caller.principal, "admit", name, context.clock.now(), facts={"target": zone} if zone else {}
+        ),
         record=record,
         now=context.clock.now,
     )

@@ -27,6 +27,7 @@ from vouchgate.evidence.trustroot import verify_trust_root
 from vouchgate.evidence.verify import verify
 from vouchgate.evidence.waivers import WAIVER
 from vouchgate.flows.changes import (
+    ApprovalPut,
     AssetPut,
     AssetRemoved,
     Change,
@@ -49,6 +50,7 @@ from vouchgate.flows.changes import (
     VouchAdded,
     ZonePut,
 )
+from vouchgate.flows.facts_approvals import Approvals
 from vouchgate.flows.facts_cells import Cell, Cells
 from vouchgate.flows.facts_credentials import Credentials, Standing
 from vouchgate.flows.facts_registrations import Registered
@@ -113,6 +115,7 @@ class Facts(Cells, Standing, Registered):
         """Values of registrations, so that equal ones are one object."""
         self.waivers: dict[str, Vouch] = {}
         """Every waiver in the lineage, ended ones included."""
+        self.approvals = Approvals()
         self.risks: dict[str, Risk] = {}
         self.settings: dict[str, str] = {}
         self.signed_root: SignedTrustRoot | None = None
@@ -135,6 +138,8 @@ class Facts(Cells, Standing, Registered):
         match change:
             case Revoked(revocation=revocation):
                 self._check_revocation(revocation)
+            case ApprovalPut(approval=approval):
+                self.approvals.check(approval, self._now)
             case VouchAdded(id=vouch_id) if vouch_id in self.lineage.vouches:
                 # its record names its place in the log; moved behind what rests on it, a restart would leave that out
                 raise Conflict(f"the vouch `{vouch_id[:16]}` is there already", remedy="nothing is left to do")
@@ -191,6 +196,8 @@ class Facts(Cells, Standing, Registered):
                 self.risks[subject] = risk
             case SettingPut(key=key, value=value):
                 self.settings[key] = value
+            case ApprovalPut(approval=approval):
+                self.approvals.put(approval, self._now)
             case _:
                 self._apply_what(sequenced.change, now)
                 self._apply_who(sequenced.change, now)

@@ -53,6 +53,10 @@ class Derived:
         names = [name, resource(self.trust_domain, "artifact", asset.digest)] if asset is not None and asset.digest else [name]
         return [known(self.lineage, one, now) for one in names]
 
+    def standing_for(self, content: str) -> set[str]:
+        """Names that stand for an artifact."""
+        return self._stands_for.get(content, set())
+
     def about(self, name: str) -> list[Vouch]:
         """Every vouch with this subject, fallen and expired ones included."""
         return self.lineage.about(name)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from vouchgate.audit import ocsf
 from vouchgate.evidence.statement import read_vouch
+from vouchgate.flows.assets import check_served, place_imported
 from vouchgate.flows.changes import VouchAdded
 from vouchgate.flows.context import Context
 from vouchgate.flows.units import SERVES_SECONDS
@@ -57,6 +58,7 @@ async def import_model(system: Surface, staged: str, digest: str, name: str, zon
     kept = Path(context.settings.data_dir) / "control/artifacts" / parse_digest(digest).value
     if known is not None and kept.is_file():
         path.unlink(missing_ok=True)
+        await place_imported(context, supervisor_caller(context, pid), known.resource, zone)
         return known
     try:
         return await _import(system, str(path), name, zone, pid)
@@ -97,6 +99,7 @@ async def vouch_serving(context: Context, params: dict[str, Any]) -> str:
             f"`{params['endpoint'][:64]}` serves content that was revoked",
             remedy=f"serve another model, or: `vouchgate revoke --undo {tainted}`",
         )
+    check_served(context.facts, context.facts.endpoints[endpoint_id].zone, digest.text)
     artifact = resource(context.trust_domain, "artifact", digest.text)
     now = context.clock.now()
     holding = context.facts.lineage.holding(artifact, now)

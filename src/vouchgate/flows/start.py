@@ -2,8 +2,8 @@
 
 1. Records are replayed in the order of `ORDER`, so that roots come before what is verified against them; vouches in log order.
 2. The TrustRoot that the supervisor brings is adopted if it is newer. The signer's public keys are published if they changed.
-3. Zones, endpoints, identities and administrators of vouchgate.toml are put where they differ from what is recorded. A zone's mode is the
-   recorded one once it exists: `vouchgate adopt` changes it, not a restart.
+3. Zones, crossings, assets, endpoints, identities and administrators of vouchgate.toml are put where they differ from what is recorded. A
+   zone's mode is the recorded one once it exists: `vouchgate adopt` changes it, not a restart; where an asset lies likewise.
 4. The policy files make a new signed version if their text changed. Author and approver are the installation's owner; a policy that two
    persons agreed on by `vouchgate policy` stands until the files change.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from vouchgate.audit import ocsf
+from vouchgate.flows.assets import wanted_zones
 from vouchgate.flows.changes import (
     ORDER,
     Change,
@@ -30,7 +31,7 @@ from vouchgate.flows.changes import (
     decode_record,
 )
 from vouchgate.flows.context import Context, Reads
-from vouchgate.flows.facts import Facts, compile_sources, sources_digest
+from vouchgate.flows.facts import Facts, sources_digest
 from vouchgate.flows.facts_credentials import live_credentials
 from vouchgate.flows.sequence import Sequenced
 from vouchgate.flows.workload_servers import server_registrations
@@ -49,6 +50,8 @@ from vouchgate.vocabulary.vouches import UnixMillis
 
 PAGE = 1_000
 """Records read at once."""
+ENFORCEMENT_POINT = "role:enforcement-point"
+"""Group of who may ask for decisions about others (base policy)."""
 OBSERVE_DAYS = 30
 """Days after which observe becomes enforce by itself."""
 SETTINGS_AUTHOR, SETTINGS_OWNER = "settings-files", "settings-owner"
@@ -134,7 +137,7 @@ async def publish_keys(context: Context) -> None:
 
 async def activate(context: Context, sources: Sequence[tuple[str, str]], *, author: str, approver: str) -> PolicyActivated | None:
     """A new signed policy version, if the text differs from the one in force. Raises `InvalidPolicy`."""
-    compile_sources(sources, version=0)
+    context.facts.compiled(sources)
     digest = sources_digest(sources)
     current = context.facts.policy
     if current is not None and current.digest == digest:
@@ -191,6 +194,7 @@ def wanted(settings: Settings, facts: Facts, now: UnixMillis, *, own_uid: int, i
         )
         if made != known:
             found.append(ZonePut(zone=made))
+    found += wanted_zones(settings, facts)
     layout = Layout(Path(settings.data_dir))
     served = [endpoint_of(settings, one, layout) for one in settings.endpoints]
     for endpoint in (*served, *(egress_of(settings, one) for one in settings.egress)):
@@ -225,6 +229,8 @@ def endpoint_of(settings: Settings, one: EndpointSettings, layout: Layout) -> En
         methods=one.methods,
         resource_uri=one.resource_uri,
         labels=one.labels,
+        purposes=one.purposes,
+        asset=resource(settings.trust_domain, *one.asset.split("/")) if one.asset else "",
         bearer=one.bearer,
         model_in_body=one.model_in_body,
         models={name: resource(settings.trust_domain, "endpoint", target) for name, target in one.models.items()},
@@ -279,7 +285,7 @@ def registrations_of(settings: Settings, now: UnixMillis, *, own_uid: int) -> li
             principal=principal(td, one.kind, one.zone, one.name),
             trust_domain=td,
             selectors=(Selector(type="unix:uid", value=str(one.uid)),) if one.uid >= 0 else (),
-            groups=one.groups,
+            groups=(*one.groups, ENFORCEMENT_POINT) if one.enforcement_point else one.groups,
             svid_ttl_seconds=one.svid_seconds or svid_seconds(one.kind),
             jwt_ttl_seconds=one.jwt_seconds,
             source="settings",

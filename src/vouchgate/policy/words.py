@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vouchgate.policy.crossing_words import tell_crossing
 from vouchgate.policy.grounds import Grounds
 from vouchgate.policy.leaves import Leaf
 from vouchgate.policy.obligations import Lifted
@@ -75,6 +76,12 @@ def tell(lifted: Lifted, found: Grounds, facts: Facts, world: World) -> Told:
         asked = ", ".join(f"`{one.kind}={one.value}`" for one in lifted.short_of)
         text = f"{who} may {act} on {what} only with {asked} ({_list(evaluation.determining)}), which is not carried out here"
         return Told(text, "ask through the gateway, which carries obligations out", missing)
+    crossing = tell_crossing(evaluation, facts, world)
+    if crossing is not None:
+        reason, fix, vouches = crossing
+        lacks = tuple(_missing(leaf, facts, world) for leaf in vouches)
+        steps = fix or "; ".join(dict.fromkeys(one.remedy for one in lacks))
+        return Told(f"{who} may not {act} on {what}: {reason}", steps, lacks)
     if evaluation.determining:
         return Told(f"{who} may not {act} on {what}: forbidden by {_list(evaluation.determining)}{_because(found)}", remedy, missing)
     if found.plan is None:

@@ -17,14 +17,16 @@ from vouchgate.vocabulary.decisions import Mode
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.names import PRINCIPAL_KINDS
 from vouchgate.vocabulary.places import DEFAULT_LEASE_SECONDS, DEFAULT_MAX_STREAM_SECONDS, MAX_LEASE_SECONDS
+from vouchgate.vocabulary.settings_authzen import ApplicationSettings, AuthzenSettings
 from vouchgate.vocabulary.settings_federation import FederationSettings
 from vouchgate.vocabulary.settings_keys import KeySettings
 from vouchgate.vocabulary.settings_people import OidcSettings, SsfSettings
+from vouchgate.vocabulary.settings_zones import AssetSettings, CrossingSettings
 from vouchgate.vocabulary.wire import Noun
 
 MAX_SETTINGS_BYTES = 1024 * 1024
 """Bytes of vouchgate.toml: ten thousand endpoints fit; a wrong file is refused unread."""
-ROLES = ("auditor", "registrar", "policy-author", "policy-approver", "responder", "key-custodian", "approver")
+ROLES = ("auditor", "registrar", "policy-author", "policy-approver", "responder", "key-custodian", "approver", "enforcement-point")
 """Administrative roles (contracts, "Administration")."""
 FIRST_SERVER_OFFSET = 10
 """Model servers run under `uid_base` + this and above; below are vouchgate's own processes."""
@@ -142,6 +144,17 @@ class EndpointSettings(Noun, frozen=True, kw_only=True):
         ),
     ] = ""
     labels: Annotated[tuple[Name, ...], Meta(max_length=16, description="Labels of the data that it may be sent, for policies.")] = ()
+    purposes: Annotated[tuple[Name, ...], Meta(max_length=16, description="What it may be used for, for policies.")] = ()
+    asset: Annotated[
+        str,
+        Meta(
+            pattern=r"^((dataset|model|adapter)/[a-z0-9][a-z0-9._-]{0,63})?$",
+            description="kind/name of one of [[assets]] that is read and written through it; what is asked for is then the asset.",
+        ),
+    ] = ""
+    approvals: Annotated[
+        bool, Meta(description="Bodies of at most 16 KiB go to the decision point, so that a person can approve a single request.")
+    ] = False
     wrapped: Annotated[bool, Meta(description="A legacy server: any method and path; only in a zone in observe.")] = False
     max_stream_seconds: Annotated[
         int, Meta(ge=1, le=3600, description="A request that was admitted before a revocation ends within this.")
@@ -199,6 +212,7 @@ class IdentitySettings(Noun, frozen=True, kw_only=True):
     uid: Annotated[int, Meta(ge=-1, description="The unix uid that earns it; -1: none.")] = -1
     svid_seconds: Annotated[int, Meta(ge=0, le=86400, description="Life of its certificates; 0: 300 for agents, 3600 for others.")] = 0
     jwt_seconds: Annotated[int, Meta(ge=10, le=300, description="Life of its tokens.")] = 300
+    enforcement_point: Annotated[bool, Meta(description="It may ask for decisions about others ([authzen]).")] = False
 
 
 class AdministratorSettings(Noun, frozen=True, kw_only=True):
@@ -250,6 +264,7 @@ class LimitSettings(Noun, frozen=True, kw_only=True):
     )
     api_requests_per_second: Annotated[int, Meta(ge=1, le=10_000, description="Administrative requests of one caller.")] = 50
     registrations_per_minute: Annotated[int, Meta(ge=1, le=100_000, description="New registrations of one caller.")] = 600
+    approval_minutes: Annotated[int, Meta(ge=1, le=1440, description="A request that waits for a person lapses after this.")] = 15
     signatures_per_second: Annotated[int, Meta(ge=1, le=100_000, description="Signatures of the signer, each purpose for itself.")] = 2000
     entries_per_map: Annotated[int, Meta(ge=1, le=2000, description="Callers in one allow-map; beyond it grants go into credentials.")] = (
         2000
@@ -356,9 +371,12 @@ class Settings(Noun, frozen=True, kw_only=True):
     keys: KeySettings = KeySettings()
     agent: AgentSettings = AgentSettings()
     sts: StsSettings = StsSettings()
+    authzen: AuthzenSettings = AuthzenSettings()
     audit: AuditSettings = AuditSettings()
     limits: LimitSettings = LimitSettings()
     zones: dict[Name, ZoneSettings] = {}
+    crossings: tuple[CrossingSettings, ...] = ()
+    assets: tuple[AssetSettings, ...] = ()
     endpoints: tuple[EndpointSettings, ...] = ()
     identities: tuple[IdentitySettings, ...] = ()
     administrators: tuple[AdministratorSettings, ...] = ()
@@ -366,6 +384,7 @@ class Settings(Noun, frozen=True, kw_only=True):
     secrets: tuple[SecretSettings, ...] = ()
     federation: tuple[FederationSettings, ...] = ()
     egress: tuple[EgressSettings, ...] = ()
+    applications: tuple[ApplicationSettings, ...] = ()
     oidc: tuple[OidcSettings, ...] = ()
     ssf: SsfSettings = SsfSettings()
 

@@ -30,10 +30,12 @@ from vouchgate.vocabulary.settings import (
     host_port,
     is_loopback,
 )
+from vouchgate.vocabulary.settings_authzen import absolute_applications, check_authzen
 from vouchgate.vocabulary.settings_federation import absolute_federation, check_federation
 from vouchgate.vocabulary.settings_gateway import check_gateway
 from vouchgate.vocabulary.settings_keys import absolute_keys, check_keys
 from vouchgate.vocabulary.settings_people import absolute_people, check_events, check_people
+from vouchgate.vocabulary.settings_zones import check_zones
 from vouchgate.vocabulary.wire import Noun
 
 NAME = re.compile(NAME_PATTERN)
@@ -112,11 +114,17 @@ def table_of(kind: Any) -> tuple[str, Any]:
     return "value", None
 
 
+def hints_of(kind: type[Noun]) -> dict[str, Any]:
+    """Key as the file has it -> type."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.encode_name: hints[field.name] for field in msgspec.structs.fields(kind)}
+
+
 def _known_keys(document: Any, kind: type[Noun], where: Keys, path: Path, lines: _Lines) -> None:
     """Rule 1. A value of the wrong type is left to the conversion."""
     if not isinstance(document, dict):
         return
-    hints = get_type_hints(kind, include_extras=True)
+    hints = hints_of(kind)
     for key, value in document.items():
         if key not in hints:
             raise _wrong(path, lines.of((*where, key)), f"unknown key `{_dotted((*where, key))[:200]}`", _nearest(key, hints))
@@ -228,8 +236,10 @@ def _checked(settings: Settings, path: Path, lines: _Lines) -> Settings:
     _check_twice(settings, no)
     _check_endpoints(settings, no, named)
     check_gateway(settings, no)
+    check_zones(settings, no)
     check_keys(settings.keys, no)
     check_federation(settings.federation, settings.trust_domain, no)
+    check_authzen(settings.authzen, settings.applications, no)
     _check_sources(settings, no)
     person_zones = [one.zone for one in settings.identities if one.kind == "person"]
     check_people(settings.oidc, settings.ssf, person_zones, ROLES, no)
@@ -244,6 +254,7 @@ def _addresses(settings: Settings) -> list[tuple[Keys, str]]:
         (("gateway", "egress_listen"), settings.gateway.egress_listen),
         (("console", "listen"), settings.console.listen),
         (("sts", "listen"), settings.sts.listen),
+        (("authzen", "listen"), settings.authzen.listen),
     ]
     return [(("gateway", "listen"), settings.gateway.listen), *(entry for entry in optional if entry[1])]
 
@@ -274,6 +285,10 @@ def _check_endpoints(settings: Settings, no: Any, named: Any) -> None:
         for route_number, route in enumerate(endpoint.routes):
             if not _is_template(route.path):
                 raise no((*here, "routes", route_number, "path"), f"`{route.path}` is not a path template", "write /v2/models/{name}/infer")
+        if endpoint.asset and endpoint.asset not in {f"{one.kind}/{one.name}" for one in settings.assets}:
+            raise no((*here, "asset"), f"`{endpoint.asset[:64]}` is none of [[assets]]", "add it there, with the zones where it lies")
+        if endpoint.asset and (endpoint.model_in_body or endpoint.mcp or endpoint.wrapped):
+            raise no((*here, "asset"), "the body, or nothing, says what is asked for here", "remove `asset`, or give it an endpoint of its own")
         _check_models(endpoint, here, names, no)
 
 
@@ -374,6 +389,7 @@ def _absolute(settings: Settings, path: Path) -> Settings:
         ),
         **absolute_people(settings.oidc, settings.ssf, at),
         federation=absolute_federation(settings.federation, at),
+        applications=absolute_applications(settings.applications, at),
         egress=tuple(msgspec.structs.replace(one, ca_file=at(one.ca_file)) for one in settings.egress),
         sts=msgspec.structs.replace(
             settings.sts,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 
 from vouchgate.vocabulary.settings import Settings
-from vouchgate.vocabulary.settings_file import table_of
+from vouchgate.vocabulary.settings_file import hints_of, table_of
 from vouchgate.vocabulary.wire import Noun
 
 WIDTH = 118
@@ -23,6 +23,8 @@ _EXAMPLES: dict[str, dict[str, str]] = {
         "routes": '[{ method = "POST", path = "/v2/models/{name}/infer", action = "infer" }]',
     },
     "identities": {"name": '"shop"', "kind": '"service"', "zone": '"serve"', "groups": '["callers"]'},
+    "crossings": {"from": '"admin"', "to": '"serve"', "actions": '["import", "admit"]', "kinds": '["artifact"]', "vouches": '["scan"]'},
+    "assets": {"name": '"digits-train"', "kind": '"dataset"', "zones": '["serve"]'},
     "administrators": {"name": '"operator"', "uid": "1000", "roles": '["registrar", "responder"]'},
     "policies": {"path": '"policies/digits.cedar"'},
     "secrets": {"name": '"warehouse"', "rotator": '"postgres"'},
@@ -59,13 +61,13 @@ class Key(Noun, frozen=True, kw_only=True):
 def known_keys() -> tuple[Key, ...]:
     """Every key, in the order of the file."""
     found: list[Key] = []
-    for name, kind in get_type_hints(Settings, include_extras=True).items():
+    for name, kind in hints_of(Settings).items():
         shape, inner = table_of(kind)
         if shape == "value":
             found.append(_key("", name, kind, Settings))
         else:
             table = {"one": name, "named": f"{name}.<name>", "many": f"[{name}]"}[shape]
-            found += [_key(table, field, hint, inner) for field, hint in get_type_hints(inner, include_extras=True).items()]
+            found += [_key(table, field, hint, inner) for field, hint in hints_of(inner).items()]
     return tuple(found)
 
 
@@ -95,7 +97,7 @@ def _header(table: str) -> str:
 
 
 def _key(table: str, name: str, hint: Any, owner: type[Noun]) -> Key:
-    field = next(field for field in msgspec.structs.fields(owner) if field.name == name)
+    field = next(field for field in msgspec.structs.fields(owner) if field.encode_name == name)
     required = field.default is msgspec.NODEFAULT and field.default_factory is msgspec.NODEFAULT
     default = "" if required else _toml(field.default if field.default is not msgspec.NODEFAULT else field.default_factory())
     return Key(table=table, name=name, meaning=_meaning(hint), default=default)

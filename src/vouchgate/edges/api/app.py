@@ -39,7 +39,7 @@ from vouchgate.edges.console.assets import console_routes
 from vouchgate.vocabulary.answers import AdoptRequest, Caller, DecisionFilter, ImportRequest, RevokeRequest, WrapRequest
 from vouchgate.vocabulary.answers_approvals import WaiveRequest
 from vouchgate.vocabulary.answers_identities import ExchangeRequest, IdentityRequest, JoinTokenRequest, RegistrationRequest, RunRequest
-from vouchgate.vocabulary.answers_zones import AssetMove, AssetRequest
+from vouchgate.vocabulary.answers_zones import AssetMove, AssetRequest, ExportRequest
 from vouchgate.vocabulary.ca import CaInstallRequest, CaStepRequest
 from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded, NotFound, NotPermitted, VouchgateError
 from vouchgate.vocabulary.wire import decode, encode
@@ -83,6 +83,9 @@ READS: tuple[tuple[str, type, Ask], ...] = (
     ("/api/v1/endpoints", bodies.NoQuery, lambda surface, caller, q: surface.endpoints(caller)),
     ("/api/v1/callers", bodies.NamesQuery, lambda surface, caller, q: surface.callers(caller, q.after, q.limit)),
     ("/api/v1/zones", bodies.NoQuery, lambda surface, caller, q: surface.zones(caller)),
+    ("/api/v1/zones/drift", bodies.FreshQuery, lambda surface, caller, q: surface.zones_drift(caller, q.fresh)),
+    ("/api/v1/forecast", bodies.NoQuery, lambda surface, caller, q: surface.forecast(caller)),
+    ("/api/v1/adopt/next", bodies.NoQuery, lambda surface, caller, q: surface.adopt_next(caller)),
     ("/api/v1/registrations", bodies.NamesQuery, lambda surface, caller, q: surface.registrations(caller, q.after, q.limit)),
     ("/api/v1/runs", bodies.NoQuery, lambda surface, caller, q: surface.runs(caller)),
     ("/api/v1/waivers", bodies.NoQuery, lambda surface, caller, q: surface.waivers(caller)),
@@ -109,6 +112,7 @@ ACTS: tuple[tuple[str, type, Ask], ...] = (
     ("/api/v1/revoke", RevokeRequest, lambda surface, caller, body: surface.revoke(caller, body)),
     ("/api/v1/unrevoke", bodies.UnrevokeBody, lambda surface, caller, body: surface.unrevoke(caller, body.id, body.reason)),
     ("/api/v1/adopt", AdoptRequest, lambda surface, caller, body: surface.adopt(caller, body)),
+    ("/api/v1/zones/export", ExportRequest, lambda surface, caller, body: surface.export_zones(caller, body)),
     ("/api/v1/wrap", WrapRequest, lambda surface, caller, body: surface.wrap(caller, body)),
     ("/api/v1/identities", IdentityRequest, lambda surface, caller, body: surface.issue_identity(caller, body)),
     ("/api/v1/runs", RunRequest, lambda surface, caller, body: surface.begin_run(caller, body)),

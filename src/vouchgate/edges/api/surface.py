@@ -107,6 +107,14 @@ class Surface(Protocol):
         """By name, at most `limit`, behind the name `after`."""
 
     async def zones(self, caller: Caller) -> tuple[ZoneState, ...]: ...
+    async def export_zones(self, caller: Caller, request: ExportRequest) -> ExportOutcome:
+        """The zones as documents of somebody else's enforcement point."""
+
+    async def zones_drift(self, caller: Caller, fresh: bool) -> DriftReport:
+        """What enforcement points enforce otherwise than meant; `fresh` reads them now."""
+
+    async def forecast(self, caller: Caller) -> Forecast: ...
+    async def adopt_next(self, caller: Caller) -> AdoptRanking: ...
     async def registrations(self, caller: Caller, after: str, limit: int) -> tuple[Registration, ...]:
         """Likewise."""
 

@@ -1,0 +1,28 @@
+"""The part of the control plane's surface that is about zones: assets, the map, proofs. Nothing happens here but naming the verb and handing over."""
+
+from __future__ import annotations
+
+from vouchgate.flows import assets
+from vouchgate.flows.administer import authorise
+from vouchgate.flows.context import Context
+from vouchgate.vocabulary import answers_zones
+from vouchgate.vocabulary.answers import Caller
+
+
+class ZonesSystem:
+    """See the module's text."""
+
+    context: Context
+
+    async def assets(self, caller: Caller) -> tuple[answers_zones.AssetState, ...]:
+        await authorise(self.context, caller, "read")
+        return assets.listed(self.context)
+
+    async def put_asset(self, caller: Caller, request: answers_zones.AssetRequest) -> answers_zones.AssetState:
+        return await assets.put(self.context, caller, request)
+
+    async def remove_asset(self, caller: Caller, name: str, reason: str) -> answers_zones.AssetState:
+        return await assets.remove(self.context, caller, name, reason)
+
+    async def move_asset(self, caller: Caller, request: answers_zones.AssetMove) -> answers_zones.MoveOutcome:
+        return await assets.move(self.context, caller, request)
