@@ -3,7 +3,7 @@
 Observe decides and records and lets pass; enforce refuses. Rules
 1. Into observe: two persons (solo: one), ends by itself after `OBSERVE_DAYS`. Into enforce: one person, at once.
 2. Back to observe takes effect as fast as any push; an incident is no reason to wait.
-3. A plan names each caller that enforcing refuses, how often it was seen, and the cheapest remedy.
+3. A plan names each caller that enforcing refuses, how often it was seen, the cheapest remedy, and the ready line (adopt_lines.py).
 4. A wrapped server's zone starts in observe; any method and path goes through; callers that prove nothing appear as weak declared ones.
 """
 
@@ -14,16 +14,16 @@ import time
 
 import msgspec
 
-from vouchgate.flows import waive
+from vouchgate.flows import adopt_lines, adopt_rank, waive
 from vouchgate.flows.administer import act_entry, authorise
 from vouchgate.flows.changes import Change, EndpointPut, SettingPut, ZonePut
 from vouchgate.flows.context import Context
 from vouchgate.flows.revoke import enforced
+from vouchgate.flows.would_refuse import would_refuse
 from vouchgate.vocabulary.answers import (
     AdoptOutcome,
     AdoptRequest,
     Caller,
-    WouldRefuse,
     WrapOutcome,
     WrapRequest,
     ZoneState,
@@ -57,6 +57,9 @@ async def adopt(context: Context, caller: Caller, request: AdoptRequest) -> Adop
         zone=zone.name, was=was, now=was, planned=True, observe_until=zone.observe_until, would_refuse=refused, calls_seen=calls,
         waivers=len(waive.standing(context)),
     )  # fmt: skip
+    outcome = msgspec.structs.replace(
+        outcome, lines=adopt_lines.ready_lines(context, refused, zone.name), after=adopt_rank.after(context, zone.name)
+    )
     if request.to in ("plan", was):
         return msgspec.structs.replace(outcome, planned=request.to == "plan")
     if request.to == "observe" and not context.settings.solo:
@@ -73,13 +76,17 @@ async def adopt(context: Context, caller: Caller, request: AdoptRequest) -> Adop
         "done",
         {"to": request.to, "was": was, "reason": request.reason[:500]},
     )
-    await context.sequencer.submit(caller.principal.principal.id, [ZonePut(zone=made)], [entry])
+    changes: list[Change] = [ZonePut(zone=made)]
+    if request.to == "enforce":
+        changes.append(SettingPut(key=f"{adopt_rank.PREFIX}{zone.name}", value=adopt_rank.prediction(context, zone.name)))
+    await context.sequencer.submit(caller.principal.principal.id, changes, [entry])
     return msgspec.structs.replace(
         outcome,
         now=made.mode,
         planned=False,
         observe_until=until,
         points=await enforced(context, started),
+        after=adopt_rank.after(context, zone.name),
     )
 
 
@@ -100,28 +107,6 @@ async def _second_person(context: Context, caller: Caller, zone: Zone) -> str:
 async def _set(context: Context, caller: Caller, key: str, value: str) -> None:
     entry = act_entry(context, caller, "adopt-request", "", "done", {"key": key, "value": value})
     await context.sequencer.submit(caller.principal.principal.id, [SettingPut(key=key, value=value)], [entry])
-
-
-def would_refuse(context: Context, zone_name: str) -> tuple[tuple[WouldRefuse, ...], int]:
-    """(cells that were called in observe and that enforcing refuses, calls seen in the zone)."""
-    endpoints = {one.id for one in context.facts.endpoints.values() if one.zone == zone_name}
-    rows = []
-    for (who, action, name), count in context.traffic.cells.items():
-        if name in endpoints and count.would_deny:
-            rows.append(
-                WouldRefuse(
-                    principal=who,
-                    authenticated=count.authenticated,
-                    action=action,
-                    resource=name,
-                    count=count.would_deny,
-                    last_at=count.last_at,
-                    reason=count.reason,
-                    remedy=count.remedy,
-                )
-            )
-    calls = sum(count.allowed + count.denied for name, count in context.traffic.endpoints.items() if name in endpoints)
-    return tuple(sorted(rows, key=lambda row: -row.count)), calls
 
 
 def zone_states(context: Context) -> tuple[ZoneState, ...]:

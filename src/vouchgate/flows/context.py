@@ -12,6 +12,7 @@ from vouchgate.flows.facts import Facts
 from vouchgate.flows.publish import Publisher
 from vouchgate.flows.sequence import Sequencer
 from vouchgate.flows.traffic import Traffic
+from vouchgate.vocabulary.answers_zones import Drift
 from vouchgate.vocabulary.settings import Settings
 from vouchgate.vocabulary.vouches import UnixMillis
 
@@ -101,6 +102,8 @@ class Context:
     registering: Buckets
     once: set[str] = field(default_factory=set)
     """Tokens and nonces that are being used up right now; what is recorded as used is among the facts."""
+    drifts: tuple[Drift, ...] = ()
+    """What enforcement points were last seen to enforce otherwise than meant (flows/drift.py)."""
     started_at: UnixMillis = UnixMillis(0)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 

@@ -30,6 +30,7 @@ OTHER = {
     "init": "make vouchgate.toml, the keys and the store",
     "login": "log in with your organisation's provider",
     "logout": "end the login",
+    "forecast": "what will be refused in 24 h, 7 d, 30 d, and what renews it",
     "whoami": "as whom commands act",
     "import": "take a model file in: scan, decide, vouch",
     "waive": "go without one piece of evidence for a time, agreed by two persons",
@@ -48,6 +49,7 @@ NOUNS = {
     },
     "policy": {
         "check": "check a policy file",
+        "explain": "explain a decision, as `vouchgate why` does",
         "test": "hold policies to decision vectors, in process and through a gateway",
         "vectors": "hold the policy engine to Cedar's conformance vectors",
         "show": "the policy in force",
@@ -73,7 +75,11 @@ NOUNS = {
         "exchange": "act for somebody: exchange their token for a narrower one of yours",
         "proof": "the DPoP proof for one request with such a token",
     },
-    "zones": {"list": "zones, their mode and lease"},
+    "zones": {
+        "export": "zones as documents for Envoy, Kubernetes, Istio",
+        "drift": "what enforcement points really enforce, beside what is meant",
+        "list": "zones, their mode and lease",
+    },
     "admin": {
         "login": "a one-time code for the console",
         "claim": "become the first administrator",

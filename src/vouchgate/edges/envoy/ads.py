@@ -148,6 +148,15 @@ class AdsServer:
         """The connected gateways."""
         return list(self._nodes.values())
 
+    def held(self) -> dict[Key, Resource]:
+        """Everything that is to be enforced, as it is now."""
+        return dict(self._held)
+
+    @property
+    def withholding(self) -> bool:
+        """Whether rule 5 applies."""
+        return self._withheld is not None
+
     def version(self, type_url: str, name: str) -> str:
         """The version that is to be enforced; empty if there is none."""
         held = self._held.get((type_url, name))

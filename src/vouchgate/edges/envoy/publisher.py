@@ -323,6 +323,10 @@ class GatewayView:
         lifted = await self._server.wait_acked(EXTENSION_TYPE, [OLDER], timeout=max(0.0, begun + timeout - time.monotonic()))
         return {name: done and lifted.get(name, False) for name, done in enforced.items()}
 
+    def granted(self) -> list[Grant]:
+        """Every grant in the maps of endpoints that are there."""
+        return [grant for name in self._endpoints for grant in self._grants.get(name, ())]
+
     def status(self) -> GatewayStatus:
         """Every connected point."""
         now = time.monotonic()

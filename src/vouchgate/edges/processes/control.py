@@ -32,6 +32,7 @@ from vouchgate.edges.envoy.publisher import GatewayView
 from vouchgate.edges.processes import logs
 from vouchgate.edges.processes.asks import Outside
 from vouchgate.edges.processes.control_rpc import handlers
+from vouchgate.edges.processes.drift_reader import POINT, GatewayReader
 from vouchgate.edges.processes.gateway_settings import gateway_settings
 from vouchgate.edges.processes.rpc_server import serve
 from vouchgate.flows import runs, start, sweep
@@ -41,8 +42,10 @@ from vouchgate.flows.budgets import Budgets
 from vouchgate.flows.changes import Change, EndpointPut, KeysPublished
 from vouchgate.flows.checkpoint import Checkpoints
 from vouchgate.flows.context import Buckets, Context, Place
+from vouchgate.flows.drift import DriftWatch
 from vouchgate.flows.facts import Facts, compile_sources
 from vouchgate.flows.federate import Federation
+from vouchgate.flows.habits import Habits
 from vouchgate.flows.health import Health
 from vouchgate.flows.in_process import InProcess
 from vouchgate.flows.issue_identity import bundle_pem
@@ -53,6 +56,7 @@ from vouchgate.flows.publish import Publisher
 from vouchgate.flows.push_log import PushLog
 from vouchgate.flows.rotate_secret import Secrets, Vault
 from vouchgate.flows.sequence import Sequenced, Sequencer
+from vouchgate.flows.settle import Settling
 from vouchgate.flows.system import System
 from vouchgate.flows.token_service import TokenService
 from vouchgate.flows.traffic import Traffic
@@ -63,6 +67,7 @@ from vouchgate.flows.workload_state import State
 from vouchgate.identity.bundle import write_jwks
 from vouchgate.scanning.verdict import ScanReport
 from vouchgate.vocabulary import wire
+from vouchgate.vocabulary.approvals import Owed, Settled
 from vouchgate.vocabulary.decisions import Decision
 from vouchgate.vocabulary.errors import VouchgateError
 from vouchgate.vocabulary.layout import Layout
@@ -124,7 +129,8 @@ class Control:
             self.publisher.redecide,
             self.clock.now,
         )
-        self.observer = Observer(self.facts, self.sequencer, self.traffic, self.clock.now, self.budgets)
+        self.habits = Habits(self.facts, self.sequencer, self.clock.now)
+        self.observer = Observer(self.facts, self.sequencer, self.traffic, self.clock.now, self.budgets, self.habits)
         self.context = self._context()
         self.token_service = TokenService(self.context)
         self.pushes = PushLog(self.context)
@@ -135,6 +141,7 @@ class Control:
         agent = wiring.async_rpc(self.layout.agent_socket, "agent", timeout=2.0)
         self.workload_push = Push(self.context, self.workloads, agent, self.workload_state)
         self.in_process = InProcess(self.context)
+        self.settling = Settling(self.context)
         origin = origin_of(self.settings.trust_domain, self.store.generation)
         witness_key = bytes.fromhex(self.installation.witness_key)
         self.checkpoints = Checkpoints(self.context, origin, witness_name=self.installation.witness_name, witness_key=witness_key)
@@ -221,6 +228,7 @@ class Control:
         self.pdp.tell(batch)
         self.publisher.tell(batch)
         self.people.tell(batch)
+        self.habits.tell(batch)
         self.federation.tell(batch)
         if any(isinstance(one.change, KeysPublished) for one in batch):
             self._rotated.set()
@@ -267,6 +275,12 @@ class Control:
                 # a revocation does not wait until all of them are written out
                 await asyncio.sleep(0)
         await self.sequencer.submit("pdp:for-others", (), entries)
+
+    async def settle_decision(self, decision: Decision, owed: Owed) -> Settled:
+        """A single request's decision that owes something, durable as it ended when it returns."""
+        said, recorded = await self.settling.settle(decision, owed)
+        self.observer.remember(recorded)
+        return said
 
     def _scan(self, descriptor: int, *, name: str) -> ScanReport:
         """In the importing thread: ask the supervisor, which may start a process as another user."""
@@ -322,6 +336,8 @@ class Control:
         replayed = start.replay(self.store, self.facts, self.clock.now())
         self.log.info("replayed %d records, epoch %d, %d log entries", replayed, self.facts.epoch, self.store.size())
         self.budgets.start(self.store)
+        self.settling.start(self.store)
+        self.habits.start(self.store)
         wiring.artifact_store(self.settings, self.layout).sweep()
         sequencing = asyncio.create_task(self.sequencer.run())
         await wiring.until(self._signer_ready, seconds=TREE_SECONDS, what="the signer did not answer")

@@ -31,6 +31,7 @@ from vouchgate import wiring
 from vouchgate.audit.checkpoints import origin_of
 from vouchgate.edges.envoy.access_log import fetch_counters
 from vouchgate.edges.envoy.bootstrap import bootstrap, envoy_binary, flags
+from vouchgate.edges.processes.drift_reader import read_back_handler
 from vouchgate.edges.processes.gateway_settings import gateway_settings
 from vouchgate.edges.processes.rpc_server import Handler, Peer, serve
 from vouchgate.evidence.trustroot import fingerprint
@@ -58,6 +59,7 @@ FIXED = (
     "solo",
     "gateway",
     "console",
+    "authzen",
     "processes",
     "store",
     "keys",
@@ -228,6 +230,8 @@ class Tree:
         plain = wiring.take_address(settings.gateway.plain_listen, "[gateway] plain_listen")
         console = wiring.take_address(settings.console.listen, "[console] listen")
         sts = wiring.take_address(settings.sts.listen, "[sts] listen")
+        authzen = wiring.take_address(settings.authzen.listen, "[authzen] listen")
+        wiring.save_applications(self.layout, wiring.read_applications(settings), self.users)
         origin = origin_of(settings.trust_domain, wiring.log_generation(settings, self.layout))
         point = gateway_settings(settings, self.layout, gateway=gateway, plain=plain)
         specs = core_specs(
@@ -251,6 +255,7 @@ class Tree:
             plain=plain,
             console=console,
             sts=sts,
+            authzen=authzen,
             log_key=log_spki[-32:].hex(),
             witness_name=witness["name"],
             witness_key=witness["key"].hex(),
@@ -403,10 +408,11 @@ class Tree:
             fixed = [name for name in FIXED if getattr(fresh, name) != getattr(self.settings, name)]
             if fixed:
                 raise Conflict(f"`{fixed[0]}` cannot change while it runs", remedy="end it and start it again")
-            before = self.installation
+            before, applications = self.installation, wiring.read_applications(fresh)
             self.installation = msgspec.structs.replace(
                 before, settings=fresh, policies=wiring.read_policies(fresh), bundles=wiring.read_bundles(fresh)
             )
+            wiring.save_applications(self.layout, applications, self.users)
             wiring.save_installation(self.layout, self.installation, self.users)
             control = wiring.async_rpc(self.layout.control_socket, "control plane", timeout=60.0)
             try:
@@ -450,7 +456,7 @@ class Tree:
         async def look(_: Peer, params: dict[str, Any]) -> Any:
             return await self.looker.look([int(pid) for pid in params["pids"]])
 
-        return {"scan": scan, "processes": processes, "look": look}
+        return {"scan": scan, "processes": processes, "look": look, "read_back": read_back_handler(str(self.layout.admin_socket))}
 
     def _scan(self, staged: str, name: str) -> Any:
         if "/" in staged or not staged.startswith(".staging-"):

@@ -24,7 +24,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from vouchgate.segmentation.exporters import Exported, Exporter
-from vouchgate.segmentation.exporters.kubernetes import ENDPOINT_LABEL, MANAGED_LABEL, ZONE_LABEL, check_gateway, namespace_of, object_name
+from vouchgate.segmentation.kubernetes_names import ENDPOINT_LABEL, MANAGED_LABEL, ZONE_LABEL, check_gateway, namespace_of, object_name
 from vouchgate.segmentation.openings import openings
 from vouchgate.segmentation.plan import Plan
 from vouchgate.vocabulary.errors import InvalidInput

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-from vouchgate.edges.cli.printing import ago, duration, short_name
+from vouchgate.edges.cli.arguments import Usage
+from vouchgate.edges.cli.printing import ago, duration, harmless, short_name
 from vouchgate.edges.cli.session import Session
 from vouchgate.vocabulary.answers import AdoptOutcome, AdoptRequest
+from vouchgate.vocabulary.answers_zones import AdoptRanking
 
 SUMMARY = "see what enforcing a zone would refuse, and move it between observe and enforce"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What it takes."""
-    parser.add_argument("zone", help="the zone")
+    parser.add_argument("zone", nargs="?", default="", help="the zone; without one, which zone to enforce next")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--plan", dest="to", action="store_const", const="plan", help="only show what would change (default)")
     mode.add_argument("--enforce", dest="to", action="store_const", const="enforce", help="refuse what policy refuses")
@@ -27,6 +29,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(session: Session, options: argparse.Namespace) -> int:
     """Plan first; with --enforce show the plan and ask."""
+    if not options.zone:
+        return _next(session, options)
     if options.to == "enforce" and not options.yes and not options.json:
         plan = _ask(session, options, "plan")
         if plan.would_refuse:
@@ -38,6 +42,38 @@ def run(session: Session, options: argparse.Namespace) -> int:
     if not session.json(answer):
         _show(session, answer)
     return 1 if answer.waits_for or (answer.planned and answer.would_refuse) else 0
+
+
+def _next(session: Session, options: argparse.Namespace) -> int:
+    if options.to != "plan":
+        raise Usage("no zone is named", remedy=f"write `vouchgate adopt ZONE --{options.to}`")
+    ranking = session.client.get(AdoptRanking, "/api/v1/adopt/next")
+    if session.json(ranking):
+        return 0
+    show = session.printer
+    rows = [
+        (one.zone, one.mode, f"{one.score:g}", str(one.value), str(one.exposure), str(one.breaks), str(one.calls)) for one in ranking.zones
+    ]  # fmt: skip
+    show.table(("zone", "mode", "score", "value", "exposure", "breaks", "calls"), rows, indent=0)
+    for one in ranking.zones:
+        show.field(one.zone[:9], one.why, one.after)
+    first = next((one for one in ranking.zones if one.command), None)
+    if first is not None:
+        show.command("next", first.command)
+    return 0
+
+
+def _lines(session: Session, answer: AdoptOutcome) -> None:
+    """For each call what lets it go on; the Cedar lines can be copied into a policy file as they are."""
+    show = session.printer
+    for line in answer.lines:
+        mark = "good" if line.proved else "warn"
+        said = "passes with" if line.cedar and line.proved else "passes by now" if line.proved else line.why
+        show.marked(mark, f"{short_name(line.principal)} {line.action} {short_name(line.resource)}, {line.count} calls: {said}", indent=2)
+        for command in line.commands:
+            show.line(f"    first: {harmless(command)}")
+        for text in line.cedar.splitlines():
+            show.line(f"    {harmless(text)}")
 
 
 def _ask(session: Session, options: argparse.Namespace, to: str) -> AdoptOutcome:
@@ -63,8 +99,8 @@ def _show(session: Session, answer: AdoptOutcome) -> None:
             for cell in answer.would_refuse
         ]  # fmt: skip
         show.table(("caller", "action", "endpoint", "calls", "last", "why"), rows)
-        for remedy in sorted({cell.remedy for cell in answer.would_refuse if cell.remedy}):
-            show.field("fix", remedy)
+        _lines(session, answer)
+    show.field("after", answer.after)
     if answer.waivers:
         show.field("waived", f"{answer.waivers} waiver{'s stand' if answer.waivers > 1 else ' stands'}: see `vouchgate waive list`")
     show.points(answer.points, now)

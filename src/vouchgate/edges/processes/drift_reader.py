@@ -1,0 +1,66 @@
+"""Reads the gateway back for the control plane: the supervisor, which alone may open the admin pipe beside the gateway itself, asks; the
+control plane compares, off its event loop.
+
+The dump crosses the supervisor as compressed bytes: it reads nothing of what a gateway says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from vouchgate.edges.envoy.admin import DUMP, INFO, MAX_DUMP_BYTES, fetch, parsed
+from vouchgate.edges.envoy.ads import AdsServer
+from vouchgate.edges.envoy.readback import Compared, drifts, unsound
+from vouchgate.edges.envoy.settings import GatewaySettings
+from vouchgate.edges.processes.rpc_server import Handler, Peer
+from vouchgate.flows.context import Remote
+from vouchgate.vocabulary.answers_zones import Drift
+from vouchgate.vocabulary.errors import InvalidInput
+from vouchgate.vocabulary.places import Endpoint
+
+POINT = "gateway"
+
+
+def read_back_handler(admin_socket: str) -> Handler:
+    """The supervisor's side."""
+
+    async def read_back(_: Peer, __: dict[str, Any]) -> Any:
+        dump, info = await fetch(admin_socket, DUMP), await fetch(admin_socket, INFO)
+        return {"dump": await asyncio.to_thread(zlib.compress, dump, 1), "info": zlib.compress(info, 1)}
+
+    return read_back
+
+
+class GatewayReader:
+    """The control plane's side; called as a `Read` of flows/drift.py."""
+
+    def __init__(self, supervisor: Remote, ads: AdsServer, settings: GatewaySettings, endpoints: Callable[[], Iterable[Endpoint]]) -> None:
+        self._supervisor, self._ads, self._settings, self._endpoints = supervisor, ads, settings, endpoints
+        self._compared = Compared()
+
+    async def __call__(self) -> tuple[Sequence[Drift], int]:
+        said = await self._supervisor.call("read_back")
+        held, endpoints, withheld = self._ads.held(), list(self._endpoints()), self._ads.withholding
+
+        def compare() -> tuple[list[Drift], int]:
+            dump, info = parsed(_inflated(said["dump"]), "configuration dump"), parsed(_inflated(said["info"]), "server information")
+            found, count = drifts(POINT, dump, info, held, self._settings, self._compared)
+            # after a start it may keep what it had, until that was decided again
+            found = [one for one in found if not (withheld and one.kind in ("stale", "extra", "missing"))]
+            return found + unsound(POINT, held, endpoints, self._settings), count
+
+        return await asyncio.to_thread(compare)
+
+
+def _inflated(data: bytes) -> bytes:
+    unpacker = zlib.decompressobj()
+    try:
+        found = unpacker.decompress(data, MAX_DUMP_BYTES)
+    except zlib.error:
+        raise InvalidInput("what the supervisor sent cannot be unpacked", remedy="restart vouchgate") from None
+    if not unpacker.eof:
+        raise InvalidInput(f"the configuration has over {MAX_DUMP_BYTES} bytes", remedy="put fewer endpoints behind one gateway")
+    return found
