@@ -355,14 +355,14 @@ def test_every_vouch_in_the_minimal_set_is_needed():
 def test_why_a_deny_gives_the_change_that_turns_it_over():
     told = why(good_world(scan="absent"))
     assert (told.vouches, told.minimal) == ((), ())
-    assert told.flips == ("run `vouchgate import PATH`",)
+    assert told.flips == ("`sha256:abababababab` gets a fresh `scan` vouch",)
     assert why(principal=verified("spiffe://test.local/service/serve/nobody")).flips == ("ask a registrar to register the caller",)
 
 
 def test_why_an_observed_deny_tells_the_deny():
     told = why(principal=verified(STRANGER), mode="observe")
     assert told.decision.effect == "allow"
-    assert told.flips == ("ask a registrar to add the caller to group `callers`",)
+    assert told.flips == ("the caller joins group `callers`",)
 
 
 def test_the_cells_of_an_endpoint():

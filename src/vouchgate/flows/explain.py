@@ -1,6 +1,7 @@
 """Why: the whole answer to one question, in plain words.
 
-A live question is decided now, on the facts as they are. A recorded one is read from the log, and says so.
+A live question is decided now, on the facts as they are and ahead of any request; what depends on the request says so, and what the answer
+rests on and what would turn it over was tried out (policy/turning.py). A recorded one is read from the log, and says so.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from vouchgate.audit import ocsf
 from vouchgate.flows.context import Context
 from vouchgate.flows.report import line_of, vouches_behind
 from vouchgate.identity.verify import registered
+from vouchgate.policy.compile import Request
+from vouchgate.policy.facts import REQUEST_FACTS, action_uid, principal_uid, request_context, resource_uid
 from vouchgate.policy.load import Policy
 from vouchgate.policy.obligations import EVERY
+from vouchgate.policy.turning import told_gained, told_lost, told_standing, turning
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.answers import Explanation, Fix, PathStep, PolicyUse, VouchState
 from vouchgate.vocabulary.decisions import Decision
 from vouchgate.vocabulary.errors import InvalidInput, NotFound
 from vouchgate.vocabulary.names import principal_id, resource_id
-from vouchgate.vocabulary.principals import Registration
+from vouchgate.vocabulary.principals import Registration, VerifiedPrincipal
 
 
 def full_principal(context: Context, text: str) -> str:
@@ -53,8 +57,25 @@ def why(context: Context, who: str, action: str, what: str) -> Explanation:
     registration = facts.registration_of(name, now)
     if registration is None:
         raise NotFound(f"`{name}` is not registered", remedy="register it: `vouchgate identity issue --group callers ...`")
-    decision = facts.decide(registered(registration, now), action, thing, now, carries=EVERY)
-    return explained(context, decision, live=True, registration=registration)
+    caller = registered(registration, now)
+    decision = facts.decide(caller, action, thing, now, unknown=REQUEST_FACTS, carries=EVERY)
+    made = explained(context, decision, live=True, registration=registration)
+    minimal, flips = _turning(context, caller, decision)
+    return msgspec.structs.replace(made, minimal=minimal, flips=flips)
+
+
+def _turning(context: Context, caller: VerifiedPrincipal, decision: Decision) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the answer rests on and what would turn it over, in words; nothing for a revocation, which no policy decides."""
+    facts = context.facts
+    names = (principal_uid(decision.principal), action_uid(decision.action), resource_uid(decision.resource))
+    if facts.policies is None or any(name not in facts.world for name in (names[0], names[2])):
+        return (), ()
+    if any(one.startswith("revocation:") for one in decision.determining):
+        return (), ()
+    request = Request(*names, request_context(caller, decision.risk, {}))
+    found = turning(facts.policies, request, facts.world, REQUEST_FACTS, EVERY)
+    told = told_gained if found.effect == "deny" else told_lost
+    return tuple(dict.fromkeys(map(told_standing, found.minimal))), tuple(dict.fromkeys(map(told, found.flips)))
 
 
 def why_recorded(context: Context, key: str) -> Explanation:

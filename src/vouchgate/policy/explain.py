@@ -4,8 +4,7 @@
 
 Rules
 1. It decides again over the facts that it is given; it never tells a story about another decision.
-2. `minimal` is a sufficient set: while these facts stay and no forbid begins to hold, an allow stays.
-3. `flips`: for an allow, each single fact whose loss ends it; for a deny, the changes that would all be needed.
+2. `minimal` and `flips` are turning.py's, in words: a smallest sufficient set; each single loss that ends an allow, or what a deny lacks.
 """
 
 from __future__ import annotations
@@ -17,10 +16,9 @@ from vouchgate.policy.compile import CompiledPolicies, Request, evaluate, facts_
 from vouchgate.policy.decide import decide
 from vouchgate.policy.facts import action_uid, principal_uid, request_context, resource_uid
 from vouchgate.policy.grounds import Grounds, grounds
-from vouchgate.policy.leaves import Leaf
 from vouchgate.policy.obligations import EVERY, lift
+from vouchgate.policy.turning import Turning, told_gained, told_lost, told_standing, turning
 from vouchgate.policy.values import Uid
-from vouchgate.policy.words import short
 from vouchgate.policy.world import World
 from vouchgate.vocabulary.decisions import Decision, Mode, Risk
 from vouchgate.vocabulary.principals import VerifiedPrincipal
@@ -100,6 +98,7 @@ def explain(
     )
     facts = facts_of(policies, request, world, unknown)
     found = grounds(policies, lift(evaluate(policies, request, world, unknown), EVERY).evaluation, facts, EVERY)
+    turned = turning(policies, request, world, unknown, EVERY)
     model = world.attributes.get(request.resource, {}).get("model")
     denied = decision.would_be == "deny" and not decision.residual
     return Explanation(
@@ -110,9 +109,9 @@ def explain(
         model=model.id if isinstance(model, Uid) else "",
         policies=_policies(policies, decision),
         vouches=() if denied else _vouches(found, world),
-        minimal=() if denied else tuple(dict.fromkeys(map(_words, found.leaves))),
+        minimal=tuple(dict.fromkeys(map(told_standing, turned.minimal))),
         path=_path(request, decision, model, found),
-        flips=_flips(found, decision, denied=denied),
+        flips=_flips(turned, decision),
     )
 
 
@@ -145,45 +144,8 @@ def _path(request: Request, decision: Decision, model: Any, found: Grounds) -> t
     return tuple(steps)
 
 
-def _words(leaf: Leaf) -> str:
-    """A fact that stands."""
-    match leaf.kind:
-        case "vouch":
-            return f"`{short(leaf.subject)}` {'has' if leaf.want else 'has no'} a fresh `{leaf.name}` vouch"
-        case "model":
-            return f"`{short(leaf.subject)}` is known to serve a model"
-        case "group":
-            return f"the caller is {'' if leaf.want else 'not '}in group `{leaf.name}`"
-        case "zone":
-            return f"`{short(leaf.subject)}` is {'' if leaf.want else 'not '}in zone `{leaf.name}`"
-        case "risk":
-            return f"the caller's risk is below {leaf.name}"
-        case "fact":
-            return f"the request's {leaf.name.replace('_', ' ')} fits"
-        case "caller":
-            return "the caller's credential was verified" if leaf.name == "authenticated" else f"the caller's {leaf.name} fits"
-    return f"`{leaf.name}` as the policy's text asks"
-
-
-def _flips(found: Grounds, decision: Decision, *, denied: bool) -> tuple[str, ...]:
-    if denied:
-        return (decision.remedy,) if decision.remedy else ()
-    return tuple(dict.fromkeys(text for text in map(_loss, found.leaves) if text))
-
-
-def _loss(leaf: Leaf) -> str:
-    """The change that would end an allow; empty where it cannot change."""
-    match leaf.kind:
-        case "vouch" if leaf.want:
-            return f"the `{leaf.name}` vouch of `{short(leaf.subject)}` lapses or is revoked"
-        case "group" if leaf.want:
-            return f"the caller leaves group `{leaf.name}`"
-        case "zone" if leaf.want:
-            return f"`{short(leaf.subject)}` leaves zone `{leaf.name}`"
-        case "risk":
-            return f"the caller's risk rises to {leaf.name}"
-        case "model":
-            return f"it is no longer known which model `{short(leaf.subject)}` serves"
-        case "fact":
-            return f"the request's {leaf.name.replace('_', ' ')} differs"
-    return ""
+def _flips(turned: Turning, decision: Decision) -> tuple[str, ...]:
+    if turned.effect != "deny":
+        return tuple(dict.fromkeys(map(told_lost, turned.flips)))
+    changes = tuple(dict.fromkeys(map(told_gained, turned.flips)))
+    return changes or ((decision.remedy,) if decision.remedy else ())

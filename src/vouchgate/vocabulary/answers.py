@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from vouchgate.vocabulary.answers_zones import ReadyLine
 from vouchgate.vocabulary.decisions import Decision, Effect, Missing, Mode
 from vouchgate.vocabulary.names import PrincipalId, TrustDomain
 from vouchgate.vocabulary.places import Endpoint, Zone
@@ -46,7 +47,7 @@ class Need(Noun, frozen=True, kw_only=True):
     kind: Literal[
         "would-deny", "endpoint-refused", "point-unreachable", "point-rejected", "clock", "witness", "isolation", "vouch-expiring",
         "solo", "break-glass", "audit-lag", "disk", "process-down", "policy", "key-expiring", "secret", "partner",
-        "waiver",
+        "waiver", "drift",
     ]  # fmt: skip
     severity: Literal["act", "soon", "note"]
     """`act`: something is refused or unprotected now; `soon`: it will be; `note`: known and lasting."""
@@ -334,6 +335,10 @@ class Explanation(Noun, frozen=True, kw_only=True):
     fixes: tuple[Fix, ...] = ()
     log_index: int = -1
     """Where the decision stands in the log; -1 for one that was only asked."""
+    minimal: tuple[str, ...] = ()
+    """A smallest set of facts that the answer rests on, in words; empty for a deny, and for a recorded decision, whose facts may have gone."""
+    flips: tuple[str, ...] = ()
+    """For an allow, single losses that would end it; for a deny, the cheapest changes that would turn it over, all together; the cheapest first."""
 
 
 # --- acts -------------------------------------------------------------------------------------------------------------------------
@@ -417,6 +422,10 @@ class AdoptOutcome(Noun, frozen=True, kw_only=True):
     waivers: int = 0
     """Waivers that stand: without them more would be refused."""
     points: tuple[PointOutcome, ...] = ()
+    lines: tuple[ReadyLine, ...] = ()
+    """For each call that enforcing refuses, what lets it go on."""
+    after: str = ""
+    """What was predicted when it was enforced, and what happened since."""
 
 
 class WrapRequest(Noun, frozen=True, kw_only=True):

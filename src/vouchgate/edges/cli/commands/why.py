@@ -60,6 +60,8 @@ def _show(session: Session, answer: Explanation) -> None:
         mark = STEP_MARK[step.result]
         label = show.paint(("path" if number == 0 else "").ljust(9), "note")
         show.line(f"  {label}{show.paint(MARKS[mark][1], mark)} {harmless(step.where).ljust(width)}  {harmless(step.what)}")
+    show.field("rests on", *answer.minimal)
+    show.field("ends if" if decision.would_be == "allow" or decision.residual else "needs", *answer.flips)
     for number, fix in enumerate(answer.fixes):
         show.field("fix" if number == 0 else "or", fix.text)
         show.command("", fix.command)
