@@ -284,7 +284,7 @@ def may(crossings: list[Crossing], request: Request) -> bool:
     def passes(source: str, to: object) -> bool:
         return source == to or any(covers(one, request, source, str(to)) for one in crossings)
 
-    if action in ENTERING and not endpoint:
+    if action in ENTERING and request.resource.type == "Artifact":
         return kind == "system" or passes(zone, target)
     reaches = kind == "system" or any(passes(zone, one) for one in lies)
     if action in LEAVING and not endpoint:

@@ -12,7 +12,9 @@ from typing import Protocol
 
 from vouchgate.flows.facts import Facts
 from vouchgate.segmentation.plan import Flow, Gateway, Plan
+from vouchgate.vocabulary.crossing_words import expanded
 from vouchgate.vocabulary.names import TrustDomain
+from vouchgate.vocabulary.places import Crossing
 from vouchgate.vocabulary.settings import host_port
 
 CALLED = frozenset({"endpoint", "tool"})
@@ -55,9 +57,14 @@ def flows_of(facts: Facts) -> tuple[Flow, ...]:
     answering = {endpoint.zone for endpoint in facts.endpoints.values()}
     if facts.crossings:
         called = [one for one in facts.crossings if not CALLED.isdisjoint(one.kinds)]
-        flows = [Flow(source=one.source, target=one.target, actions=one.actions, kinds=one.kinds, vouches=one.vouches) for one in called]
+        flows = [Flow(source=one.source, target=one.target, actions=_single(one), kinds=one.kinds, vouches=one.vouches) for one in called]
         flows += [Flow(source=zone, target=zone) for zone in answering]
     else:
         flows = [Flow(source=source, target=target) for source in facts.zones for target in answering]
     known = [one for one in flows if one.source in facts.zones and one.target in facts.zones]
     return tuple(sorted(known, key=lambda one: (one.source, one.target, one.actions, one.vouches)))
+
+
+def _single(one: Crossing) -> tuple[str, ...]:
+    """Its actions, those of a group one by one."""
+    return tuple(sorted(expanded(one.actions)))

@@ -24,7 +24,7 @@ def tell_crossing(evaluation: Evaluation, facts: Facts, world: World) -> tuple[s
         return f"zone `{zone}` is not declared, so it reaches nothing", f"declare it in vouchgate.toml: [zones.{zone}]", ()
     lies = _zones(facts.resource, world)
     moving = next((one for one in forbids if one.id.startswith(f"{POLICIES}move-")), None)
-    entering = action in ENTERING and facts.resource.type != "Endpoint"
+    entering = action in ENTERING and facts.resource.type == "Artifact"
     target = _target(facts, world)
     if not lies and not entering:
         return "it lies in no zone, so nobody reaches it", "place it: `vouchgate assets put`", ()

@@ -8,7 +8,8 @@ Rules
 2. One policy a source zone, found by the caller's zone: however many zones there are, a request meets one of them. A set that would be larger
    than Cedar's bounds is divided by kind, then by action; each part holds for its kind or action alone.
 3. A thing that lies in several zones is where the caller may reach it best. A thing that lies nowhere is reached by nobody.
-4. What comes in (`ingest`, `import`, `admit`) lies nowhere yet: `context.target`, where it is to lie, counts instead.
+4. Content that comes in (`ingest`, `import`, `admit` of an artifact) lies nowhere yet, and whoever brings it has it: `context.target`, where it
+   is to lie, counts instead. A name is placed before anything is done with it, so rule 1 holds for it.
 5. What is taken elsewhere (`promote`, `export`, `deploy`) needs a `context.target`, and a crossing from where it lies to there that covers it;
    beside the mover's own right to act on it (rule 1). What is done through an endpoint stays where the endpoint is.
 6. A caller in a zone that is not declared reaches nothing, vouchgate's own processes (kind `system`) excepted. Administering and approving
@@ -69,7 +70,7 @@ def render(crossings: Sequence[Crossing], zones: Iterable[str]) -> str:
     of: dict[str, list[Crossing]] = {zone: [] for zone in declared}
     for one in crossings:
         of[one.source].append(one)
-    entering = {zone: found for zone in declared if (found := clauses(of[zone], only=ENTERING))}
+    entering = {zone: found for zone in declared if (found := _content(clauses(of[zone], only=ENTERING)))}
     policies = [_elsewhere(declared), _enter_own(sorted(entering))]
     for zone in declared:
         policies += _from(zone, clauses(of[zone]))
@@ -93,7 +94,7 @@ _HEAD = """// Generated from [[crossings]] and the zones: what passes between zo
 
 """
 _GUARDED = ("use", "move", *ALONE)
-_ENTERS = "(resource is Artifact || resource is Dataset || resource is Model || resource is Adapter)"
+_CONTENT = "resource is Artifact"
 _WRITTEN = "resource is Endpoint"
 """What is written through an endpoint goes where the endpoint is (rule 1)."""
 
@@ -105,34 +106,47 @@ def _elsewhere(declared: Sequence[str]) -> str:
     return _forbid(ELSEWHERE, "principal", _GUARDED, "resource", body, "Whoever is in a zone that is not declared reaches nothing.")
 
 
+def _content(found: Sequence[Clause]) -> list[Clause]:
+    """Of these, what lets artifacts pass; the policy's head says that they are."""
+    return [Clause(one.targets, one.actions, (), one.vouches) for one in found if "artifact" in one.kinds]
+
+
 def _enter_own(others: Sequence[str]) -> str:
     """Rule 4, for every zone whose crossings let nothing enter another."""
-    body = [_WRITTEN, "context has target && context.target == principal.zone", 'principal.kind == "system"']
+    body = ["context has target && context.target == principal.zone", 'principal.kind == "system"']
     body += [f"[{', '.join(map(_text, others))}].contains(principal.zone)"] if others else []
-    return _forbid(f"{POLICIES}enter", "principal", ENTERING, "resource", _joined(body), "What is brought in comes to lie in its own zone.")
+    return _forbid(f"{POLICIES}enter", "principal", ENTERING, _CONTENT, _joined(body), "What is brought in comes to lie in its own zone.")
 
 
 def _from(zone: str, found: Sequence[Clause]) -> list[str]:
     """Rule 1. What enters is left to `_enter`."""
     told = f"Zone {zone} reaches what lies in it, and what its crossings cover."
-    first = [f"resource in {_zone(zone)}", f"action in {_actions(ENTERING)} && {_ENTERS}"]
+    first = [f"resource in {_zone(zone)}", f"resource is Artifact && action in {_actions(ENTERING)}"]
     return _divided(FROM, zone, _GUARDED, first, found, told)
 
 
 def _enter(zone: str, found: Sequence[Clause]) -> list[str]:
     """Rule 4."""
     told = f"What zone {zone} brings in comes to lie in it, or where its crossings let it."
-    first = [_WRITTEN, f"context has target && context.target == {_text(zone)}"]
-    return _divided(ENTER, zone, ENTERING, first, found, told, by_target=True)
+    alternatives = [f"context has target && context.target == {_text(zone)}", *(_clause(one, by_target=True) for one in found)]
+    if sum(map(_operators, alternatives)) > MAX_WEIGHT + 60:
+        raise InvalidInput(f"more crossings let content enter from `{zone}` than a policy can name", remedy="join zones")
+    who = f"principal in {_zone(zone)}"
+    return [_forbid(_id(ENTER, zone), who, ENTERING, _CONTENT, _joined(alternatives), told)]
 
 
 def _divided(
-    prefix: str, zone: str, actions: Sequence[str], first: list[str], found: Sequence[Clause], told: str, *, by_target: bool = False
+    prefix: str,
+    zone: str,
+    actions: Sequence[str],
+    first: list[str],
+    found: Sequence[Clause],
+    told: str,
 ) -> list[str]:
     """Rule 2: one policy, or one a kind, or one a kind and action."""
     who = f"principal in {_zone(zone)}"
     if _weight(found) <= MAX_WEIGHT:
-        body = _joined([*first, *(_clause(one, by_target=by_target) for one in found)])
+        body = _joined([*first, *(_clause(one) for one in found)])
         return [_forbid(_id(prefix, zone), who, actions, "resource", body, told)]
     made = []
     for kind in (one for one in KINDS if any(one in kinds_of(action) for action in expanded(actions))):
@@ -140,11 +154,11 @@ def _divided(
         for number, type_ in enumerate(TYPES[kind]):
             name = _id(f"{prefix}{kind}{number or ''}.", zone)
             if _weight(part) <= MAX_WEIGHT:
-                body = _joined([*first, *(_clause(one, by_target=by_target) for one in part)])
+                body = _joined([*first, *(_clause(one) for one in part)])
                 made.append(_forbid(name, who, actions, f"resource is {type_}", body, told))
             else:
                 single = sorted(action for action in expanded(actions) if kind in kinds_of(action))
-                made += _by_action(name, who, (actions, single), f"resource is {type_}", first, part, told, by_target=by_target)
+                made += _by_action(name, who, (actions, single), f"resource is {type_}", first, part, told)
     made += [
         _forbid(_id(f"{prefix}{type_.lower()}.", zone), who, actions, f"resource is {type_}", _joined(first), told) for type_ in ("Run",)
         if actions is _GUARDED
@@ -160,8 +174,6 @@ def _by_action(
     first: list[str],
     found: Sequence[Clause],
     told: str,
-    *,
-    by_target: bool,
 ) -> list[str]:
     """A zone, a kind and an action each; a targets list longer than a policy holds is refused."""
     every, single = actions
@@ -171,12 +183,12 @@ def _by_action(
         for one in found:
             if action in expanded(one.actions):
                 part.setdefault(one.vouches, set()).update(one.targets)
-        own = [Clause(tuple(sorted(targets)), (action,), (), vouches) for vouches, targets in sorted(part.items())]
+        own = [Clause(tuple(sorted(targets)), (action,), found[0].kinds, vouches) for vouches, targets in sorted(part.items())]
         if _weight(own) > MAX_WEIGHT:
             raise InvalidInput(
                 f"`{action}` crosses from one zone into more zones than a policy can name", remedy="join zones, or ask for the same vouches"
             )
-        body = _joined([*first, *(_clause(one, by_target=by_target) for one in own)])
+        body = _joined([*first, *(_clause(one) for one in own)])
         made.append(_forbid(_short(f"{name}.{action}"), who, (action,), what, body, told))
     # a later action of the schema is in none of these: it stays within the zone
     rest = [f"action in {_actions(single)}", *first]
@@ -222,7 +234,7 @@ def _clause(one: Clause, *, by_target: bool = False, leaving: bool = False) -> s
     if types:
         parts.append(_any(f"resource is {type_}" for type_ in types))
     if one.vouches:
-        parts.append(_vouched(one.vouches, endpoints="endpoint" in one.kinds or not one.kinds))
+        parts.append(_vouched(one.vouches, endpoints="endpoint" in one.kinds))
     return " && ".join(parts)
 
 

@@ -17,7 +17,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 ALONE = ("exchange", "release-key", "sign")
 """Actions without a group that zones hold too; administering and approving is nothing that passes between zones."""
 ENTERING = ("ingest", "import", "admit")
-"""Actions that bring something in: what is asked for may lie nowhere yet, and `target` says where it is to lie."""
+"""Actions that bring something in: an artifact may lie nowhere yet, and `target` says where it is to lie."""
 LEAVING = ("promote", "export", "deploy")
 """Actions that take a thing out of its zone: `target` says into which; a crossing from the one to the other must cover it."""
 _DATA = frozenset({"dataset", "model", "adapter", "artifact", "endpoint"})
