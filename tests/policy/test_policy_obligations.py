@@ -169,7 +169,7 @@ def test_a_lapsed_credential_owes_nothing_and_gets_nothing():
         "", ";", "budget", "budget=", "budget=0/minute", "budget=-1/hour", "budget=5", "budget=5/week", "budget=05/day", "budget=1e3/day",
         "budget=99999999999/day", "rounded-answer=", "rounded-answer=16", "rounded-answer=-1", "rounded-answer=2.5", "rounded-answer=x",
         "redaction=", "redaction=a..b", "redaction=a b", "redaction=" + ".".join("a" * 17), "redaction=" + ",".join(f"m{n}" for n in range(65)),
-        "redaction=é", "redaction=a.", 'redaction="a"', "step-up=0", "step-up=29", "step-up=1h", "step-up=9999999", "approval=", "approval=a b",
+        "redaction=é", "redaction=a.", 'redaction="a"', "step-up=0", "step-up=59", "step-up=1h", "step-up=9999999", "approval=", "approval=a b",
         "approval=-x", "delay=5", "Budget=5/day", "step-up=60;", "step-up=60; step-up=90", "rounded-answer=1; rounded-answer=1",
         "budget=5/day; budget=6/day", "redaction=a; redaction=b", "approval=a; approval=a", "step-up=60\n=", "step-up=６０",
     ],
@@ -214,7 +214,7 @@ OBLIGATIONS = st.one_of(
     st.builds(lambda n, w: f"budget={n}/{w}", st.integers(1, 9), st.sampled_from(("minute", "hour", "day"))),
     st.builds(lambda n: f"rounded-answer={n}", st.integers(0, 15)),
     st.builds(lambda p: f"redaction={','.join(sorted(p))}", st.sets(st.sampled_from(("a", "b.c", "d.*.e")), min_size=1)),
-    st.builds(lambda n: f"step-up={n}", st.integers(30, 900)),
+    st.builds(lambda n: f"step-up={n}", st.integers(60, 900)),
     st.builds(lambda g: f"approval={g}", st.sampled_from(("a", "b"))),
 )
 

@@ -7,6 +7,8 @@
 3. A standing revocation of the caller, of anybody who acts for it, of the credential, of what it was made from, or of its run ends it.
 4. What is asked for: the endpoint, or the endpoint behind the model that the body names. A token's scope must name the act.
 5. `decide` with the request's own facts, for everybody in the chain. A reader sees the reason, what is missing and the cheapest remedy.
+6. What an allow owes is carried out or asked for (obligations.py); where the control plane has to settle some of it, the request passes only
+   with its word (`settled`).
 The answer leaves after the decision is in the log (the edge waits for `record`).
 """
 
@@ -20,11 +22,14 @@ import msgspec
 
 from vouchgate.flows.delegation import Proofs, decide_chain, in_scope, read_whole, run_facts, run_of, struck, use_proof
 from vouchgate.flows.facts import Facts
+from vouchgate.flows.habits import HOUR_MS, address_of, usual_facts
+from vouchgate.flows.obligations import STATUS, challenge_of, denied_with, owed_first, owed_on_answer
 from vouchgate.identity.dpop import Proof
 from vouchgate.identity.verify import forwarded
+from vouchgate.vocabulary.approvals import Owed, Settled
 from vouchgate.vocabulary.decisions import Decision, Missing
 from vouchgate.vocabulary.outcomes import Denied
-from vouchgate.vocabulary.places import resource_of
+from vouchgate.vocabulary.places import Endpoint, resource_of
 from vouchgate.vocabulary.principals import VerifiedPrincipal
 from vouchgate.vocabulary.requests import Request
 from vouchgate.vocabulary.vouches import UnixMillis
@@ -57,6 +62,9 @@ class Problem(Noun, frozen=True, kw_only=True):
     request_id: str
     decision_id: str
     missing: tuple[Missing, ...] = ()
+    approval: str = ""
+    """Id of the approval that waits, where a person has to agree; it lapses at `approval_until` (milliseconds since 1970)."""
+    approval_until: UnixMillis = UnixMillis(0)
 
 
 class Admission(Noun, frozen=True, kw_only=True):
@@ -67,6 +75,12 @@ class Admission(Noun, frozen=True, kw_only=True):
     problem: Problem | None = None
     challenge: str = ""
     """What `www-authenticate` says beside a refusal (RFC 9110, section 11.6.1); empty: nothing of our own."""
+    owed: Owed | None = None
+    """What the control plane has to settle before the request passes."""
+    answer: str = ""
+    """What the gateway carries out on the answer (`x-vg-obligations`)."""
+    retry_after: int = 0
+    """Seconds after which asking again may help; 0: not said."""
     alarm: str = ""
     """Why nothing more may be decided; empty while all is well."""
 
@@ -101,7 +115,7 @@ def admit(request: Request, facts: Facts, now: UnixMillis, *, lease_until: UnixM
     if not in_scope(caller, request.action, str(endpoint.id), name):
         return _out_of_scope(request, facts, now, name)
     mode = facts.mode_of(endpoint.zone, now)
-    known = _request_facts(request, now) | run_facts(run, facts, name)
+    known = _request_facts(request, now) | _usual(request, caller, facts, now) | run_facts(run, facts, name)
     decision, mismatch = decide_chain(facts, caller, request.action, name, now, known=known, mode=mode)  # 5
     if mismatch:
         refused = _refused(
@@ -109,8 +123,40 @@ def admit(request: Request, facts: Facts, now: UnixMillis, *, lease_until: UnixM
         )
         return msgspec.structs.replace(refused, alarm=mismatch)
     if decision.effect == "allow":
-        return Admission(allowed=True, decision=decision)
+        return _carried_out(request, decision, endpoint, now)
     return Admission(allowed=False, decision=decision, problem=problem_of(decision, request.request_id))
+
+
+def _carried_out(request: Request, decision: Decision, endpoint: Endpoint, now: UnixMillis) -> Admission:
+    """Step 6."""
+    if decision.mode == "observe" or not decision.obligations:
+        return Admission(allowed=True, decision=decision)
+    owed = owed_first(decision, request, endpoint, now)
+    if isinstance(owed, Denied):
+        said = Settled(code=owed.code, reason=owed.reason, remedy=owed.remedy)
+        challenge = challenge_of(decision, request) if owed.code == "step-up" else ""
+        return msgspec.structs.replace(_owing(denied_with(decision, said), said, request), challenge=challenge)
+    return Admission(allowed=True, decision=decision, owed=owed, answer=owed_on_answer(decision))
+
+
+def settled(admission: Admission, said: Settled, request: Request) -> Admission:
+    """Step 6's end: the admission after the control plane settled what was owed, and recorded the decision."""
+    return admission if not said.code else _owing(denied_with(admission.decision, said), said, request)
+
+
+def _owing(decision: Decision, said: Settled, request: Request) -> Admission:
+    problem = Problem(
+        type=PROBLEM_TYPE + said.code,
+        title=said.code.replace("-", " "),
+        status=STATUS.get(said.code, 403),
+        detail=said.reason,
+        remedy=said.remedy,
+        request_id=request.request_id,
+        decision_id=decision.id,
+        approval=said.approval,
+        approval_until=said.approval_until,
+    )
+    return Admission(allowed=False, decision=decision, problem=problem, retry_after=said.retry_after)
 
 
 def problem_of(decision: Decision, request_id: str) -> Problem:
@@ -210,13 +256,23 @@ def _out_of_scope(request: Request, facts: Facts, now: UnixMillis, name: str) ->
     return msgspec.structs.replace(made, challenge=f'{scheme} error="insufficient_scope", scope="{wanted}"')
 
 
+def _usual(request: Request, caller: VerifiedPrincipal, facts: Facts, now: UnixMillis) -> dict[str, bool]:
+    """Of who calls: the address and the hour are its own, whomever it acts for."""
+    who = caller.actors[0] if caller.actors else caller.principal.id
+    if not caller.authenticated:
+        return {}
+    return usual_facts(facts.habits.get(who), facts.registration_of(who, now), now // HOUR_MS % 24, address_of(request.peer))
+
+
 def _request_facts(request: Request, now: UnixMillis) -> dict[str, Any]:
+    moment = datetime.datetime.fromtimestamp(now / 1000, datetime.UTC)
     known: dict[str, Any] = {
-        "hour": datetime.datetime.fromtimestamp(now / 1000, datetime.UTC).hour,
+        "hour": moment.hour,
+        "weekday": moment.isoweekday(),
         "method": request.method[:16],
         "path": request.path[:8192],
     }
-    address = request.peer.rpartition(":")[0].strip("[]") or request.peer
+    address = address_of(request.peer)
     if address.replace(".", "").isdigit() or ":" in address:
         known["source_ip"] = address
     return known

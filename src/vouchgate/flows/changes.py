@@ -12,7 +12,9 @@ from typing import Any
 
 import msgspec
 
+from vouchgate.vocabulary.approvals import Approval
 from vouchgate.vocabulary.decisions import Risk
+from vouchgate.vocabulary.habits import Habit
 from vouchgate.vocabulary.places import Asset, Crossing, Endpoint, Zone
 from vouchgate.vocabulary.principals import Registration
 from vouchgate.vocabulary.runs import Run
@@ -137,6 +139,12 @@ class Revoked(Noun, frozen=True, kw_only=True, tag="revocation"):
     revocation: Revocation
 
 
+class HabitPut(Noun, frozen=True, kw_only=True, tag="habit"):
+    """When and from where a caller usually calls, as of the days before today."""
+
+    habit: Habit
+
+
 class RiskSet(Noun, frozen=True, kw_only=True, tag="risk"):
     """What is known against a principal or a model."""
 
@@ -167,6 +175,12 @@ class SettingPut(Noun, frozen=True, kw_only=True, tag="setting"):
     value: str
 
 
+class ApprovalPut(Noun, frozen=True, kw_only=True, tag="approval"):
+    """A request that waits for people, as it stands now."""
+
+    approval: Approval
+
+
 Change = (
     TrustRootAdopted
     | KeysPublished
@@ -186,8 +200,10 @@ Change = (
     | VouchAdded
     | Revoked
     | RiskSet
+    | HabitPut
     | CredentialIssued
     | SettingPut
+    | ApprovalPut
 )
 ORDER = (
     "trust-root",
@@ -199,12 +215,14 @@ ORDER = (
     "endpoint",
     "asset",
     "registration",
+    "habit",
     "run",
     "vouch",
     "revocation",
     "risk",
     "secret",
     "setting",
+    "approval",
 )
 """Record kinds in the order in which a restart replays them: roots before what is verified against them. Credentials are looked up, not
 replayed."""
@@ -230,9 +248,11 @@ _RECORDS: dict[type, tuple[str, Callable[[Any], str]]] = {
     RunPut: ("run", lambda change: change.run.id),
     VouchAdded: ("vouch", lambda change: change.id),
     Revoked: ("revocation", lambda change: change.revocation.id),
+    HabitPut: ("habit", lambda change: change.habit.principal),
     RiskSet: ("risk", lambda change: change.subject),
     CredentialIssued: ("credential", lambda change: change.id),
     SettingPut: ("setting", lambda change: change.key),
+    ApprovalPut: ("approval", lambda change: change.approval.id),
 }
 """Change -> (kind, key) of the record that holds it; the newest change of a record is its state."""
 

@@ -35,6 +35,7 @@ from vouchgate.flows.changes import (
     CrossingsPut,
     EndpointPut,
     EndpointRemoved,
+    HabitPut,
     KeysPublished,
     PolicyActivated,
     RegistrationPut,
@@ -70,6 +71,7 @@ from vouchgate.policy.world import MAX_PARENTS, Evidence, World
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.decisions import Decision, Mode, Risk
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound, Unavailable, Unverified
+from vouchgate.vocabulary.habits import Habit
 from vouchgate.vocabulary.names import ResourceId, resource
 from vouchgate.vocabulary.outcomes import Refused
 from vouchgate.vocabulary.places import Asset, Crossing, Endpoint, Zone, asks
@@ -116,6 +118,7 @@ class Facts(Cells, Standing, Registered):
         self.waivers: dict[str, Vouch] = {}
         """Every waiver in the lineage, ended ones included."""
         self.approvals = Approvals()
+        self.habits: dict[str, Habit] = {}
         self.risks: dict[str, Risk] = {}
         self.settings: dict[str, str] = {}
         self.signed_root: SignedTrustRoot | None = None
@@ -123,7 +126,7 @@ class Facts(Cells, Standing, Registered):
         self.bundle: TrustBundle | None = None
         self.policy: PolicyActivated | None = None
         self.policies: CompiledPolicies | None = None
-        self.lineage = lineages.Lineage()
+        self.lineage = self._new_lineage()
         self.world = World()
         world_facts.put_system(self.world, resource(trust_domain, "system", "control"), Evidence())
         self.refused_vouches = 0
@@ -138,8 +141,6 @@ class Facts(Cells, Standing, Registered):
         match change:
             case Revoked(revocation=revocation):
                 self._check_revocation(revocation)
-            case ApprovalPut(approval=approval):
-                self.approvals.check(approval, self._now)
             case VouchAdded(id=vouch_id) if vouch_id in self.lineage.vouches:
                 # its record names its place in the log; moved behind what rests on it, a restart would leave that out
                 raise Conflict(f"the vouch `{vouch_id[:16]}` is there already", remedy="nothing is left to do")
@@ -204,6 +205,8 @@ class Facts(Cells, Standing, Registered):
 
     def _check_who(self, change: Change) -> None:
         match change:
+            case ApprovalPut(approval=approval):
+                self.approvals.check(approval, self._now)
             case CredentialIssued():
                 self.credentials.check(change)
                 self._check_standing(change)
@@ -254,8 +257,12 @@ class Facts(Cells, Standing, Registered):
                 if registration.expires_at:
                     heapq.heappush(self._ends, (registration.expires_at, registration.principal))
                 self._renew_principal(registration.principal, now)
+            case HabitPut(habit=habit):
+                if habit.principal in self.registrations:
+                    self.habits[habit.principal] = habit
             case RegistrationRemoved(principal=principal):
                 self._drop(principal)
+                self.habits.pop(principal, None)
                 self.world.remove(world_facts.principal_uid(principal))
             case RunPut(run=run):
                 self.runs[run.id] = run
@@ -304,6 +311,15 @@ class Facts(Cells, Standing, Registered):
         said = wire.decode(TrustRoot, signed.payload, what="TrustRoot")
         return UnixMillis(max(said.issued_at, min(now, said.expires_at - 1)))
 
+    @property
+    def fingerprint(self) -> str:
+        """The pinned fingerprint of the root keys."""
+        return self._fingerprint
+
+    def _new_lineage(self) -> lineages.Lineage:
+        """Empty; another for facts whose time is put forward (forecast.py)."""
+        return lineages.Lineage()
+
     def _compile(self) -> None:
         """The policy in force beside what holds between zones."""
         if self.policy is not None:
@@ -348,7 +364,7 @@ class Facts(Cells, Standing, Registered):
         kept, self._envelopes = list(self._envelopes.values()), {}
         standing = [one for one in self.revocations.values() if not one.withdrawn_by]
         subjects = {subject.name for vouch in self.lineage.vouches.values() for subject in vouch.subjects}
-        self.lineage, self.waivers = lineages.Lineage(), {}
+        self.lineage, self.waivers = self._new_lineage(), {}
         for added, log_index in kept:
             self._add_vouch(added, log_index, now)
         for revocation in standing:

@@ -40,6 +40,7 @@ from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.errors import Unverified
 from vouchgate.vocabulary.layout import Layout
 from vouchgate.vocabulary.mcp import MCP, METHODS, tool_id
+from vouchgate.vocabulary.habits import check_networks
 from vouchgate.vocabulary.names import TrustDomain, principal, resource
 from vouchgate.vocabulary.places import Budget, Egress, Endpoint, Route, Zone
 from vouchgate.vocabulary.principals import Registration, Selector, svid_seconds
@@ -230,6 +231,7 @@ def endpoint_of(settings: Settings, one: EndpointSettings, layout: Layout) -> En
         resource_uri=one.resource_uri,
         labels=one.labels,
         purposes=one.purposes,
+        approvals=one.approvals,
         asset=resource(settings.trust_domain, *one.asset.split("/")) if one.asset else "",
         bearer=one.bearer,
         model_in_body=one.model_in_body,
@@ -288,6 +290,8 @@ def registrations_of(settings: Settings, now: UnixMillis, *, own_uid: int) -> li
             groups=(*one.groups, ENFORCEMENT_POINT) if one.enforcement_point else one.groups,
             svid_ttl_seconds=one.svid_seconds or svid_seconds(one.kind),
             jwt_ttl_seconds=one.jwt_seconds,
+            networks=check_networks(one.networks),
+            hours=one.hours,
             source="settings",
             created_at=now,
         )

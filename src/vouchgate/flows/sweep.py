@@ -11,6 +11,7 @@ import contextlib
 from typing import Any
 
 from vouchgate.audit import ocsf
+from vouchgate.flows import approvals
 from vouchgate.flows.changes import RegistrationRemoved
 from vouchgate.flows.context import Context
 from vouchgate.flows.facts_credentials import ENDS_INDEX, HOUR_MS
@@ -94,3 +95,4 @@ async def run(context: Context) -> None:
         with contextlib.suppress(VouchgateError):
             await sweep(context)
             await forgetting.forget(context)
+            await approvals.forget(context)

@@ -35,8 +35,8 @@ MAX_BUDGET = 1_000_000_000
 """Requests of one window; more bounds nobody."""
 MAX_DECIMALS = 15
 """Decimals of a rounded number; a double has no more."""
-MIN_STEP_UP_SECONDS = 30
-"""Seconds; a credential cannot be younger on arrival than it takes to fetch it over a slow network."""
+MIN_STEP_UP_SECONDS = 60
+"""Seconds; a certificate begins 30 s before it is issued (identity/ca.py, `BACKDATE_MS`), and then has to travel."""
 MAX_STEP_UP_SECONDS = 30 * 86_400
 """Seconds; no credential lives longer."""
 MAX_PATHS = 64

@@ -62,3 +62,33 @@ class VouchTaken(Noun, frozen=True, kw_only=True):
     reason: str = ""
     remedy: str = ""
     points: tuple[PointOutcome, ...] = ()
+
+
+class ApprovalState(Noun, frozen=True, kw_only=True):
+    """A request that waits for people, or whose people answered lately."""
+
+    id: str
+    state: Literal["pending", "approved", "refused", "used", "expired"]
+    principal: str
+    actors: tuple[str, ...] = ()
+    action: str
+    resource: str
+    method: str
+    path: str = ""
+    tool: str = ""
+    body: str = ""
+    """The whole body; what a reader would not see stands there as an escape."""
+    shown: bool = False
+    """Whether `path` and `body` are shown: only to whoever may approve it."""
+    digest: str
+    """Of everything that is agreed to."""
+    groups: tuple[str, ...]
+    """One person of each has to agree."""
+    approvers: tuple[str, ...] = ()
+    reason: str = ""
+    asked_at: UnixMillis
+    expires_at: UnixMillis
+    ended_by: str = ""
+    ended_at: UnixMillis = NEVER
+    mine: bool = False
+    """Whether whoever asked could agree to it now."""

@@ -10,6 +10,8 @@ from vouchgate.vocabulary.names import ResourceId, TrustDomain
 from vouchgate.vocabulary.vouches import UnixMillis
 from vouchgate.vocabulary.wire import Noun
 
+MAX_APPROVAL_BODY = 16 * 1024
+"""Bytes of a body that a person is asked to approve: more than anybody reads."""
 DEFAULT_LEASE_SECONDS = 10
 """How long an enforcement point goes on without the control plane; the default trades availability for safety."""
 MAX_LEASE_SECONDS = 15 * 60
@@ -131,6 +133,8 @@ class Endpoint(Noun, frozen=True, kw_only=True):
     """Labels of the data that it may be sent, for policies."""
     purposes: tuple[str, ...] = ()
     """What it may be used for, for policies."""
+    approvals: bool = False
+    """Whether whole bodies go to the decision point, so that a person can agree to one; a larger one than `MAX_APPROVAL_BODY` is refused."""
     wrapped: bool = False
     """An unmodified legacy server: any method and path, plain listener in observe."""
     max_stream_seconds: int = DEFAULT_MAX_STREAM_SECONDS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vouchgate.vocabulary.vouches import UnixMillis
 from vouchgate.vocabulary.wire import Noun
 
 
@@ -45,5 +46,13 @@ class Request(Noun, frozen=True, kw_only=True):
     """The header as it came: `Bearer` or `DPoP` and the token, whose signature, life and audience the gateway checked."""
     dpop: str = ""
     """The header `DPoP` (RFC 9449, section 4.1); several are joined by commas, which no proof contains."""
+    certificate_since: UnixMillis = UnixMillis(0)
+    """When the certificate begins; 0 where there is none, or where it is not known."""
+    token_since: UnixMillis = UnixMillis(0)
+    """`iat`; likewise."""
+    content_type: str = ""
+    content_encoding: str = ""
+    body: bytes = b""
+    """At endpoints with `approvals`, whole; elsewhere empty."""
     user_agent: str = ""
     peer: str = ""

@@ -212,6 +212,8 @@ class IdentitySettings(Noun, frozen=True, kw_only=True):
     uid: Annotated[int, Meta(ge=-1, description="The unix uid that earns it; -1: none.")] = -1
     svid_seconds: Annotated[int, Meta(ge=0, le=86400, description="Life of its certificates; 0: 300 for agents, 3600 for others.")] = 0
     jwt_seconds: Annotated[int, Meta(ge=10, le=300, description="Life of its tokens.")] = 300
+    networks: Annotated[tuple[str, ...], Meta(max_length=16, description="Networks from which it calls; usual without being learned.")] = ()
+    hours: Annotated[str, Meta(max_length=5, description="Hours (UTC) within which it calls, as 8-18; usual without being learned.")] = ""
     enforcement_point: Annotated[bool, Meta(description="It may ask for decisions about others ([authzen]).")] = False
 
 

@@ -8,8 +8,9 @@ import json
 import random
 import time
 
+import msgspec
 import pytest
-from gateway_harness import NO, YES, Harness
+from gateway_harness import DIGITS, NO, YES, Harness, spiffe
 
 pytestmark = pytest.mark.gateway
 
@@ -271,3 +272,66 @@ def test_a_refusal_passes_untouched(gw):
 def test_who_is_let_in_natively_owes_nothing(gw):
     gw.upstreams["digits"].answer = whole('{"a": 0.123456}')
     assert gw.call("POST", INFER, who="alice", body=b"{}").body == b'{"a": 0.123456}'
+
+
+# -- what the PDP is told
+
+
+def approving(gw: Harness, **more: object) -> None:
+    def work() -> None:
+        gw.view.set_endpoints([msgspec.structs.replace(one, approvals=one.id == DIGITS, **more) for one in gw.endpoints()])
+
+    gw.do(work)
+    gw.settled()
+
+
+def test_when_credentials_begin(gw):
+    gw.verdict = YES
+    before = int(time.time())
+    gw.call("POST", INFER, who="dora", token=gw.ca.token(spiffe("dora"), iat=before - 77), body=b"{}")
+    asked = gw.asked[-1]
+    assert asked.token_since == (before - 77) * 1000
+    assert 0 <= before * 1000 - asked.certificate_since <= 7_200_000
+    gw.call(
+        "POST", INFER, token=gw.ca.token(spiffe("dora"), iat=None), body=b"{}", headers={"x-vg-iat": str(before), "x-vg-since": str(before)}
+    )
+    assert (gw.asked[-1].token_since, gw.asked[-1].certificate_since) == (0, 0)
+
+
+def test_a_body_comes_along_where_people_approve_and_nowhere_else(gw):
+    gw.verdict = YES
+    gw.call("POST", INFER, who="dora", body=b'{"x": 1}')
+    assert gw.asked[-1].body == b""
+    approving(gw)
+    body = bytes(range(256)) * 64
+    got = gw.call("POST", INFER, who="dora", body=body, headers={"content-type": "a/b", "content-encoding": "x"})
+    asked = gw.asked[-1]
+    assert (got.status, asked.body, asked.content_type, asked.content_encoding) == (200, body, "a/b", "x")
+    assert gw.upstreams["digits"].seen[-1]["body"] == body
+
+
+def test_a_chunked_body_comes_along_whole(gw):
+    gw.verdict = YES
+    approving(gw)
+    gw.raw(
+        f"POST {INFER} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+        "3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n".encode(),
+        who="dora",
+    )
+    assert gw.asked[-1].body == b"abcdefg"
+
+
+def test_a_body_that_nobody_could_read_through_is_refused(gw):
+    gw.verdict = YES
+    approving(gw)
+    got = gw.call("POST", INFER, who="dora", body=b"x" * 16_385)
+    assert (got.status, got.json["title"]) == (413, "too large")
+    assert not gw.upstreams["digits"].seen
+    assert gw.call("POST", INFER, who="alice", body=b"x" * 16_385).status == 200
+
+
+def test_a_refusal_says_when_to_come_back_and_which_credential_would_do(gw):
+    challenge = 'Bearer error="insufficient_user_authentication", max_age="300"'
+    gw.verdict = (401, {"content-type": "application/problem+json", "www-authenticate": challenge, "retry-after": "7"}, b"{}")
+    got = gw.call("POST", INFER, who="dora", body=b"{}")
+    assert (got.status, got.headers["www-authenticate"], got.headers["retry-after"]) == (401, challenge, "7")

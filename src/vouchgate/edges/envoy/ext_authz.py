@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,17 +28,21 @@ from vouchgate.edges.processes.rpc_server import Peer, peer_of
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.mcp import MCP
 from vouchgate.vocabulary.outcomes import PROBLEM_MEDIA, PROBLEM_TYPE
+from vouchgate.vocabulary.places import MAX_APPROVAL_BODY
 from vouchgate.vocabulary.requests import Request
+from vouchgate.vocabulary.vouches import UnixMillis
 
 DECIDE_SECONDS = 0.8
 """Below Envoy's own timeout, so that the caller hears our words."""
 MAX_AT_ONCE = 128
 MAX_CONNECTIONS = 512
 MAX_HEAD_BYTES = 64 * 1024
-"""Bytes of one check's head; Envoy itself bounds a request's headers to 32 KiB."""
+"""Bytes of one check's head; Envoy itself bounds a request's headers to 32 KiB. A body, which only endpoints with `approvals` send, has a
+bound of its own."""
 _REQUIRED = ("endpoint", "action", "zone", "peer", "request-id", "key")
-_OPTIONAL = ("model", "san", "serial", "fingerprint", "sub", "aud", "jti", "cnf", "act")
+_OPTIONAL = ("model", "san", "serial", "fingerprint", "sub", "aud", "jti", "cnf", "act", "since", "iat")
 """Envoy leaves out a header whose value is absent."""
+_SECONDS = re.compile(r"[0-9]{1,11}", re.ASCII)
 KEY_FIELDS, PLAIN = 10, "|-|-|-|-"
 """Fields of the allow-map's key (maps.py, rule 1), and how it ends for a caller without a token, or with a plain one."""
 
@@ -72,8 +77,8 @@ class _Desk:
         log.warning("refused uid %d pid %d on the ext_authz socket", peer.uid, peer.pid)
         return False
 
-    async def answer(self, method: str, target: str, headers: list[tuple[str, str]]) -> Answer:
-        request = read_check(method, target, headers)
+    async def answer(self, method: str, target: str, headers: list[tuple[str, str]], body: bytes) -> Answer:
+        request = read_check(method, target, headers, body)
         if request is None:
             return _problem(403, "malformed-check", "the gateway's question is not complete", "", "")
         if self._at_once >= MAX_AT_ONCE:
@@ -92,7 +97,7 @@ class _Desk:
             self._at_once -= 1
 
 
-def read_check(method: str, target: str, headers: list[tuple[str, str]]) -> Request | None:
+def read_check(method: str, target: str, headers: list[tuple[str, str]], body: bytes = b"") -> Request | None:
     """The check's facts, or None where one is missing or there twice."""
     facts: dict[str, str] = {}
     for name, value in headers:
@@ -129,9 +134,20 @@ def read_check(method: str, target: str, headers: list[tuple[str, str]]) -> Requ
         beyond=not _plain(known["key"]),
         authorization=facts.get("authorization", ""),
         dpop=facts.get("dpop", ""),
+        certificate_since=_since(known["since"]),
+        token_since=_since(known["iat"]),
+        content_type=facts.get("content-type", ""),
+        content_encoding=facts.get("content-encoding", ""),
+        body=body,
         user_agent=facts.get("user-agent", ""),
         peer=known["peer"],
     )
+
+
+def _since(text: str) -> UnixMillis:
+    """Seconds since 1970 as Envoy writes them, in milliseconds; what is none is not known."""
+    whole, _, part = text.partition(".")
+    return UnixMillis(int(whole) * 1000) if _SECONDS.fullmatch(whole) and (not part or part.isdecimal()) else UnixMillis(0)
 
 
 def _plain(key: str) -> bool:
@@ -152,6 +168,8 @@ class _Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._target = b""
         self._headers: list[tuple[str, str]] = []
+        self._body = b""
+        self._headed = False
         self._size = 0
 
     def connection_made(self, transport: Any) -> None:
@@ -172,7 +190,8 @@ class _Connection(asyncio.Protocol):
         if not self._admitted:
             return
         self._size += len(data)
-        if self._size > MAX_HEAD_BYTES or (self._task is not None and not self._task.done()):
+        bound = MAX_HEAD_BYTES + (MAX_APPROVAL_BODY if self._headed else 0)
+        if self._size > bound or (self._task is not None and not self._task.done()):
             self._transport.abort()
             return
         try:
@@ -186,6 +205,12 @@ class _Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
+    def on_headers_complete(self) -> None:
+        self._headed = True
+
+    def on_body(self, body: bytes) -> None:
+        self._body += body
+
     def on_message_complete(self) -> None:
         if self._task is not None and not self._task.done():
             # two checks at once on one connection: their headers would run together
@@ -193,10 +218,10 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
             return
         method = self._parser.get_method().decode("latin-1")
-        self._task = asyncio.get_running_loop().create_task(self._reply(method, self._target.decode("latin-1"), self._headers))
+        self._task = asyncio.get_running_loop().create_task(self._reply(method, self._target.decode("latin-1"), self._headers, self._body))
 
-    async def _reply(self, method: str, target: str, headers: list[tuple[str, str]]) -> None:
-        status, more, body = await self._desk.answer(method, target, headers)
+    async def _reply(self, method: str, target: str, headers: list[tuple[str, str]], asked: bytes) -> None:
+        status, more, body = await self._desk.answer(method, target, headers, asked)
         self._begin()
         lines = [
             f"HTTP/1.1 {status} x",

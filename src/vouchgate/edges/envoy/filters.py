@@ -75,6 +75,8 @@ CHECK_HEADERS = {
     "x-vg-jti": _CLAIM.format("jti"),
     "x-vg-cnf": _CLAIM.format("cnf:x5t#S256"),
     "x-vg-act": _CLAIM.format("act:sub"),
+    "x-vg-since": "%DOWNSTREAM_PEER_CERT_V_START(%s)%",
+    "x-vg-iat": _CLAIM.format("iat"),
     "x-vg-key": "%FILTER_STATE(vg.caller:PLAIN)%",
     "x-vg-peer": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%",
     "x-vg-request-id": "%REQ(X-REQUEST-ID)%",
@@ -145,6 +147,7 @@ def _ask(settings: GatewaySettings, headers: dict[str, str]) -> Message:
     config.allowed_headers.patterns.add(exact="authorization")
     config.allowed_headers.patterns.add(exact="dpop")
     config.allowed_headers.patterns.add(exact="content-type")
+    config.allowed_headers.patterns.add(exact="content-encoding")
     config.allowed_headers.patterns.add(exact="user-agent")
     service = config.http_service
     service.server_uri.uri = "http://pdp"

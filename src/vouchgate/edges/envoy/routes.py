@@ -36,7 +36,7 @@ from vouchgate.edges.envoy.settings import (
 from vouchgate.edges.envoy.tokens import JWT, requires_token_of
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.mcp import MCP, METHODS
-from vouchgate.vocabulary.places import Endpoint, Route, canonical_uri
+from vouchgate.vocabulary.places import MAX_APPROVAL_BODY, Endpoint, Route, canonical_uri
 
 MAX_PATH_BYTES = 512
 """Bytes of a listed path."""
@@ -167,11 +167,21 @@ def _base(endpoint: Endpoint, slot: int, authority: str, route: Route, *, observ
     if (endpoint.mcp or endpoint.model_in_body) and route.method in BODILESS and not observed:
         bare = lua_pb2.LuaPerRoute(name=NO_BODY)
         made.typed_per_filter_config[MODEL_NAME].CopyFrom(packed(route_components_pb2.FilterConfig(config=packed(bare))))
+    if endpoint.approvals and not observed:
+        made.typed_per_filter_config[ASK].CopyFrom(packed(_whole_body()))
     if endpoint.egress is not None:
         made.route.host_rewrite_literal = host_of(endpoint)[0]
         made.request_headers_to_remove.extend(removed_headers(endpoint.egress))
     if endpoint.wrapped:
         made.typed_per_filter_config[STRIP_AUTHORIZATION].CopyFrom(packed(route_components_pb2.FilterConfig(disabled=True)))
+    return made
+
+
+def _whole_body() -> Message:
+    """The body goes along when the PDP is asked, so that a person can agree to it; a larger one is answered 413."""
+    made = ext_authz_pb2.ExtAuthzPerRoute()
+    body = made.check_settings.with_request_body
+    body.max_request_bytes, body.allow_partial_message, body.pack_as_bytes = MAX_APPROVAL_BODY, False, True
     return made
 
 

@@ -169,6 +169,7 @@ class Control:
             people=self.people,
         )
         self.system.tokens = self.token_service
+        self.system.prover = wiring.prover()
         reader = GatewayReader(self._looking, self.ads, gateway, lambda: self.facts.endpoints.values())
         self.system.drift = DriftWatch(self.context, {POINT: reader}, self.view.granted)
         self.health = Health(self.context, self.observer, free=lambda: wiring.free_bytes(self.layout.control))

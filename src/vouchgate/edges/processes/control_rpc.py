@@ -12,6 +12,7 @@ from vouchgate.flows import serve_models
 from vouchgate.flows.shape import SOURCE, Shaped
 from vouchgate.flows.units import server_uids
 from vouchgate.vocabulary import wire
+from vouchgate.vocabulary.approvals import Owed
 from vouchgate.vocabulary.decisions import Decision
 from vouchgate.vocabulary.errors import NotPermitted
 from vouchgate.vocabulary.leased import InProcessCall
@@ -56,6 +57,11 @@ def handlers(control: Control) -> dict[str, Handler]:
         only(peer, "pdp")
         await control.record_decision(wire.decode(Decision, params["decision"], what="decision"))
         return {}
+
+    async def settle_decision(peer: Peer, params: dict[str, Any]) -> Any:
+        only(peer, "pdp")
+        decision = wire.decode(Decision, params["decision"], what="decision")
+        return wire.encode(await control.settle_decision(decision, wire.decode(Owed, params["owed"], what="obligations")))
 
     async def import_model(peer: Peer, params: dict[str, Any]) -> Any:
         only(peer, "supervisor")
@@ -115,6 +121,7 @@ def handlers(control: Control) -> dict[str, Handler]:
         "take_lines": take_lines,
         "tail_alive": tail_alive,
         "record_decision": record_decision,
+        "settle_decision": settle_decision,
         "import_model": import_model,
         "serving": serving,
         "ready": ready,

@@ -18,9 +18,11 @@ from vouchgate import wiring
 from vouchgate.edges.envoy import ext_authz
 from vouchgate.edges.processes import logs
 from vouchgate.edges.processes.rpc_server import Handler, Peer, serve
+from vouchgate.flows.admit_request import settled
 from vouchgate.flows.delegation import gateway_origins
 from vouchgate.flows.replica import Replica
 from vouchgate.vocabulary import wire
+from vouchgate.vocabulary.approvals import Settled
 from vouchgate.vocabulary.layout import Layout
 from vouchgate.vocabulary.outcomes import PROBLEM_MEDIA
 from vouchgate.vocabulary.requests import Request
@@ -73,10 +75,17 @@ async def run(data_dir: Path) -> None:
 
     async def decide(request: Request) -> ext_authz.Answer:
         admission = replica.admit(request)
-        await control.call("record_decision", decision=wire.encode(admission.decision), request_id=request.request_id)
+        recorded = {"decision": wire.encode(admission.decision), "request_id": request.request_id}
+        if admission.owed is None:
+            await control.call("record_decision", **recorded)
+        else:
+            said = await control.call("settle_decision", owed=wire.encode(admission.owed), **recorded)
+            admission = settled(admission, wire.decode(Settled, said, what="settlement"), request)
         headers = {"x-vg-decision-id": admission.decision.id}
         if admission.problem is None:
-            return 200, headers, b""
+            return 200, headers | ({"x-vg-obligations": admission.answer} if admission.answer else {}), b""
+        if admission.retry_after:
+            headers["retry-after"] = str(admission.retry_after)
         if admission.challenge:
             headers["www-authenticate"] = admission.challenge
         return admission.problem.status, {**headers, "content-type": PROBLEM_MEDIA}, wire.encode(admission.problem)
