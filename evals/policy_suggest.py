@@ -52,9 +52,9 @@ class Held:
     """(denied, requests) of the later weeks, of members that were seen before."""
     newcomers: list[tuple[int, int]] = field(default_factory=list)
     """The same of members whom nobody had seen in the observed weeks: they joined later, or came back from leave."""
-    granted: int = 0
-    used: int = 0
-    static: int = 0
+    excess: int = 0
+    """Cells that are granted and that nobody used in the six weeks."""
+    static_excess: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,12 +95,11 @@ def hold(case: Case) -> Held:
         denied[one.principal] += decide_recorded(policies, world, one).effect != "allow"
     known = {one.principal for one in observed}
     return Held(
-        ratios=[granted[who] / len(used[who]) for who in sorted(used) if who in known],
+        ratios=[len(granted[who]) / len(used[who]) for who in sorted(used) if who in known],
         by_member=[(denied[who], total[who]) for who in sorted(total) if who in known],
         newcomers=[(denied[who], total[who]) for who in sorted(total) if who not in known],
-        granted=sum(granted.values()),
-        used=sum(len(cells) for cells in used.values()),
-        static=sum(_granted(roles, office, who, asks) for who in used),
+        excess=sum(len(granted[who] - used[who]) for who in used),
+        static_excess=sum(len(_granted(roles, office, who, asks) - used[who]) for who in used),
     )
 
 
@@ -140,14 +139,15 @@ def _roles(org: Organisation) -> str:
     return "\n".join(texts)
 
 
-def _granted(policies: CompiledPolicies, office: Office, who: str, asks: Sequence[tuple[str, str]]) -> int:
+def _granted(policies: CompiledPolicies, office: Office, who: str, asks: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
     context = {"risk": 0, "authenticated": True, "credential": "x509", "delegated": False}
     caller: Uid = principal_uid(who)
-    return sum(
-        evaluate(policies, Request(caller, action_uid(action), resource_uid(name), context), office.fresh.world, REQUEST_FACTS).effect
-        != "deny"
+    return {
+        (action, name)
         for action, name in asks
-    )
+        if evaluate(policies, Request(caller, action_uid(action), resource_uid(name), context), office.fresh.world, REQUEST_FACTS).effect
+        != "deny"
+    }
 
 
 def by_members(pairs: Sequence[tuple[int, int]]) -> tuple[float, float]:
@@ -173,7 +173,7 @@ def rows(pool: Executor, *, quick: bool) -> list[Row]:
     new = [one for each in ours for one in each.newcomers]
     interval, share = by_members(pairs), _share(pairs)
     spread = median_interval(ratios)
-    excess, before = sum(one.granted - one.used for one in ours), sum(one.static - one.used for one in ours)
+    excess, before = sum(one.excess for one in ours), sum(one.static_excess for one in ours)
     return [
         Row(name="suggest/granted over used", value=statistics.median(ratios), unit="ratio, median of members", goal=f"<= {GOAL_RATIO}",
             met=spread[1] <= GOAL_RATIO, n=len(ratios), interval=spread, note="members with traffic in the observed weeks"),
