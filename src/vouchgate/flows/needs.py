@@ -9,6 +9,7 @@ from vouchgate.flows.adopt import zone_states
 from vouchgate.flows.checkpoint import Checkpoints
 from vouchgate.flows.context import Context
 from vouchgate.flows.login import GLASS, broken_until
+from vouchgate.flows.policy_history import proposal
 from vouchgate.identity.ca import load_ca
 from vouchgate.vocabulary.answers import EndpointState, Need, PointState, ProcessState
 from vouchgate.vocabulary.answers_identities import PartnerState
@@ -36,9 +37,11 @@ def needs(
         *_enforcement(context, points, processes),
         *_coming(context, checkpoints),
         *_waivers(context),
+        *_drifts(context),
         *_authority(context),
         *_secrets(context),
         *_partners(partners, context.clock.now()),
+        *_proposed(context),
         *_lasting(context),
     ]
     return tuple(sorted(found, key=lambda need: _RANK[need.severity]))
@@ -166,6 +169,23 @@ def _coming(context: Context, checkpoints: Checkpoints) -> Iterator[Need]:
         yield Need(kind="witness", severity="soon", subject="log", title=title, detail=checkpoints.trouble)
 
 
+def _drifts(context: Context) -> Iterator[Need]:
+    """Points that enforce otherwise than is meant: one need each."""
+    points = {one.point: [other for other in context.drifts if other.point == one.point] for one in context.drifts}
+    for point, found in points.items():
+        first = found[0]
+        yield Need(
+            kind="drift",
+            severity="act",
+            subject=point,
+            title=f"the {point} enforces otherwise than is meant: {first.kind} {first.what}",
+            detail=first.detail,
+            remedy="find out who changed it; restart it if nobody says",
+            count=len(found),
+            command="vouchgate zones drift",
+        )
+
+
 def _waivers(context: Context) -> Iterator[Need]:
     """What is done without, and for how long."""
     now, found, waiting = context.clock.now(), waive.standing(context), waive.waiting_count(context)
@@ -184,6 +204,21 @@ def _waivers(context: Context) -> Iterator[Need]:
             remedy="have the evidence made, or let two persons renew the waiver",
             count=len(found),
             command="vouchgate waive list",
+        )
+
+
+def _proposed(context: Context) -> Iterator[Need]:
+    """A policy that one person proposed."""
+    waiting = proposal(context)
+    if waiting is not None:
+        yield Need(
+            kind="policy",
+            severity="soon",
+            subject="policy",
+            title="a policy waits for a second person",
+            detail=f"proposed by {waiting.author}, sha256 {waiting.sha256}",
+            remedy="read it, compare it with the one in force, and apply the same text as another person",
+            command="vouchgate policy history",
         )
 
 

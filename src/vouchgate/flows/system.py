@@ -37,6 +37,9 @@ from vouchgate.flows.federate import Federation
 from vouchgate.flows.login_oidc import CallBack
 from vouchgate.flows.people import People
 from vouchgate.flows.rotate_secret import Secrets
+from vouchgate.flows.system_watch import WatchSystem
+from vouchgate.flows.system_policy import PolicySystem
+from vouchgate.flows.system_prove import ProvingSystem
 from vouchgate.flows.system_zones import ZonesSystem
 from vouchgate.flows.token_service import TokenService
 from vouchgate.vocabulary import answers, answers_approvals, answers_identities
@@ -49,7 +52,7 @@ from vouchgate.vocabulary.runs import Run
 from vouchgate.vocabulary.secrets import SecretLine
 
 
-class System(ZonesSystem):
+class System(ZonesSystem, PolicySystem, WatchSystem, ProvingSystem):
     """See the module's text."""
 
     def __init__(

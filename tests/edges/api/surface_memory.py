@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from policy_memory import PolicyMemory
 
 from vouchgate.flows.login_oidc import CallBack
 from vouchgate.vocabulary.answers import (
@@ -78,11 +79,26 @@ from vouchgate.vocabulary.answers_identities import (
     RunRequest,
     TokenServiceState,
 )
-from vouchgate.vocabulary.answers_zones import AssetMove, AssetRequest, AssetState, MoveOutcome
+from vouchgate.vocabulary.answers_policy import CellCount, CheckFinding, CheckReport, CheckRequest, Counterexample, Proof, ProofRequest
+from vouchgate.vocabulary.answers_zones import (
+    AssetMove,
+    AssetRequest,
+    AssetState,
+    AttackSurface,
+    BlastRadius,
+    CrossingSeen,
+    ListenerLine,
+    MoveOutcome,
+    Reached,
+    Step,
+    ZoneContents,
+    ZoneMap,
+    ZoneProof,
+)
 from vouchgate.vocabulary.ca import CaInstallRequest, CaIssuer, CaRequested, CaRoot, CaStatus, CaStepRequest
 from vouchgate.vocabulary.decisions import Decision, Missing
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound, NotPermitted, Unverified
-from vouchgate.vocabulary.places import Asset, Endpoint, Route, Zone
+from vouchgate.vocabulary.places import Asset, Crossing, Endpoint, Route, Zone
 from vouchgate.vocabulary.principals import Principal, Registration, VerifiedPrincipal
 from vouchgate.vocabulary.runs import Run
 from vouchgate.vocabulary.secrets import SecretLine
@@ -117,7 +133,7 @@ def vouch(predicate: str, **changes: Any) -> VouchState:
     return VouchState(**{**made, **changes})
 
 
-class MemorySurface:
+class MemorySurface(PolicyMemory):
     """One world; `now` is set by the test."""
 
     def __init__(self, now: int = START) -> None:
@@ -723,6 +739,55 @@ class MemorySurface:
             return VouchTaken(taken=False, why="unverified", reason="the vouch's signature does not hold", remedy="produce the vouch again")
         return VouchTaken(taken=True, id="5c" * 32, predicate="posture", subjects=(person("admin"),), expires_at=self.now + HOUR)
 
+    async def zone_map(self, caller: Caller) -> ZoneMap:
+        self._decide(caller, "analyse")
+        one = Crossing(source="agents", target="serve", actions=("infer",), vouches=("scan",), why="agents ask the classifier")
+        zones = (
+            ZoneContents(name="agents", declared=True, mode="enforce", principals=1, names=("helper",)),
+            ZoneContents(
+                name="serve", declared=True, mode="enforce", principals=2, names=("alice", "bob"), endpoints=(f"vg://{TD}/endpoint/digits",)
+            ),
+            ZoneContents(name="<b>odd</b>", declared=False, principals=1, names=("eve",)),
+        )
+        passes = (
+            CrossingSeen(source="agents", target="serve", declared=(one,), allowed=41, last_at=self.now),
+            CrossingSeen(source="serve", target="agents", denied=3, last_at=self.now),
+        )
+        return ZoneMap(trust_domain=TD, holds=True, zones=zones, passes=passes, unused=())
+
+    async def prove_zones(self, caller: Caller, source: str, target: str) -> ZoneProof:
+        self._decide(caller, "analyse", (source, target))
+        if (source, target) == ("agents", "serve"):
+            step = Step(source=person("helper"), target=f"vg://{TD}/endpoint/digits", how="may infer", by="agents-may", flow="both")
+            return ZoneProof(source=source, target=target, proved=False, path=(step,), principals=3, things=2, decisions=40)
+        return ZoneProof(source=source, target=target, proved=True, principals=3, things=2, decisions=40, assumes=("nothing else listens",))
+
+    async def blast(self, caller: Caller, origin: str) -> BlastRadius:
+        self._decide(caller, "analyse", origin)
+        if origin == "nobody":
+            raise NotFound("there is no caller, endpoint or asset `nobody`", remedy="`vouchgate identity list`")
+        step = Step(source=person("alice"), target=f"vg://{TD}/endpoint/digits", how="may infer", by="callers-may-infer", flow="both")
+        row = Reached(name=f"vg://{TD}/endpoint/digits", kind="endpoint", zone="serve", distance=1, via=step)
+        return BlastRadius(
+            origin=origin,
+            kind="principal",
+            zones=("serve",),
+            principals=0,
+            endpoints=1,
+            assets=0,
+            secrets=0,
+            tree=(row,),
+            breaks=("3 calls",),
+        )
+
+    async def attack_surface(self, caller: Caller) -> AttackSurface:
+        self._decide(caller, "analyse")
+        line = ListenerLine(name="gateway", address="127.0.0.1:8443", kind="tcp", who="whoever has an X.509-SVID")
+        return AttackSurface(
+            principals=4, actions=2, things=2, allowed=3, depends=1, without=16, factor=4.0, across=1, zones=(("agents", "serve", 1, 0),),
+            listeners=(line,), listeners_without=(line,),
+        )  # fmt: skip
+
     async def assets(self, caller: Caller) -> tuple[AssetState, ...]:
         self._decide(caller, "read")
         return tuple(self.placed.values())
@@ -901,6 +966,29 @@ class MemorySurface:
             return PolicyReport(ok=True, policies=1, digest="sha256:" + "ab" * 32)
         finding = PolicyFinding(severity="error", line=1, text="expected a policy", remedy="write permit or forbid")
         return PolicyReport(ok=False, policies=0, digest="", findings=(finding,))
+
+    async def policy_prove(self, caller: Caller, request: ProofRequest) -> Proof:
+        self._decide(caller, "analyse", request)
+        shown = Counterexample(
+            sentence="principal `spiffe://example.local/service/serve/app` does `infer`", principal="spiffe://example.local/service/serve/app",
+            action="infer", resource="vg://example.local/endpoint/digits", fits=True, permitted_by=("callers-may-infer",),
+        )  # fmt: skip
+        return Proof(
+            verdict="refuted", question=request.never, sentence=f"not so. This is allowed: {shown.sentence}", counterexample=shown, kinds=3
+        )
+
+    async def policy_examine(self, caller: Caller, request: CheckRequest) -> CheckReport:
+        self._decide(caller, "policy-check", request)
+        text = "".join(one.text for one in request.policies)
+        if "permit" in text or not request.policies:
+            finding = CheckFinding(kind="no-crossings", severity="warning", text="no crossings are declared", remedy="declare some")
+            cells = (CellCount(endpoint="vg://example.local/endpoint/digits", action="infer", allowed=1, residual=0, denied=2),)
+            return CheckReport(ok=True, policies=2, digest="sha256:" + "ab" * 32, findings=(finding,), cells=cells, changes=("adds `b`",))
+        file = request.policies[0].name
+        broken = CheckFinding(
+            kind="unreadable", severity="error", file=file, line=1, text="expected a policy", remedy="write permit or forbid"
+        )
+        return CheckReport(ok=False, policies=0, findings=(broken,))
 
     async def policy_apply(self, caller: Caller, text: str, reason: str) -> PolicyVersion:
         self._decide(caller, "policy-apply", (text, reason))

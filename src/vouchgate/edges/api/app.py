@@ -39,6 +39,7 @@ from vouchgate.edges.console.assets import console_routes
 from vouchgate.vocabulary.answers import AdoptRequest, Caller, DecisionFilter, ImportRequest, RevokeRequest, WrapRequest
 from vouchgate.vocabulary.answers_approvals import WaiveRequest
 from vouchgate.vocabulary.answers_identities import ExchangeRequest, IdentityRequest, JoinTokenRequest, RegistrationRequest, RunRequest
+from vouchgate.vocabulary.answers_policy import CheckRequest, ProofRequest
 from vouchgate.vocabulary.answers_zones import AssetMove, AssetRequest, ExportRequest
 from vouchgate.vocabulary.ca import CaInstallRequest, CaStepRequest
 from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded, NotFound, NotPermitted, VouchgateError
@@ -83,6 +84,10 @@ READS: tuple[tuple[str, type, Ask], ...] = (
     ("/api/v1/endpoints", bodies.NoQuery, lambda surface, caller, q: surface.endpoints(caller)),
     ("/api/v1/callers", bodies.NamesQuery, lambda surface, caller, q: surface.callers(caller, q.after, q.limit)),
     ("/api/v1/zones", bodies.NoQuery, lambda surface, caller, q: surface.zones(caller)),
+    ("/api/v1/zones/map", bodies.NoQuery, lambda surface, caller, q: surface.zone_map(caller)),
+    ("/api/v1/zones/proof", bodies.ProofOfZonesQuery, lambda surface, caller, q: surface.prove_zones(caller, q.source, q.target)),
+    ("/api/v1/zones/blast", bodies.ProofQuery, lambda surface, caller, q: surface.blast(caller, q.of)),
+    ("/api/v1/zones/surface", bodies.NoQuery, lambda surface, caller, q: surface.attack_surface(caller)),
     ("/api/v1/zones/drift", bodies.FreshQuery, lambda surface, caller, q: surface.zones_drift(caller, q.fresh)),
     ("/api/v1/forecast", bodies.NoQuery, lambda surface, caller, q: surface.forecast(caller)),
     ("/api/v1/adopt/next", bodies.NoQuery, lambda surface, caller, q: surface.adopt_next(caller)),
@@ -107,6 +112,11 @@ READS: tuple[tuple[str, type, Ask], ...] = (
     ("/api/v1/partners", bodies.NoQuery, lambda surface, caller, q: surface.partners(caller)),
     ("/api/v1/secrets", bodies.NoQuery, lambda surface, caller, q: surface.secret_lines(caller)),
     ("/api/v1/policy", bodies.NoQuery, lambda surface, caller, q: surface.policy_current(caller)),
+    ("/api/v1/policy/history", bodies.VersionQuery, lambda surface, caller, q: surface.policy_history(caller, q.version)),
+    ("/api/v1/policy/snapshot", bodies.NoQuery, lambda surface, caller, q: surface.policy_snapshot(caller)),
+    ("/api/v1/policy/records", bodies.RecordsQuery, lambda surface, caller, q: surface.policy_records(caller, q.start, q.since)),
+    ("/api/v1/policy/suggest", bodies.LearnQuery, lambda surface, caller, q: surface.policy_suggest(caller, q.zone, q.days)),
+    ("/api/v1/policy/privilege", bodies.LearnQuery, lambda surface, caller, q: surface.policy_privilege(caller, q.principal, q.days)),
 )
 ACTS: tuple[tuple[str, type, Ask], ...] = (
     ("/api/v1/revoke", RevokeRequest, lambda surface, caller, body: surface.revoke(caller, body)),
@@ -149,7 +159,10 @@ ACTS: tuple[tuple[str, type, Ask], ...] = (
     ("/api/v1/ca/request", bodies.EmptyBody, lambda surface, caller, body: surface.ca_request(caller)),
     ("/api/v1/ca/install", CaInstallRequest, lambda surface, caller, body: surface.ca_install(caller, body)),
     ("/api/v1/audit/verify", bodies.VerifyBody, lambda surface, caller, body: surface.audit_verify(caller, body.against)),
+    ("/api/v1/policy/replay", bodies.ReplayBody, lambda surface, caller, body: surface.policy_replay(caller, body.text, body.days)),
     ("/api/v1/policy/check", bodies.PolicyBody, lambda surface, caller, body: surface.policy_check(caller, body.text)),
+    ("/api/v1/policy/prove", ProofRequest, lambda surface, caller, body: surface.policy_prove(caller, body)),
+    ("/api/v1/policy/examine", CheckRequest, lambda surface, caller, body: surface.policy_examine(caller, body)),
     ("/api/v1/policy/apply", bodies.PolicyBody, lambda surface, caller, body: surface.policy_apply(caller, body.text, body.reason)),
 )
 

@@ -56,6 +56,13 @@ class ProofQuery(Noun, frozen=True, kw_only=True):
     of: Annotated[str, Meta(min_length=1, max_length=1024)]
 
 
+class ProofOfZonesQuery(Noun, frozen=True, kw_only=True):
+    """GET /api/v1/zones/proof"""
+
+    source: Annotated[str, Meta(min_length=1, max_length=64)]
+    target: Annotated[str, Meta(min_length=1, max_length=64)]
+
+
 class ArtifactQuery(Noun, frozen=True, kw_only=True):
     """PUT /api/v1/artifacts: the body is the file."""
 
@@ -76,6 +83,12 @@ class IdBody(Noun, frozen=True, kw_only=True):
     """POST /api/v1/waivers/agree and /withdraw"""
 
     id: Short
+
+
+class FreshQuery(Noun, frozen=True, kw_only=True):
+    """GET /api/v1/zones/drift"""
+
+    fresh: bool = False
 
 
 class AboutQuery(Noun, frozen=True, kw_only=True):
@@ -166,6 +179,34 @@ class VerifyBody(Noun, frozen=True, kw_only=True):
     """POST /api/v1/audit/verify"""
 
     against: Annotated[str, Meta(max_length=65_536)] = ""
+
+
+class VersionQuery(Noun, frozen=True, kw_only=True):
+    """GET /api/v1/policy/history: every version, or one with its text."""
+
+    version: Annotated[int, Meta(ge=0, le=999_999_999)] = 0
+
+
+class RecordsQuery(Noun, frozen=True, kw_only=True):
+    """GET /api/v1/policy/records: from a log index on, or with -1 from the first that is not before `since` (milliseconds)."""
+
+    start: Annotated[int, Meta(ge=-1)] = -1
+    since: Annotated[int, Meta(ge=0)] = 0
+
+
+class LearnQuery(Noun, frozen=True, kw_only=True):
+    """GET /api/v1/policy/suggest and /api/v1/policy/privilege"""
+
+    days: Annotated[int, Meta(ge=1, le=3_650)] = 30
+    zone: Annotated[str, Meta(max_length=64)] = ""
+    principal: Short = ""
+
+
+class ReplayBody(Noun, frozen=True, kw_only=True):
+    """POST /api/v1/policy/replay"""
+
+    text: Annotated[str, Meta(max_length=900_000)]
+    days: Annotated[int, Meta(ge=1, le=3_650)] = 7
 
 
 class PolicyBody(Noun, frozen=True, kw_only=True):

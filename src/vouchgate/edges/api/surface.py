@@ -66,7 +66,33 @@ from vouchgate.vocabulary.answers_identities import (
     RunRequest,
     TokenServiceState,
 )
-from vouchgate.vocabulary.answers_zones import AssetMove, AssetRequest, AssetState, MoveOutcome
+from vouchgate.vocabulary.answers_policy import (
+    CheckReport,
+    CheckRequest,
+    PolicyHistory,
+    PolicySnapshot,
+    PrivilegeTable,
+    Proof,
+    ProofRequest,
+    RecordedPage,
+    ReplayOutcome,
+    Suggestion,
+)
+from vouchgate.vocabulary.answers_zones import (
+    AdoptRanking,
+    AssetMove,
+    AssetRequest,
+    AssetState,
+    AttackSurface,
+    BlastRadius,
+    DriftReport,
+    ExportOutcome,
+    ExportRequest,
+    Forecast,
+    MoveOutcome,
+    ZoneMap,
+    ZoneProof,
+)
 from vouchgate.vocabulary.ca import CaInstallRequest, CaRequested, CaStatus, CaStepRequest
 from vouchgate.vocabulary.principals import Registration
 from vouchgate.vocabulary.runs import Run
@@ -105,6 +131,16 @@ class Surface(Protocol):
     async def endpoints(self, caller: Caller) -> tuple[EndpointState, ...]: ...
     async def callers(self, caller: Caller, after: str, limit: int) -> tuple[CallerState, ...]:
         """By name, at most `limit`, behind the name `after`."""
+
+    async def zone_map(self, caller: Caller) -> ZoneMap: ...
+    async def prove_zones(self, caller: Caller, source: str, target: str) -> ZoneProof:
+        """Whether anything gets from one zone to another."""
+
+    async def blast(self, caller: Caller, origin: str) -> BlastRadius:
+        """What is reached if a caller, an endpoint or content is in the wrong hands."""
+
+    async def attack_surface(self, caller: Caller) -> AttackSurface:
+        """How much can be reached, with vouchgate and without."""
 
     async def zones(self, caller: Caller) -> tuple[ZoneState, ...]: ...
     async def export_zones(self, caller: Caller, request: ExportRequest) -> ExportOutcome:
@@ -225,7 +261,23 @@ class Surface(Protocol):
 
     # Policy, backup
     async def policy_current(self, caller: Caller) -> PolicyVersion: ...
+    async def policy_history(self, caller: Caller, version: int) -> PolicyHistory:
+        """Every version, or one with its text."""
+
+    async def policy_snapshot(self, caller: Caller) -> PolicySnapshot: ...
+    async def policy_records(self, caller: Caller, start: int, since: int) -> RecordedPage:
+        """Recorded decisions from a log index on; with `start` below zero from the first that is not before `since`."""
+
+    async def policy_replay(self, caller: Caller, text: str, days: int) -> ReplayOutcome: ...
+    async def policy_suggest(self, caller: Caller, zone: str, days: int) -> Suggestion: ...
+    async def policy_privilege(self, caller: Caller, principal: str, days: int) -> PrivilegeTable: ...
     async def policy_check(self, caller: Caller, text: str) -> PolicyReport: ...
+    async def policy_prove(self, caller: Caller, request: ProofRequest) -> Proof:
+        """A statement about every request there can be."""
+
+    async def policy_examine(self, caller: Caller, request: CheckRequest) -> CheckReport:
+        """Everything that checking finds, beside what is in force."""
+
     async def policy_apply(self, caller: Caller, text: str, reason: str) -> PolicyVersion: ...
     async def backup(self, caller: Caller, path: Path) -> BackupOutcome:
         """Write a consistent backup to `path`, which does not exist yet; private keys are not in it."""

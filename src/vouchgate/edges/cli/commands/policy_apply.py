@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import argparse
 
+from vouchgate.edges.cli.arguments import Usage
 from vouchgate.edges.cli.commands.policy_check import read_policies
 from vouchgate.edges.cli.session import Session
 from vouchgate.vocabulary.answers import PolicyReport, PolicyVersion
+from vouchgate.vocabulary.answers_policy import PolicyHistory
 
 SUMMARY = "put a policy file in force; a second person approves"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What it takes."""
-    parser.add_argument("path", nargs="+", help="Cedar files; applied together")
+    parser.add_argument("path", nargs="*", help="Cedar files; applied together")
+    parser.add_argument(
+        "--version", type=int, default=0, metavar="N", help="the text of version N instead of files; it becomes a new version"
+    )
     parser.add_argument("--reason", required=True, help="why, for the log")
     parser.add_argument("--plan", action="store_true", help="only check and say what would change")
     parser.add_argument("--yes", action="store_true", help="do not ask")
@@ -21,7 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(session: Session, options: argparse.Namespace) -> int:
     """Check, show the changes, ask, apply."""
-    text = read_policies(options.path)
+    text = _text(session, options)
     report = session.client.post(PolicyReport, "/api/v1/policy/check", {"text": text})
     show = session.printer
     if not report.ok or options.plan:
@@ -44,3 +49,11 @@ def run(session: Session, options: argparse.Namespace) -> int:
         show.marked("warn" if answer.waits_for else "good", f"policy version {answer.version} {told}")
         show.points(answer.points, session.client.now)
     return 1 if answer.waits_for else 0
+
+
+def _text(session: Session, options: argparse.Namespace) -> str:
+    if bool(options.path) == bool(options.version):
+        raise Usage("say what to apply", remedy="name Cedar files, or an old version with --version N")
+    if options.version:
+        return session.client.get(PolicyHistory, "/api/v1/policy/history", version=options.version).versions[0].text
+    return read_policies(options.path)
