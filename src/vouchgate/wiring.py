@@ -36,6 +36,7 @@ from vouchgate.vocabulary.errors import Conflict, InvalidInput, InvalidSettings,
 from vouchgate.vocabulary.layout import Layout, Users
 from vouchgate.vocabulary.processes import Folder
 from vouchgate.vocabulary.settings import MAX_SETTINGS_BYTES, AgentSettings, Settings, host_port
+from vouchgate.vocabulary.settings_authzen import absolute_applications
 from vouchgate.vocabulary.settings_file import parse_settings
 from vouchgate.vocabulary.sources import MAX_SOURCE_BYTES
 from vouchgate.vocabulary.vouches import UnixMillis
@@ -73,6 +74,7 @@ def read_settings(path: Path) -> Settings:
         data_dir=absolute(settings.data_dir),
         root_dir=absolute(settings.root_dir),
         policies=tuple(msgspec.structs.replace(one, path=absolute(one.path)) for one in settings.policies),
+        applications=absolute_applications(settings.applications, absolute),
         endpoints=tuple(
             msgspec.structs.replace(one, model=absolute(one.model), folder=absolute(one.folder) if one.folder else str(base))
             for one in settings.endpoints
@@ -94,6 +96,8 @@ class Installation(Noun, frozen=True, kw_only=True):
     console: str = ""
     sts: str = ""
     """Address of the token service."""
+    authzen: str = ""
+    """Address of the AuthZEN listener."""
     log_key: str
     """The log's public key, hexadecimal."""
     witness_name: str = ""
@@ -432,6 +436,46 @@ def read_policies(settings: Settings) -> tuple[tuple[str, str], ...]:
     )
 
 
+def read_applications(settings: Settings) -> tuple[Any, ...]:
+    """The files of [[applications]], read and checked as a whole (`flows.applications.ApplicationFiles`). Raises `InvalidPolicy`, `InvalidInput`."""
+    if not settings.applications:
+        return ()
+    from vouchgate.flows.applications import MAX_ENTITIES_BYTES, ApplicationFiles, compile_application
+
+    def text(path: str, what: str, bound: int = 1024 * 1024) -> str:
+        return files.read_small(Path(path), what, bound=bound).decode("utf-8", "replace")
+
+    made = tuple(
+        ApplicationFiles(
+            name=one.name,
+            schema=text(one.schema, f"schema of application `{one.name}`"),
+            policies=tuple((Path(path).name, text(path, f"policies of application `{one.name}`")) for path in one.policies),
+            entities=text(one.entities, f"entities of application `{one.name}`", MAX_ENTITIES_BYTES) if one.entities else "",
+        )
+        for one in settings.applications
+    )
+    for one in made:
+        compile_application(one)
+    return made
+
+
+def save_applications(layout: Layout, applications: Sequence[Any], users: Users) -> None:
+    """Hand them to the decision point: readable by it alone."""
+    owner = users.of("pdp") if users.isolated else None
+    files.write_atomic(layout.applications, encode(list(applications)), mode=0o600, owner=owner)
+
+
+def load_applications(layout: Layout) -> tuple[int, list[Any]]:
+    """What the supervisor wrote, with a number that changes when it does. Raises `InvalidInput`."""
+    from vouchgate.flows.applications import ApplicationFiles
+
+    if not layout.applications.exists():
+        return 0, []
+    at = layout.applications.stat().st_mtime_ns
+    data = files.read_small(layout.applications, "applications file", bound=1024 * 1024 * 1024)
+    return at, msgspec.json.decode(data, type=list[ApplicationFiles])
+
+
 def read_source_keys(settings: Settings) -> dict[str, bytes]:
     """The key files of [[sts.sources]], by name."""
     return {one.name: files.read_small(Path(one.keys_file), "keys file") for one in settings.sts.sources if one.keys_file}
@@ -455,6 +499,13 @@ def artifact_store(settings: Settings, layout: Layout) -> ArtifactStore:
 def scan_file(descriptor: int, *, name: str, uid: int | None) -> Any:
     """Scan the file behind a descriptor in a process without network and keys; blocks."""
     return scanner.scan_file(descriptor, name=name, uid=uid)
+
+
+def prover() -> Any:
+    """What answers questions about policies, each in a process of its own; blocks."""
+    from vouchgate.ports import prover as prover_port
+
+    return prover_port
 
 
 def back_up(layout: Layout, trust_domain: str, target: Path) -> BackupOutcome:

@@ -13,6 +13,7 @@ from typing import Any
 
 from vouchgate.flows import (
     adopt,
+    approvals,
     audit_trail,
     change_policy,
     explain,
@@ -37,9 +38,9 @@ from vouchgate.flows.federate import Federation
 from vouchgate.flows.login_oidc import CallBack
 from vouchgate.flows.people import People
 from vouchgate.flows.rotate_secret import Secrets
-from vouchgate.flows.system_watch import WatchSystem
 from vouchgate.flows.system_policy import PolicySystem
 from vouchgate.flows.system_prove import ProvingSystem
+from vouchgate.flows.system_watch import WatchSystem
 from vouchgate.flows.system_zones import ZonesSystem
 from vouchgate.flows.token_service import TokenService
 from vouchgate.vocabulary import answers, answers_approvals, answers_identities
@@ -194,6 +195,15 @@ class System(ZonesSystem, PolicySystem, WatchSystem, ProvingSystem):
 
     async def token_service(self, caller: Caller) -> answers_identities.TokenServiceState:
         return answers_identities.TokenServiceState(url=f"{address(self.context)}/token", audience=service_id(self.context.trust_domain))
+
+    async def approvals(self, caller: Caller) -> tuple[answers_approvals.ApprovalState, ...]:
+        return await approvals.listed(self.context, caller)
+
+    async def give_approval(self, caller: Caller, id: str) -> answers_approvals.ApprovalState:
+        return await approvals.give(self.context, caller, id)
+
+    async def refuse_approval(self, caller: Caller, id: str, reason: str) -> answers_approvals.ApprovalState:
+        return await approvals.refuse(self.context, caller, id, reason)
 
     async def waivers(self, caller: Caller) -> tuple[answers_approvals.Waiver, ...]:
         return await waive.look(self.context, caller)

@@ -10,6 +10,7 @@ Findings, in this order
 4. `shadowed` (warning): a permit inside an unconditional forbid, or a policy inside another of the same effect whose conditions are a part of
    its own. Only these sure cases: no finding does not mean that every policy counts.
 5. `unscoped` (warning): a permit that names neither principal nor resource nor action.
+6. `any-action`, `administers`, `weak-tier`, `odd-zone` ... (warning): `lints`. What needs a proof, `examine` finds.
 
 A set that `catalog.load` accepts has no error here, and the other way round.
 """
@@ -26,6 +27,7 @@ from vouchgate.policy.catalog import BASE, pack, schema_text
 from vouchgate.policy.compile import CompiledPolicies, Request, Scope, evaluate, scope_of
 from vouchgate.policy.facts import REQUEST_FACTS
 from vouchgate.policy.hazards import PolicyFinding, finding, hazards
+from vouchgate.policy.lints import lints
 from vouchgate.policy.load import InvalidPolicy, Policy, PolicySet, Source, problems, read, remedy_for, validate_names
 from vouchgate.policy.terms import NotCompiled
 from vouchgate.policy.values import Uid
@@ -49,6 +51,7 @@ def check(sources: Sequence[Source], schema: str | None = None) -> list[PolicyFi
     for policy in policies.policies:
         found.extend(_odd(policy))
     found.extend(_shadowed(policies))
+    found.extend(lints(policies))
     return found
 
 
@@ -166,9 +169,11 @@ class EndpointCells:
     denied: int
 
 
-def cells(policies: CompiledPolicies, world: World, *, actions: Sequence[str] = ("infer", "chat")) -> tuple[EndpointCells, ...]:
-    """Count callers by endpoint and action. Raises `LimitExceeded` beyond MAX_CELLS."""
-    endpoints = sorted(uid for uid in world.entities if uid.type == "Endpoint")
+def cells(
+    policies: CompiledPolicies, world: World, *, actions: Sequence[str] = ("infer", "chat"), only: str = ""
+) -> tuple[EndpointCells, ...]:
+    """Count callers by endpoint and action, of all endpoints or of one. Raises `LimitExceeded` beyond MAX_CELLS."""
+    endpoints = sorted(uid for uid in world.entities if uid.type == "Endpoint" and only in ("", uid.id))
     callers = [uid for uid in world.entities if uid.type == "Principal"]
     if len(endpoints) * len(callers) * len(actions) > MAX_CELLS:
         raise LimitExceeded(f"there are more than {MAX_CELLS} cells to count", remedy="count fewer actions at once")

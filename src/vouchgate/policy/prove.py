@@ -280,6 +280,9 @@ def _found(search: Search, goal: Goal, environment: Environment, seconds: float)
     except (MemoryError, problem.broken) as error:
         search.why.append(f"{what}: z3 gave up: {str(error)[:120] or 'out of memory'}")
         return False
+    except InvalidInput as error:
+        search.why.append(f"{what}: a counterexample of z3 is no world: {error.reason[:120]}")
+        return False
     if goal.replay(found.request, found.world) is None or _disagree(goal, found):
         constructs = sorted(set(problem.untranslated.values()))
         text = f"{what}: a counterexample of z3 is none in the engines"

@@ -278,6 +278,10 @@ class Problem:
         there = self.entities.has(value.term, name)
         return ERRS if there is False else (self.entities.read(value.term, name), both(fine, there))
 
+    def evaluate_fact(self, name: str) -> Any:
+        """The term of a fact of the request that every request has."""
+        return self._of_context(name).term
+
     def _of_context(self, name: str) -> Value:
         if name not in self._context:
             self._context[name] = self._open(name, self.context[name][1].kind)

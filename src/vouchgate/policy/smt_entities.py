@@ -23,12 +23,11 @@ from vouchgate.policy.schema_shape import Attribute, Kind, Shape
 from vouchgate.policy.smt_terms import TEXT, Bool, Members, Named, Terms, Untranslated, Value, both, either, implies, negate
 from vouchgate.policy.values import Uid
 from vouchgate.vocabulary.errors import InvalidName
-from vouchgate.vocabulary.names import PRINCIPAL_KINDS, principal_parts, resource_parts
+from vouchgate.vocabulary.names import MAX_TRUST_DOMAIN, PRINCIPAL_KINDS, principal_parts, resource_parts
 from vouchgate.vocabulary.vouches import TIERS
 
 LONGEST = 2**63
 NAME_PARTS = ("trust_domain", "kind", "zone", "name")
-_WORD = r"[a-z0-9._-]{1,64}"
 ONE_ZONE = frozenset({"Principal", "Endpoint", "Run"})
 """Types that lie in exactly one zone."""
 GIVEN = frozenset({"Group", "Zone"})
@@ -50,6 +49,8 @@ class Entities:
         """Terms that certainly have an entity."""
         self._functions: dict[tuple[str, ...], Any] = {}
         self._read: dict[tuple[int, str], Value] = {}
+        self._vouched: set[str] = set()
+        """Predicates that policies ask for."""
         self.asked: dict[tuple[int, int], tuple[Named, Named]] = {}
         """Memberships that occur: (who, in what)."""
 
@@ -135,9 +136,13 @@ class Entities:
             case "Entity":
                 return Value(kind, self._note(Named(kind.entity, self._function(self.sort(kind.entity), "entity", of, name)(entity.term))))
             case "Set" if kind.of == TEXT:
-                member = self._members(of, name)
-                return Value(kind, Members(TEXT, lambda value: member(entity.term, self.terms.text(value.term))))
+                return Value(kind, Members(TEXT, lambda value: self._holds(entity, name, value.term)))
         raise Untranslated(f"the attribute `{name}` of {of}")
+
+    def _holds(self, entity: Named, name: str, text: Any) -> Any:
+        if name == "vouches" and isinstance(text, str):
+            self._vouched.add(text.partition("@")[0])
+        return self._members(entity.type, name)(entity.term, self.terms.text(text))
 
     def _members(self, of: str, name: str) -> Any:
         place = ("member", of, name)
@@ -192,41 +197,46 @@ class Entities:
         for uid, entity in list(self.constants.items()):
             if uid.type in THINGS and not _is_resource(uid):
                 yield negate(self.exists(entity))
-        callers = self._every("Principal")
+        callers, parts = self._every("Principal"), self.parts
         for caller in callers:
-            yield from self._caller(caller)
-        for number, one in enumerate(callers):
+            yield from self._caller(caller, parts)
+        for number, one in enumerate(callers if len(parts) == len(NAME_PARTS) else ()):
             for other in callers[:number]:
                 yield implies(both(*(self._part(one, part) == self._part(other, part) for part in NAME_PARTS)), one.term == other.term)
+
+    @property
+    def parts(self) -> list[str]:
+        """Parts of callers' names that were read; the others can be invented."""
+        read = {name for _, name in self._read}
+        return [part for part in NAME_PARTS if part in read]
 
     def _part(self, caller: Named, part: str) -> Any:
         return self.read(caller, part).term
 
-    def _caller(self, caller: Named) -> Iterator[Bool]:
+    def _caller(self, caller: Named, parts: list[str]) -> Iterator[Bool]:
         if caller.uid is not None:
             try:
-                parts = principal_parts(caller.uid.id)
+                named = principal_parts(caller.uid.id)
             except InvalidName:
                 yield negate(self.exists(caller))
                 return
-            for part in NAME_PARTS:
-                yield self._part(caller, part) == self.terms.text(getattr(parts, part))
+            yield from (self._part(caller, part) == self.terms.text(getattr(named, part)) for part in parts)
             return
-        yield either(*(self._part(caller, "kind") == self.terms.text(kind) for kind in sorted(PRINCIPAL_KINDS)))
-        for part in ("trust_domain", "zone", "name"):
-            yield from self._word(self._part(caller, part))
+        for part in parts:
+            if part == "kind":
+                yield either(*(self._part(caller, "kind") == self.terms.text(kind) for kind in sorted(PRINCIPAL_KINDS)))
+            else:
+                yield from self._word(self._part(caller, part), part)
 
-    def _word(self, term: Any) -> Iterator[Bool]:
+    def _word(self, term: Any, part: str) -> Iterator[Bool]:
         """A part of a name."""
         if self.terms.patterns:
             letters = z3.Union(z3.Range("a", "z"), z3.Range("0", "9"), z3.Re("."), z3.Re("_"), z3.Re("-"))
-            yield z3.InRe(term, z3.Loop(letters, 1, 64))
-            yield term != z3.StringVal(".")
-            yield term != z3.StringVal("..")
+            yield z3.InRe(term, z3.Loop(letters, 1, MAX_TRUST_DOMAIN if part == "trust_domain" else 64))
+            if part != "trust_domain":
+                yield z3.And(term != z3.StringVal("."), term != z3.StringVal(".."))
             return
-        for text in list(self.terms.texts):
-            if not is_word(text):
-                yield term != self.terms.text(text)
+        yield from (term != self.terms.text(text) for text in list(self.terms.texts) if not is_part(text, part))
 
     def _zones(self) -> Iterator[Bool]:
         """One zone, and for a caller the one of its name."""
@@ -285,7 +295,7 @@ class Entities:
 
     def _tiers(self) -> Iterator[Bool]:
         """What `world.tier_strings` gives for a vouch."""
-        predicates = sorted({text.partition("@")[0] for text in self.terms.texts})
+        predicates = sorted(self._vouched)
         for kind, shape in self.shape.entities.items():
             if "vouches" in shape.attributes and kind in self.ground and ("member", kind, "vouches") in self._functions:
                 for one in self._every(kind):
@@ -314,13 +324,14 @@ def _value(entity: Named) -> Value:
     return Value(Kind("Entity", entity=entity.type), entity)
 
 
-def is_word(text: str) -> bool:
-    """Whether it can be a part of a name."""
+def is_part(text: str, part: str) -> bool:
+    """Whether it can be this part of a caller's name."""
+    parts = {"trust_domain": "x", "kind": "service", "zone": "x", "name": "x"} | {part: text}
     try:
-        resource_parts(f"vg://x/group/{text}")
+        principal_parts(f"spiffe://{parts['trust_domain']}/{parts['kind']}/{parts['zone']}/{parts['name']}")
     except InvalidName:
         return False
-    return True
+    return "/" not in text
 
 
 def _is_resource(uid: Uid) -> bool:

@@ -27,6 +27,7 @@ from vouchgate.policy.smt_entities import NAME_PARTS
 from vouchgate.policy.smt_terms import TEXT, Address, Named
 from vouchgate.policy.values import Uid, values
 from vouchgate.policy.world import Entity, World
+from vouchgate.vocabulary.names import principal_parts
 
 TRUST_DOMAIN = "example.local"
 """Of invented names."""
@@ -62,6 +63,7 @@ class _Reading:
         self._problem, self._model = problem, model
         self._entities, self._terms = problem.entities, problem.terms
         self._texts = {self._value(term): text for text, term in problem.terms.texts.items()} if not problem.terms.patterns else {}
+        self._parts_read = set(problem.entities.parts)
         self._taken = set(problem.terms.texts)
         self._numbers = itertools.count(1)
         self._uids: dict[Any, Uid] = {}
@@ -125,7 +127,7 @@ class _Reading:
         """Rule 2."""
         match one.type:
             case "Principal":
-                domain, kind, zone, name = (self._text(self._entities.read(one, part).term) for part in NAME_PARTS)
+                domain, kind, zone, name = (self._part(one, part) for part in NAME_PARTS)
                 return Uid("Principal", f"spiffe://{domain}/{kind}/{zone}/{name}")
             case "Zone":
                 called = self._entities._functions.get(("called", "Zone"))
@@ -137,15 +139,25 @@ class _Reading:
                 return Uid("Artifact", f"vg://{TRUST_DOMAIN}/artifact/sha256:{digest}")
         return Uid(one.type, f"vg://{TRUST_DOMAIN}/{one.type.lower()}/{self._invented(one.type.lower())}")
 
+    def _part(self, caller: Named, part: str) -> str:
+        if part in self._parts_read:
+            return self._text(self._entities.read(caller, part).term)
+        return {"trust_domain": TRUST_DOMAIN, "kind": "service"}.get(part) or self._invented(part if part == "zone" else "somebody")
+
     def _entity(self, alike: list[Named]) -> Entity:
         one = alike[0]
         attributes = self._quiet(one.type)
+        if one.type == "Principal":
+            parts = principal_parts(self._uid(one).id)
+            attributes |= {part: str(getattr(parts, part)) for part in NAME_PARTS}
         for name, attribute in self._problem.shape.entities[one.type].attributes.items():
             read = [value for other in alike if (value := self._entities._read.get((other.term.get_id(), name))) is not None]
             if not attribute.required and not (read and self._true(self._entities.has(one, name))):
                 predicate = self._entities._functions.get(("has", one.type, name))
                 if predicate is None or not self._true(predicate(one.term)):
                     continue
+            if one.type == "Principal" and name in NAME_PARTS:
+                continue
             if read or ("member", one.type, name) in self._entities._functions:
                 attributes[name] = self._attribute(one, name, attribute.kind, read[0] if read else None)
             elif attribute.kind.name == "Entity" and name not in attributes:

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vouchgate.policy.compile import CompiledPolicies, Request
+from vouchgate.policy.compile import CompiledPolicies, Request, evaluate
 from vouchgate.policy.extensions import Extended
-from vouchgate.policy.values import Uid, Values, to_cedar_json, values
-from vouchgate.policy.world import Entity, World
+from vouchgate.policy.values import Uid, Values, from_cedar_json, to_cedar_json, uid_from_json, values
+from vouchgate.policy.world import Entity, World, world_from_cedar_json
 from vouchgate.vocabulary.answers_policy import Counterexample
 from vouchgate.vocabulary.decisions import Obligation
 from vouchgate.vocabulary.vouches import TIERS
@@ -186,3 +186,26 @@ def _strongest(held: Values) -> list[str]:
 def _list(parts: list[str]) -> str:
     shown = parts[:MAX_TOLD] + ([f"{len(parts) - MAX_TOLD} more"] if len(parts) > MAX_TOLD else [])
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}" if shown else "nothing"
+
+
+def case_of(policies: CompiledPolicies, shown: Counterexample) -> dict[str, Any]:
+    """A counterexample as a case of the form that `policy vectors` runs, with what Cedar itself answers."""
+    world = world_from_cedar_json(json.dumps(list(shown.entities)))
+    who, what, which = (uid_from_json(shown.request[part]) for part in ("principal", "action", "resource"))
+    context = {name: from_cedar_json(value) for name, value in shown.request["context"].items()}
+    found = evaluate(policies, Request(who, what, which, context), world)
+    order = {policy.id: f"policy{number}" for number, policy in enumerate(policies.policies)}
+    request = {
+        "description": shown.sentence,
+        **shown.request,
+        "decision": found.cedar_effect,
+        "reason": sorted(order[name] for name in found.determining),
+        "errors": sorted(order[name] for name in found.errors),
+    }
+    return {
+        "policies": policies.source.text,
+        "entities": list(shown.entities),
+        "schema": policies.source.schema_text,
+        "shouldValidate": True,
+        "requests": [request],
+    }

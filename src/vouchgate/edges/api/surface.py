@@ -49,7 +49,7 @@ from vouchgate.vocabulary.answers import (
     WrapRequest,
     ZoneState,
 )
-from vouchgate.vocabulary.answers_approvals import VouchTaken, Waiver, WaiveRequest
+from vouchgate.vocabulary.answers_approvals import ApprovalState, VouchTaken, Waiver, WaiveRequest
 from vouchgate.vocabulary.answers_identities import (
     CodeIssued,
     ExchangeOutcome,
@@ -180,6 +180,11 @@ class Surface(Protocol):
     async def end_run(self, caller: Caller, id: str, reason: str) -> RunOutcome:
         """End a run; the answer says where its credentials are struck."""
 
+    async def approvals(self, caller: Caller) -> tuple[ApprovalState, ...]:
+        """Requests that wait for people, and those that were answered lately; parameters only for whoever may approve."""
+
+    async def give_approval(self, caller: Caller, id: str) -> ApprovalState: ...
+    async def refuse_approval(self, caller: Caller, id: str, reason: str) -> ApprovalState: ...
     async def waivers(self, caller: Caller) -> tuple[Waiver, ...]: ...
     async def ask_waiver(self, caller: Caller, request: WaiveRequest) -> Waiver:
         """Ask to go without one piece of evidence; another person agrees."""
