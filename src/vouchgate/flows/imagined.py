@@ -171,6 +171,7 @@ def _endpoint(vectors: VectorFile, name: str, one: VectorEndpoint, upstream: str
         tools={tool: str(tool_id(endpoint_id, tool)) for tool in one.tools},
         labels=one.labels,
         purposes=one.purposes,
+        approvals=one.approvals,
     )
 
 

@@ -41,7 +41,8 @@ class VectorEndpoint(Noun, frozen=True, kw_only=True):
     """Of an MCP server: tool -> what is vouched for of it."""
     labels: tuple[str, ...] = ()
     purposes: tuple[str, ...] = ()
-    wrapped: bool = False
+    approvals: bool = False
+    """Whether its bodies go to the decision point, as an approval takes it."""
     lacking: dict[str, str] = {}
     """Predicate -> why it does not hold: `absent`, `expired`, `failed`, `revoked`."""
     risk: int = 0

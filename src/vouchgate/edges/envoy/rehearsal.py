@@ -6,7 +6,7 @@ Steps
 1. An authority that lives as long as this run issues the gateway's certificate and each caller's.
 2. Maps, revocations and leases are made from the same facts and by the same code as in an installation; the PDP's flow answers what is asked.
 3. A case becomes one request by its action's route (an MCP message for a tool). What comes back is the verdict: 2xx without a question to the
-   PDP, or with one, or a refusal.
+   PDP, or with one, or a refusal. An allow that owes an approval is refused until somebody agrees; its verdict is the allow, and what it owes.
    An hour that a case states is the hour of the PDP's clock while it is asked.
 4. A case that no request can bring about (a fact that the file states and this request cannot have, an act that is not asked of the gateway) is
    told apart with its reason, never left out.
@@ -39,13 +39,14 @@ from vouchgate.edges.envoy.bootstrap import bootstrap, envoy_binary, flags
 from vouchgate.edges.envoy.messages import EXTENSION_TYPE, ROUTE_TYPE
 from vouchgate.edges.envoy.publisher import GatewayView
 from vouchgate.edges.envoy.settings import GatewaySettings
-from vouchgate.flows.admit_request import Admission, admit
+from vouchgate.flows.admit_request import Admission, admit, settled
 from vouchgate.flows.imagined import Imagined, full_what, full_who, imagine
 from vouchgate.flows.seats import grants_of
 from vouchgate.flows.try_policy import case_name, decide_case
 from vouchgate.identity.ca import load_ca, make_ca
 from vouchgate.identity.x509svid import issue_x509
 from vouchgate.vocabulary import wire
+from vouchgate.vocabulary.approvals import Settled
 from vouchgate.vocabulary.decision_vectors import VectorCase, VectorFile, VectorOutcome, VectorReport, Verdict
 from vouchgate.vocabulary.errors import Unavailable
 from vouchgate.vocabulary.mcp import CALL_TOOL, MCP, METHODS
@@ -66,6 +67,8 @@ ADDRESS = "127.0.0.1"
 """From where every request comes."""
 REFUSED = frozenset({401, 403, 429})
 MAX_ANSWER_BYTES = 1024 * 1024
+NOBODY_AGREED = Settled(code="approval-needed", reason="nobody agreed to this yet", remedy="ask for an approval")
+"""What the control plane says of an approval here: budgets are whole, and nobody has agreed to anything."""
 
 
 class Authority:
@@ -126,9 +129,11 @@ class Rehearsal:
         now = wiring.clock().now() if self.hour is None else UnixMillis(self.now - self.now % DAY_MS + DAY_MS + self.hour * HOUR_MS)
         admission = admit(request, self.facts, now, lease_until=UnixMillis(now + LIFE_SECONDS * 1000))
         self.asked.append((request, admission))
+        if admission.owed is not None and admission.owed.groups:
+            admission = settled(admission, NOBODY_AGREED, request)
         headers = {"x-vg-decision-id": admission.decision.id}
         if admission.problem is None:
-            return 200, headers, b""
+            return 200, headers | ({"x-vg-obligations": admission.answer} if admission.answer else {}), b""
         return admission.problem.status, {**headers, "content-type": PROBLEM_MEDIA}, wire.encode(admission.problem)
 
 
