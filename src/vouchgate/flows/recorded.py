@@ -65,7 +65,7 @@ class _Event(msgspec.Struct):
     detail: dict[str, Any] = {}
 
 
-class _Risk(msgspec.Struct):
+class _Risk(msgspec.Struct, frozen=True):
     value: int = 0
 
 
