@@ -11,6 +11,8 @@ from vouchgate.edges.cli.main import main
 from vouchgate.flows.imagined import imagine
 from vouchgate.flows.try_policy import in_process, read_vectors
 from vouchgate.policy.catalog import pack, packs
+from vouchgate.policy.check import check
+from vouchgate.policy.load import Source
 from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded, VouchgateError
 from vouchgate.vocabulary.vouches import UnixMillis
 
@@ -182,6 +184,28 @@ def test_a_pack_s_vectors_hold(name):
     silent = {"callers-may-be-acted-for"}
     missing = {one for one in _ids(sources[0][1]) if one not in named} - silent
     assert missing <= {"preparers-may-prepare", "guests-get-less", "callers-may-call-wrapped", "unusual-hour-steps-up"}, missing
+
+
+@pytest.mark.parametrize("name", [one for one in packs() if one not in ("base", "digits")])
+def test_nothing_is_wrong_or_odd_with_a_pack(name):
+    assert check([pack(name)]) == []
+
+
+def test_a_forbid_that_can_be_met_hides_nothing_and_one_that_cannot_does():
+    text = '@id("may") permit (principal in Group::"a", action == Action::"infer", resource is Endpoint);'
+    met = '@id("no") @oblige("step-up=900") forbid (principal, action == Action::"infer", resource);'
+    assert [one.kind for one in check([Source("x.cedar", text + met)])] == []
+    assert [one.kind for one in check([Source("x.cedar", text + met.replace('@oblige("step-up=900")', ""))])] == ["shadowed"]
+    twice = met + met.replace('"no"', '"again"')
+    assert [one.kind for one in check([Source("x.cedar", text + twice)])] == ["shadowed"]
+
+
+@pytest.mark.parametrize("name", ["vllm", "mlflow", "airflow", "legacy"])
+def test_the_settings_of_an_example_can_be_used(name, capsys):
+    example = PACKS.parents[3] / "examples" / "packs" / name
+    assert main(["config", "check", "--config", str(example / "vouchgate.toml")]) == 0
+    text = (example / "README.md").read_text()
+    assert f"policy test src/vouchgate/policy/packs/{name}.vectors.toml" in text
 
 
 def _ids(text: str) -> list[str]:

@@ -131,6 +131,9 @@ def _inside(inner: _Comparable, outer: _Comparable, policies: PolicySet) -> bool
     """Whether `outer` certainly holds wherever `inner` does, with an effect that leaves `inner` without one."""
     if inner.policy.effect == "forbid" and outer.policy.effect == "permit":
         return False
+    owed = outer.policy.json.get("annotations", {}).get("oblige")
+    if owed is not None and (inner.policy.effect == "permit" or inner.policy.json.get("annotations", {}).get("oblige") != owed):
+        return False  # a forbid that can be met leaves room below it
     return outer.parts <= inner.parts and _contains(outer.scope, inner.scope, policies)
 
 
