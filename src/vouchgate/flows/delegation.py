@@ -126,13 +126,14 @@ def run_of(caller: VerifiedPrincipal, serial: str, facts: Facts, now: UnixMillis
 
 
 def run_facts(run: Run | None, facts: Facts, name: str) -> dict[str, Any]:
-    """What a policy is told of the run: `declared`, whether what is asked for is among its declared inputs."""
+    """What a policy is told of the run: `declared`, whether what is asked for is among its declared inputs; `purpose`, where one was given."""
     if run is None:
         return {}
     endpoint = facts.endpoints.get(name)
     asset = facts.assets.get(name)
     digest = endpoint.model_digest if endpoint else name.rpartition("/")[2] if "/artifact/" in name else asset.digest if asset else ""
-    return {"run": run.id, "stage": run.stage, "declared": bool(digest) and digest in run.inputs}
+    known = {"run": run.id, "stage": run.stage, "declared": bool(digest) and digest in run.inputs}
+    return known | {"purpose": run.purpose} if run.purpose else known
 
 
 def struck(caller: VerifiedPrincipal, facts: Facts, run: Run | None = None) -> Revocation | None:

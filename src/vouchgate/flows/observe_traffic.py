@@ -3,7 +3,7 @@
 In the tailer
 1. An event becomes an OCSF entry and a short line for people (shape.py).
 In the control plane
-2. Entries, what they count of budgets (budgets.py) and the file's new offset are one commit; a batch whose first offset is not the stored one is refused (exactly once).
+2. Entries, what they count of budgets (budgets.py) and teach of habits (habits.py), and the file's new offset are one commit; a batch whose first offset is not the stored one is refused (exactly once).
 3. The line gets the reason of the decision behind it: the PDP worker's answer, the grant's standing decision, or the gateway's own word.
 4. A partner's caller is counted and shown under the name that stands for it here, with its own beside (`ocsf.ACTS_AS`).
 5. In observe the decision that enforcing would have made is computed beside and recorded once per cell and epoch.
@@ -20,6 +20,7 @@ import msgspec
 from vouchgate.audit import ocsf
 from vouchgate.flows.budgets import Budgets
 from vouchgate.flows.facts import Facts
+from vouchgate.flows.habits import Habits
 from vouchgate.flows.sequence import Sequencer
 from vouchgate.flows.shape import SOURCE, Shaped
 from vouchgate.flows.traffic import Traffic
@@ -46,8 +47,10 @@ class Observer:
         traffic: Traffic,
         clock: Callable[[], UnixMillis],
         budgets: Budgets | None = None,
+        habits: Habits | None = None,
     ) -> None:
         self._facts, self._sequencer, self._traffic, self._clock, self._budgets = facts, sequencer, traffic, clock, budgets
+        self._habits = habits
         self._decisions: OrderedDict[str, Decision] = OrderedDict()
         self._would: OrderedDict[tuple[Any, ...], Decision] = OrderedDict()
         self.heard_at = UnixMillis(0)
@@ -73,11 +76,15 @@ class Observer:
         lines = [self._explained(one, news) for one in shaped]
         extra = [Append(entry=ocsf.decision(would), label=would.id) for would in news.values()]
         counts = self._budgets.count(shaped) if self._budgets else []
+        ended = [(line, self._called_by(line)) for one, line in zip(shaped, lines, strict=True) if one.final]
+        learned = self._habits.count(ended) if self._habits else []
         try:
-            first = await self._sequencer.append(SOURCE, entries + extra, steps=(offset, *counts))
+            first = await self._sequencer.append(SOURCE, entries + extra, steps=(offset, *counts, *learned))
         except BaseException:
             if self._budgets:
                 self._budgets.undo()
+            if self._habits:
+                self._habits.undo()
             raise
         for would in news.values():
             self.remember(would)
@@ -88,6 +95,13 @@ class Observer:
                 self._traffic.add(msgspec.structs.replace(line, seq=first + number))
         if self._budgets:
             await self._budgets.settle()
+        if self._habits:
+            await self._habits.settle()
+
+    def _called_by(self, line: DecisionLine) -> str:
+        """Who made the call: of a delegated one the actor, whose address it is."""
+        known = self._decisions.get(line.decision_id)
+        return known.actors[0] if known is not None and known.actors else line.principal
 
     def _named(self, one: Shaped) -> Shaped:
         """Step 4."""

@@ -23,6 +23,7 @@ from vouchgate.identity.x509svid import check_dns
 from vouchgate.vocabulary.answers import Caller
 from vouchgate.vocabulary.answers_identities import JoinToken, JoinTokenRequest, RegistrationRequest
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded, NotFound, NotPermitted
+from vouchgate.vocabulary.habits import check_networks, hours_of
 from vouchgate.vocabulary.names import PrincipalId, TrustDomain, principal
 from vouchgate.vocabulary.names import trust_domain as checked_trust_domain
 from vouchgate.vocabulary.principals import ALIAS_ZONE, FOREIGN_ID, Registration, Selector, svid_seconds
@@ -70,6 +71,8 @@ async def register(context: Context, caller: Caller, request: RegistrationReques
         dns=_not_our_hosts(context, request.dns),
         endpoint=_not_another_server(context, _endpoint_of(context, request.endpoint), name),
         federates_with=_checked_domains(request.federates_with),
+        networks=check_networks(request.networks),
+        hours=request.hours if hours_of(request.hours) else "",
         source="api",
         created_at=old.created_at if old else context.clock.now(),
         expires_at=_end(context, request.expires_at),

@@ -69,11 +69,19 @@ async def begin(context: Context, caller: Caller, request: RunRequest) -> RunOut
         principal=name,
         zone=parts.zone,
         stage=request.stage,
+        purpose=request.purpose,
         inputs=inputs,
         started_at=now,
         not_after=UnixMillis(now + 1000 * request.seconds),
     )
-    detail = {"run": run.id, "principal": name, "stage": run.stage, "inputs": inputs_digest(inputs), "count": len(inputs)}
+    detail = {
+        "run": run.id,
+        "principal": name,
+        "stage": run.stage,
+        "purpose": run.purpose,
+        "inputs": inputs_digest(inputs),
+        "count": len(inputs),
+    }
     await context.sequencer.submit(
         caller.principal.principal.id, [RunPut(run=run)], [act_entry(context, caller, "begin-run", "", "done", detail)]
     )

@@ -38,9 +38,9 @@ from vouchgate.flows.workload_servers import server_registrations
 from vouchgate.identity.bundle import make_bundle, write_jwks
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.errors import Unverified
+from vouchgate.vocabulary.habits import check_networks
 from vouchgate.vocabulary.layout import Layout
 from vouchgate.vocabulary.mcp import MCP, METHODS, tool_id
-from vouchgate.vocabulary.habits import check_networks
 from vouchgate.vocabulary.names import TrustDomain, principal, resource
 from vouchgate.vocabulary.places import Budget, Egress, Endpoint, Route, Zone
 from vouchgate.vocabulary.principals import Registration, Selector, svid_seconds

@@ -42,6 +42,8 @@ class RunRequest(Noun, frozen=True, kw_only=True):
     principal: str
     """A job's or step's whole or short name."""
     stage: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    purpose: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9._-]{0,63})?$")] = ""
+    """What it is begun for; policies read it on each of the run's requests."""
     inputs: Annotated[tuple[str, ...], Meta(max_length=MAX_RUN_INPUTS)] = ()
     """Digests of admitted artifacts."""
     seconds: Annotated[int, Meta(ge=10, le=MAX_RUN_SECONDS)] = 3600
@@ -101,6 +103,10 @@ class RegistrationRequest(Noun, frozen=True, kw_only=True):
     endpoint: str = ""
     """Id or name of the endpoint that this model server answers for."""
     federates_with: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    """Networks that count as usual at once, for example `10.1.0.0/16`."""
+    hours: str = ""
+    """Hours (UTC) that count as usual at once, for example `8-18`."""
     expires_at: UnixMillis = NEVER
 
 

@@ -57,6 +57,10 @@ class Registration(Noun, frozen=True, kw_only=True):
     created_at: UnixMillis
     expires_at: UnixMillis = UnixMillis(0)
     """When it ends by itself; 0 never."""
+    networks: tuple[str, ...] = ()
+    """Networks from which it calls, where somebody declared them: usual without being learned."""
+    hours: str = ""
+    """Hours (UTC) within which it calls, `8-18`, where somebody declared them."""
     epoch: int = 0
 
 

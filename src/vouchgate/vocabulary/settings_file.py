@@ -18,6 +18,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import msgspec
 
 from vouchgate.vocabulary.errors import InvalidInput, InvalidName, InvalidSettings
+from vouchgate.vocabulary.habits import check_networks, hours_of
 from vouchgate.vocabulary.names import principal, resource, trust_domain
 from vouchgate.vocabulary.settings import (
     FIRST_SERVER_OFFSET,
@@ -207,7 +208,7 @@ def _checked(settings: Settings, path: Path, lines: _Lines) -> Settings:
     def no(where: Keys, what: str, remedy: str) -> InvalidSettings:
         return _wrong(path, lines.of(where), f"`{_dotted(where)}`: {what}", remedy)
 
-    def named(where: Keys, check: Any, *arguments: str) -> None:
+    def named(where: Keys, check: Any, *arguments: Any) -> None:
         try:
             check(*arguments)
         except (InvalidName, InvalidInput) as error:
@@ -233,6 +234,8 @@ def _checked(settings: Settings, path: Path, lines: _Lines) -> Settings:
         if identity.kind in ("system", "declared"):
             raise no(("identities", number, "kind"), f"`{identity.kind}` is not given to anyone", "use service, person, agent or job")
         named(("identities", number, "kind"), principal, settings.trust_domain, identity.kind, identity.zone, identity.name)
+        named(("identities", number, "networks"), check_networks, identity.networks)
+        named(("identities", number, "hours"), hours_of, identity.hours)
     _check_twice(settings, no)
     _check_endpoints(settings, no, named)
     check_gateway(settings, no)
@@ -288,7 +291,9 @@ def _check_endpoints(settings: Settings, no: Any, named: Any) -> None:
         if endpoint.asset and endpoint.asset not in {f"{one.kind}/{one.name}" for one in settings.assets}:
             raise no((*here, "asset"), f"`{endpoint.asset[:64]}` is none of [[assets]]", "add it there, with the zones where it lies")
         if endpoint.asset and (endpoint.model_in_body or endpoint.mcp or endpoint.wrapped):
-            raise no((*here, "asset"), "the body, or nothing, says what is asked for here", "remove `asset`, or give it an endpoint of its own")
+            raise no(
+                (*here, "asset"), "the body, or nothing, says what is asked for here", "remove `asset`, or give it an endpoint of its own"
+            )
         _check_models(endpoint, here, names, no)
 
 

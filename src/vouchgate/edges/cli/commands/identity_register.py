@@ -32,6 +32,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--endpoint", default="", metavar="NAME", help="it is the model server of this endpoint: its identity says which model"
     )
     parser.add_argument("--federates-with", action="append", default=[], metavar="DOMAIN", help="it is given this foreign trust bundle")
+    parser.add_argument("--network", action="append", default=[], metavar="CIDR", help="a network from which it calls; usual at once")
+    parser.add_argument("--hours", default="", metavar="FROM-TO", help="hours (UTC) within which it calls, as 8-18; usual at once")
     parser.add_argument("--for", dest="lasts", type=int, default=0, metavar="SECONDS", help="the registration itself ends after this")
 
 
@@ -51,6 +53,8 @@ def run(session: Session, options: argparse.Namespace) -> int:
             dns=tuple(options.dns),
             endpoint=options.endpoint,
             federates_with=tuple(options.federates_with),
+            networks=tuple(options.network),
+            hours=options.hours,
             expires_at=UnixMillis(session.client.now + options.lasts * 1000 if options.lasts else 0),
         ),
     )

@@ -16,12 +16,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("principal", help="the job or step, by its whole or short name")
     parser.add_argument("stage", help="what it does: ingest, train, evaluate, ...")
     parser.add_argument("--input", action="append", default=[], metavar="DIGEST", help="digest of an admitted artifact that it may read")
+    parser.add_argument("--purpose", default="", help="what it is begun for; policies read it on each of its requests")
     parser.add_argument("--seconds", type=int, default=3600, help="its longest life (default: an hour)")
 
 
 def run(session: Session, options: argparse.Namespace) -> int:
     """The run's id goes to standard output, so that it can be put into a variable."""
-    asked = RunRequest(principal=options.principal, stage=options.stage, inputs=tuple(options.input), seconds=options.seconds)
+    asked = RunRequest(
+        principal=options.principal,
+        stage=options.stage,
+        purpose=options.purpose,
+        inputs=tuple(options.input),
+        seconds=options.seconds,
+    )
     answer = session.client.post(RunOutcome, "/api/v1/runs", asked)
     if session.json(answer):
         return 0
