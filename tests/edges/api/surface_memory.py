@@ -62,7 +62,7 @@ from vouchgate.vocabulary.answers import (
     WrapRequest,
     ZoneState,
 )
-from vouchgate.vocabulary.answers_approvals import VouchTaken, Waiver, WaiveRequest
+from vouchgate.vocabulary.answers_approvals import ApprovalState, VouchTaken, Waiver, WaiveRequest
 from vouchgate.vocabulary.answers_identities import (
     CodeIssued,
     ExchangeOutcome,
@@ -694,6 +694,29 @@ class MemorySurface(PolicyMemory):
         self._decide(caller, "run", (id, reason))
         ended = self._run(f"spiffe://{TD}/job/train/fit", "train", ended_at=self.now, ended_by="ann", reason=reason)
         return RunOutcome(run=ended, credentials=2, points=self._points(False))
+
+    def approval(self, **changes: Any) -> ApprovalState:
+        made: dict[str, Any] = {
+            "id": "00ab", "state": "pending", "principal": f"spiffe://{TD}/service/serve/app", "action": "call-tool",
+            "resource": f"vg://{TD}/tool/tools.pay", "method": "POST", "path": "/mcp", "tool": "pay", "body": '{"to": "\\u202ebob"}',
+            "shown": True, "digest": "5c" * 32, "groups": ("safety-board",), "asked_at": self.now, "expires_at": self.now + 900_000,
+            "mine": True,
+        }  # fmt: skip
+        return ApprovalState(**{**made, **changes})
+
+    async def approvals(self, caller: Caller) -> tuple[ApprovalState, ...]:
+        self._decide(caller, "read")
+        return (self.approval(), self.approval(id="00ac", state="used", ended_by="d1", mine=False))
+
+    async def give_approval(self, caller: Caller, id: str) -> ApprovalState:
+        self._decide(caller, "approve", id)
+        if id != "00ab":
+            raise NotFound(f"there is no approval `{id}`", remedy="list them: `vouchgate approve list`")
+        return self.approval(state="approved", approvers=(person("ann"),), mine=False)
+
+    async def refuse_approval(self, caller: Caller, id: str, reason: str) -> ApprovalState:
+        self._decide(caller, "approve", (id, reason))
+        return self.approval(state="refused", ended_by=person("ann"), mine=False)
 
     def waiver(self, **changes: Any) -> Waiver:
         made = {

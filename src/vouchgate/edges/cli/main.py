@@ -63,6 +63,12 @@ NOUNS = {
         "export-log": "write recorded decisions to a file",
     },
     "evidence": {"show": "the vouches that an endpoint rests on"},
+    "approve": {
+        "list": "requests that wait for a person",
+        "show": "what exactly one request asks for",
+        "give": "agree to one request, once",
+        "refuse": "refuse one request",
+    },
     "vouch": {"add": "hand in a vouch that a delegated producer signed", "list": "what was vouched for about one name"},
     "audit": {
         "verify": "recompute the log",
@@ -82,10 +88,20 @@ NOUNS = {
         "exchange": "act for somebody: exchange their token for a narrower one of yours",
         "proof": "the DPoP proof for one request with such a token",
     },
+    "assets": {
+        "list": "what was placed, where it lies, and what is vouched for of it",
+        "put": "place a dataset, model, adapter, key or artifact in a zone",
+        "move": "take something into another zone, if policy and a crossing let it",
+        "remove": "forget where something lies",
+    },
     "zones": {
         "export": "zones as documents for Envoy, Kubernetes, Istio",
         "drift": "what enforcement points really enforce, beside what is meant",
         "list": "zones, their mode and lease",
+        "map": "zones, what is in them, what may pass and what did",
+        "prove": "prove that nothing gets from one zone to another, or show the way",
+        "blast": "what is reached if an identity or content is in the wrong hands",
+        "surface": "how much can be reached, with vouchgate and without",
     },
     "admin": {
         "login": "a one-time code for the console",

@@ -1,5 +1,6 @@
 // The page: asks the control plane, draws what needs a decision first, then the evidence behind everything that answers.
 import { get, send, useSession } from "./api.js";
+import * as approvals from "./approvals.js";
 import * as decisions from "./decisions.js";
 import { at, h, show } from "./dom.js";
 import { ago, duration, now, number, parts, remaining } from "./format.js";
@@ -164,3 +165,4 @@ setInterval(tick, 1000);
 decisions.start();
 every(STATUS_EVERY, refreshStatus);
 every(LISTS_EVERY, refreshLists);
+every(STATUS_EVERY, approvals.refresh);
