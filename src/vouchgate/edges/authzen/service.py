@@ -118,9 +118,10 @@ class Service:
         while True:
             try:
                 due = await self._renew()
-            except VouchgateError as error:
-                if listening:
-                    log.error("the certificate could not be renewed: %s", error.reason)
+            except (VouchgateError, OSError, ValueError) as error:
+                # the control plane starts beside this process, so a first try that fails says nothing
+                if listening or not isinstance(error, VouchgateError):
+                    log.error("the certificate could not be renewed: %s", getattr(error, "reason", type(error).__name__))
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             if not listening:
