@@ -12,6 +12,7 @@ Rules
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -22,13 +23,14 @@ from vouchgate.audit import ocsf
 from vouchgate.flows.context import Reads
 from vouchgate.policy.recorded import Recorded
 from vouchgate.vocabulary.decisions import Decision
-from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.places import Endpoint, resource_of
 
 MAX_DECISIONS = 20_000
 """Decisions at hand by id while a page is read; about 20 MB."""
 SLACK_MS = 120_000
 """Milliseconds by which entries may stand out of the order of their times: a request is logged when it ends."""
+MAX_WITHOUT_TIME = 16
+"""Entries looked at for one that has a time; each of ours has."""
 _MARKS = ("anonymous", "bad-name", "revoked", "jwt_authn", "lua", "rbac", "direct_response", "ext_authz_error")
 """What the gateway says where it refused by itself, as `flows/shape.py` reads it."""
 _DECIDED_BY_USE = frozenset({"infer", "chat", "embed", "describe", "call", "read-resource", "get-prompt", "complete", "call-tool", "use"})
@@ -48,6 +50,10 @@ class _Entry(msgspec.Struct):
     metadata: _Meta
     unmapped: _Ours
     time: int = 0
+
+
+class _Time(msgspec.Struct):
+    time: int
 
 
 class _Event(msgspec.Struct):
@@ -87,6 +93,7 @@ class _Decided(msgspec.Struct):
 
 
 _entry = msgspec.json.Decoder(_Entry)
+_time = msgspec.json.Decoder(_Time)
 _event = msgspec.json.Decoder(_Event)
 _decision = msgspec.json.Decoder(_Decided)
 assert set(_Decided.__struct_fields__) <= set(Decision.__struct_fields__)
@@ -120,7 +127,7 @@ class LogReader:
                 return _event.decode(entry.unmapped.vouchgate)
             elif kind == "decision":
                 return _decision.decode(entry.unmapped.vouchgate)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             self._leave_out("unreadable")
         return None
 
@@ -221,22 +228,24 @@ def _credential(event: _Event) -> str:
 
 
 def start_of(store: Reads, since: int) -> int:
-    """Index of the first entry that may be later than `since`, by halving."""
+    """Index of the first entry that may be later than `since`, by halving; entries without a time make it earlier, never later."""
     low, high = 0, store.size()
     while low < high:
         middle = (low + high) // 2
-        if _time_of(store, middle) < since - SLACK_MS:
+        time = _time_near(store, middle, high)
+        if time is not None and time < since - SLACK_MS:
             low = middle + 1
         else:
             high = middle
     return low
 
 
-def _time_of(store: Reads, index: int) -> int:
-    try:
-        return _entry.decode(store.entries(index, 1)[0]).time
-    except (msgspec.MsgspecError, UnicodeDecodeError, IndexError):
-        raise InvalidInput(f"entry {index} of the log cannot be read", remedy="check the log: `vouchgate audit verify`") from None
+def _time_near(store: Reads, index: int, end: int) -> int | None:
+    """Of this entry, or of the next that has one."""
+    for row in store.entries(index, min(MAX_WITHOUT_TIME, end - index)):
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return _time.decode(row).time
+    return None
 
 
 def records_since(reader: LogReader, start: int, since: int, count: int) -> tuple[Sequence[Recorded], int]:
