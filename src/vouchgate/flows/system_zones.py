@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vouchgate.flows import assets
+from vouchgate.flows import assets, zones
 from vouchgate.flows.administer import authorise
 from vouchgate.flows.context import Context
 from vouchgate.vocabulary import answers_zones
@@ -26,3 +26,15 @@ class ZonesSystem:
 
     async def move_asset(self, caller: Caller, request: answers_zones.AssetMove) -> answers_zones.MoveOutcome:
         return await assets.move(self.context, caller, request)
+
+    async def zone_map(self, caller: Caller) -> answers_zones.ZoneMap:
+        return await zones.show_map(self.context, caller)
+
+    async def prove_zones(self, caller: Caller, source: str, target: str) -> answers_zones.ZoneProof:
+        return await zones.prove(self.context, caller, source, target)
+
+    async def blast(self, caller: Caller, origin: str) -> answers_zones.BlastRadius:
+        return await zones.blast(self.context, caller, origin)
+
+    async def attack_surface(self, caller: Caller) -> answers_zones.AttackSurface:
+        return await zones.show_surface(self.context, caller)

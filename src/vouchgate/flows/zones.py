@@ -21,12 +21,12 @@ from vouchgate.flows.zones_graph import MAX_DECISIONS, Built, build, offered
 from vouchgate.segmentation.graph import Edge, Node, reached, shortest
 from vouchgate.vocabulary.answers import Caller
 from vouchgate.vocabulary.answers_zones import (
+    AttackSurface,
     BlastRadius,
     CrossingSeen,
     ListenerLine,
     Reached,
     Step,
-    Surface,
     ZoneContents,
     ZoneMap,
     ZoneProof,
@@ -270,14 +270,14 @@ def _breaks(seen: Seen, made: Built, name: str, calls: dict[tuple[str, str, str]
 # -- surface
 
 
-async def show_surface(context: Context, caller: Caller) -> Surface:
+async def show_surface(context: Context, caller: Caller) -> AttackSurface:
     """How much can be reached."""
     settings, place = context.settings, context.place
     listeners = listeners_of(settings, place.gateway, place.plain, place.console)
     return await _off(context, caller, lambda seen: surface_in(seen, listeners))
 
 
-def surface_in(seen: Seen, listeners: tuple[ListenerLine, ...] = ()) -> Surface:
+def surface_in(seen: Seen, listeners: tuple[ListenerLine, ...] = ()) -> AttackSurface:
     """Triples with and without."""
     made = build(seen)
     listed = [(action, one) for one in made.things for action in _offered(seen, one.name, one.what)]
@@ -295,7 +295,7 @@ def surface_in(seen: Seen, listeners: tuple[ListenerLine, ...] = ()) -> Surface:
             row[0 if triple.certain else 1] += size
     people = sum(len(one.members) for one in made.callers)
     without = people * sum(len(one.members) for _, one in listed)
-    return Surface(
+    return AttackSurface(
         principals=people,
         actions=len({action for action, _ in listed}),
         things=sum(len(one.members) for one in made.things),

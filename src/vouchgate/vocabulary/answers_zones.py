@@ -183,7 +183,7 @@ class ListenerLine(Noun, frozen=True, kw_only=True):
     """Who may connect, in plain words."""
 
 
-class Surface(Noun, frozen=True, kw_only=True):
+class AttackSurface(Noun, frozen=True, kw_only=True):
     """What can be reached at all, with vouchgate and without."""
 
     principals: int

@@ -17,6 +17,7 @@ import msgspec
 from policy_memory import PolicyMemory
 
 from vouchgate.flows.login_oidc import CallBack
+from vouchgate.vocabulary import answers_zones
 from vouchgate.vocabulary.answers import (
     AdministerVerb,
     AdoptOutcome,
@@ -324,6 +325,41 @@ class MemorySurface(PolicyMemory):
                 would_deny=2,
             ),
         )
+
+    async def export_zones(self, caller: Caller, request: answers_zones.ExportRequest) -> answers_zones.ExportOutcome:
+        self._decide(caller, "read", request)
+        return answers_zones.ExportOutcome(
+            documents={"network-policies.json": '{"items": []}\n'}, left_out=("zone lab is in observe: no policy",)
+        )
+
+    async def zones_drift(self, caller: Caller, fresh: bool) -> answers_zones.DriftReport:
+        self._decide(caller, "read", fresh)
+        drift = answers_zones.Drift(point="gateway", kind="extra", what="listener way-around", detail="nobody meant it to be there")
+        point = answers_zones.PointReading(point="gateway", read_at=START, resources=20, took_ms=8.0, drifts=(drift,))
+        return answers_zones.DriftReport(ok=False, points=(point,))
+
+    async def forecast(self, caller: Caller) -> answers_zones.Forecast:
+        self._decide(caller, "read")
+        lapse = answers_zones.Lapse(
+            kind="vouch", subject=f"vg://{TD}/endpoint/digits", title="scan lapses", at=START + HOUR, within="24h", refused=2,
+            callers=(f"spiffe://{TD}/service/serve/alice",), calls=7, command="vouchgate import FILE",
+        )  # fmt: skip
+        return answers_zones.Forecast(at=START, allowed=4, refused={"24h": 2, "7d": 2, "30d": 2}, lapses=(lapse,))
+
+    async def adopt_next(self, caller: Caller) -> answers_zones.AdoptRanking:
+        self._decide(caller, "explain")
+        lab = answers_zones.AdoptRank(
+            zone="lab",
+            mode="observe",
+            score=0.3,
+            value=3,
+            exposure=2,
+            breaks=21,
+            calls=40,
+            why="3 things",
+            command="vouchgate adopt lab --plan",
+        )
+        return answers_zones.AdoptRanking(zones=(lab,))
 
     async def endpoints(self, caller: Caller) -> tuple[EndpointState, ...]:
         self._decide(caller, "read")
