@@ -50,7 +50,8 @@ async def fetch(socket: str, path: str) -> bytes:
 
 def _dechunked(body: bytes) -> bytes:
     """A chunked body in one piece (RFC 9112, section 7.1). Raises `Unavailable`."""
-    parts, at = [], 0
+    parts: list[bytes] = []
+    at = 0
     while True:
         line = body.find(b"\r\n", at)
         try:

@@ -1,8 +1,8 @@
 """What a gateway really enforces, beside what it is meant to: its own configuration dump against what the control plane holds for it.
 
 Rules
-1. Every resource that is held must be there, in the held version, with the held content: an equal version proves nothing by itself. Of a
-   secret only the version is seen; Envoy says no secret.
+1. Every resource that is held must be there with the held content: an equal version proves nothing by itself, and a push of equal content
+   leaves the older version standing in the dump. Of a secret only the version is seen; Envoy says no secret.
 2. What is there and not held is drift, whoever put it there: dynamic or static, a filter, a listener, a cluster, a route table, a secret.
 3. What the gateway was started with must be the bootstrap that was written for it, and unknown fields must be refused.
 4. What is held is looked at too (`unsound`): whatever renders it may be wrong. Leases end, upstreams are the endpoints', every listener
@@ -42,6 +42,8 @@ MAX_REMEMBERED = 20_000
 """Resources that were found equal; a gateway has at most a few thousand."""
 MAX_DRIFTS = 100
 """Of one reading; beyond it something is wrong as a whole."""
+NOT_READ = (json_format.Error, AttributeError, KeyError, RecursionError, TypeError, ValueError)
+"""What the parser raises where a dump is none of an Envoy."""
 _POOL = (downstream_connections_pb2,)
 """Messages that a bootstrap names: known to the parser once they are imported."""
 _OPEN_FIELDS = ("static_listeners", "static_route_configs", "static_secrets")
@@ -82,11 +84,11 @@ def drifts(
             found.append(Drift(point=point, kind="extra", what=what, detail="nobody meant it to be there"))
             continue
         for version, entry in entries:
+            if key[0] != SECRET_TYPE and compared.equal(entry, resource):
+                continue
             if version != resource.version:
-                found.append(
-                    Drift(point=point, kind="stale", what=what, detail=f"version {version or 'none'}, meant is {resource.version}")
-                )
-            elif key[0] != SECRET_TYPE and not compared.equal(entry, resource):
+                found.append(Drift(point=point, kind="stale", what=what, detail=f"version {version or 'none'}, meant is {resource.version}"))
+            elif key[0] != SECRET_TYPE:
                 found.append(Drift(point=point, kind="different", what=what, detail=f"other content than version {version} has"))
     found += [
         Drift(point=point, kind="missing", what=f"{KINDS[key[0]]} {key[1]}", detail="it is not there, or its lease has ended")
@@ -177,7 +179,7 @@ def _canonical(document: dict[str, Any]) -> Any:
     """A bootstrap in one spelling; as it is where it cannot be read."""
     try:
         return json_format.MessageToDict(json_format.ParseDict(document, bootstrap_pb2.Bootstrap()))
-    except json_format.Error:
+    except NOT_READ:
         return document
 
 
@@ -188,7 +190,7 @@ def _same(entry: dict[str, Any], value: Message) -> bool:
         return bool(entry == meant) or (
             json_format.MessageToDict(json_format.ParseDict(entry, any_pb2.Any()), preserving_proto_field_name=True) == meant
         )
-    except (json_format.Error, TypeError):
+    except NOT_READ:
         return False
 
 

@@ -65,7 +65,7 @@ def canonical(part: str, document: dict[str, Any]) -> Any:
         return None
     try:
         return json_format.MessageToDict(json_format.ParseDict({part: document[part]}, bootstrap_pb2.Bootstrap()))
-    except json_format.Error:
+    except (json_format.Error, AttributeError, KeyError, RecursionError, TypeError, ValueError):
         return document[part]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from vouchgate.edges.envoy.admin import DUMP, INFO, MAX_DUMP_BYTES, fetch, parsed
 from vouchgate.edges.envoy.ads import AdsServer
-from vouchgate.edges.envoy.readback import Compared, drifts, unsound
+from vouchgate.edges.envoy.readback import NOT_READ, Compared, drifts, unsound
 from vouchgate.edges.envoy.settings import GatewaySettings
 from vouchgate.edges.processes.rpc_server import Handler, Peer
 from vouchgate.flows.context import Remote
@@ -47,7 +47,10 @@ class GatewayReader:
 
         def compare() -> tuple[list[Drift], int]:
             dump, info = parsed(_inflated(said["dump"]), "configuration dump"), parsed(_inflated(said["info"]), "server information")
-            found, count = drifts(POINT, dump, info, held, self._settings, self._compared)
+            try:
+                found, count = drifts(POINT, dump, info, held, self._settings, self._compared)
+            except NOT_READ:
+                raise InvalidInput("what the gateway says of itself is no dump of an Envoy", remedy="restart it") from None
             # after a start it may keep what it had, until that was decided again
             found = [one for one in found if not (withheld and one.kind in ("stale", "extra", "missing"))]
             return found + unsound(POINT, held, endpoints, self._settings), count
