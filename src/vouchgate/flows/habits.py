@@ -143,7 +143,9 @@ class Habits:
         self._before: dict[str, Seen | None] = {}
         """What the callers of the batch that is being committed had before."""
 
-    def __len__(self) -> int:
+    @property
+    def callers(self) -> int:
+        """Of whom something was seen."""
         return len(self._seen)
 
     def start(self, store: Reads) -> None:

@@ -16,8 +16,7 @@ from vouchgate.vocabulary.wire import Noun
 V4_PREFIX, V6_PREFIX = 24, 48
 MAX_DECLARED = 16
 """Networks that one registration declares; an office and its branches."""
-HOURS_PATTERN = r"^([0-9]|1[0-9]|2[0-3])-([0-9]|1[0-9]|2[0-4])$"
-_HOURS = re.compile(HOURS_PATTERN, re.ASCII)
+_HOURS = re.compile(r"([0-9]|1[0-9]|2[0-3])-([0-9]|1[0-9]|2[0-4])\Z", re.ASCII)
 REMEMBERED = 16_384
 """Addresses and declarations whose reading is remembered."""
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
