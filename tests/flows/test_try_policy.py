@@ -244,3 +244,23 @@ def test_a_gateway_that_does_not_start_is_told(monkeypatch):
     monkeypatch.setattr(rehearsal, "envoy_binary", lambda: "/bin/false")
     with pytest.raises(VouchgateError, match="did not get ready"):
         rehearsal.through_gateway(read_vectors(WORLD + CASE, "x.toml"), (("mine.cedar", MINE),), "x.toml")
+
+
+def test_the_page_s_files_and_commands_run(tmp_path):
+    """Every file and every `sh` block of docs/policy.md, as they stand there."""
+    import re
+    import subprocess
+    import sys
+
+    page = (PACKS.parents[3] / "docs" / "policy.md").read_text()
+    for name, text in re.findall(r"`(mine\.[a-z.]+)`:\n\n```[a-z]+\n(.*?)```", page, re.DOTALL):
+        (tmp_path / name).write_text(text)
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.cedar", "mine.vectors.toml"}
+    blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) >= 4
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    for block in blocks:
+        done = subprocess.run(
+            ["sh", "-ec", block], check=False, cwd=tmp_path, env={"PATH": path}, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, (block, done.stdout, done.stderr)

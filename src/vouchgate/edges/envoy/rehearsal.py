@@ -7,7 +7,7 @@ Steps
 2. Maps, revocations and leases are made from the same facts and by the same code as in an installation; the PDP's flow answers what is asked.
 3. A case becomes one request by its action's route (an MCP message for a tool). What comes back is the verdict: 2xx without a question to the
    PDP, or with one, or a refusal. An allow that owes an approval is refused until somebody agrees; its verdict is the allow, and what it owes.
-   An hour that a case states is the hour of the PDP's clock while it is asked.
+   An hour that a case states is the hour of the PDP's clock while it is asked; the credential is as old as it is.
 4. A case that no request can bring about (a fact that the file states and this request cannot have, an act that is not asked of the gateway) is
    told apart with its reason, never left out.
 
@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -126,7 +127,11 @@ class Rehearsal:
 
     async def decide(self, request: Request) -> ext_authz.Answer:
         """What the PDP worker does (edges/processes/pdp.py), without a log to wait for."""
-        now = wiring.clock().now() if self.hour is None else UnixMillis(self.now - self.now % DAY_MS + DAY_MS + self.hour * HOUR_MS)
+        now = wiring.clock().now()
+        if self.hour is not None:
+            turned = UnixMillis(now - now % DAY_MS + DAY_MS + self.hour * HOUR_MS)
+            since = request.certificate_since and UnixMillis(request.certificate_since + turned - now)
+            request, now = msgspec.structs.replace(request, certificate_since=since), turned
         admission = admit(request, self.facts, now, lease_until=UnixMillis(now + LIFE_SECONDS * 1000))
         self.asked.append((request, admission))
         if admission.owed is not None and admission.owed.groups:
