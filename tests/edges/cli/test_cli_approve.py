@@ -29,7 +29,7 @@ def test_agreeing_and_refusing(vg, shared):
     code, out, _ = vg("approve", "give", "00ab")
     assert code == 0
     assert "passes once" in out
-    assert "approved" in vg("--json", "approve", "give", "00ab")[1]
+    assert "approved" in vg("approve", "give", "00ab", "--json")[1]
     assert vg("approve", "give", "none")[0] == 2
     assert vg("approve", "refuse", "00ab", "--reason", "not today")[0] == 0
     assert ("00ab", "not today") in [asked for verb, asked in shared.surface.asked if verb == "approve"]
