@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NODE := build/node
+PACKS := build/packs
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-scale eval-access eval-faults docs example clean
+.PHONY: help run demo test test-packs check bench bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-replay bench-scale eval-access eval-faults eval-policy eval-zones docs example clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,6 +35,13 @@ demo: $(STAMP) example ## every promise of the spine as a scene, on free ports, 
 test: $(STAMP) example $(NODE)/.installed ## the tests
 	VOUCHGATE_NODE=$(CURDIR)/$(NODE) $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
+$(PACKS)/.installed:
+	$(PYTHON) -m venv $(PACKS)
+	$(PACKS)/bin/pip install --quiet --disable-pip-version-check mlflow==3.17.2 && touch $@
+
+test-packs: $(STAMP) example $(PACKS)/.installed ## the pack mlflow before a real MLflow server; installs MLflow under build/
+	VOUCHGATE_PACKS=$(CURDIR)/$(PACKS) $(BIN)/python -m pytest tests/system/test_system_packs.py
+
 check: $(STAMP) ## lint, types, import contracts, documentation
 	$(BIN)/ruff check src tests benchmarks examples evals docs
 	$(BIN)/ruff format --check src tests benchmarks examples evals docs
@@ -44,6 +52,7 @@ check: $(STAMP) ## lint, types, import contracts, documentation
 bench: $(STAMP) example ## every benchmark and the kills, a missed goal notwithstanding; then docs/figures.md
 	-$(BIN)/python benchmarks/audit.py
 	-$(BIN)/python -m benchmarks.policy
+	-$(BIN)/python -m benchmarks.policy_replay
 	-$(BIN)/python benchmarks/gateway.py
 	-$(BIN)/python benchmarks/revocation.py
 	-$(BIN)/python -m benchmarks.identity
@@ -58,6 +67,9 @@ bench-audit: $(STAMP) ## durable entries a second, proofs
 
 bench-policy: $(STAMP) ## decisions beside cedarpy
 	$(BIN)/python benchmarks/policy.py
+
+bench-replay: $(STAMP) ## a million recorded decisions under two versions of the policy
+	$(BIN)/python -m benchmarks.policy_replay
 
 bench-gateway: $(STAMP) example ## latency and CPU beside the plain hop, direct, and a Python proxy
 	$(BIN)/python benchmarks/gateway.py
@@ -79,6 +91,12 @@ eval-access: $(STAMP) example ## every route, socket, method and key with every 
 
 eval-faults: $(STAMP) example ## kill and stop every process at random points under load, at least 200 times
 	$(BIN)/python evals/faults.py
+
+eval-policy: $(STAMP) ## suspicious requests that static roles permit, least privilege suggested from traffic
+	$(BIN)/python evals/policy.py
+
+eval-zones: $(STAMP) ## a compromised worker in every zone of two tenants tries everything (as root): nothing outside declared flows
+	$(BIN)/python evals/zones.py
 
 docs: $(STAMP) ## generate docs/catalog.md and the import diagram
 	$(BIN)/python docs/generate.py

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import random
@@ -93,6 +94,15 @@ def median_interval(
     chance = random.Random(seed)
     drawn = sorted(of(chance.choices(values, k=len(values))) for _ in range(RESAMPLES))
     return drawn[int(RESAMPLES * 0.025)], drawn[int(RESAMPLES * 0.975)]
+
+
+def share_interval(found: int, of: int) -> tuple[float, float]:
+    """95% interval of a share (Wilson 1927, without continuity correction)."""
+    if not of:
+        return 0.0, 1.0
+    z, share = 1.959964, found / of
+    middle, width = share + z * z / (2 * of), z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
+    return max(0.0, (middle - width) / (1 + z * z / of)), min(1.0, (middle + width) / (1 + z * z / of))
 
 
 def line(row: Row) -> str:

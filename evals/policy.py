@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import math
 import random
 import sys
 import time
@@ -30,7 +29,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "evals")]
 
 import organisation  # noqa: E402
 import policy_suggest  # noqa: E402
-from benchmarks.rows import Row, emit, exit_code  # noqa: E402
+from benchmarks.rows import Row, emit, exit_code, share_interval  # noqa: E402
 from organisation import KINDS, benign, suspicious  # noqa: E402
 from policy_office import SABOTAGES, Office  # noqa: E402
 
@@ -90,15 +89,6 @@ def run(variant: Variant) -> Counted:
     return made
 
 
-def wilson(found: int, of: int) -> tuple[float, float]:
-    """95% interval of a share (Wilson 1927, without continuity correction)."""
-    if not of:
-        return 0.0, 1.0
-    z, share = 1.959964, found / of
-    middle, width = share + z * z / (2 * of), z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
-    return max(0.0, (middle - width) / (1 + z * z / of)), min(1.0, (middle + width) / (1 + z * z / of))
-
-
 def by_members(members: Sequence[Counter[str]], outcome: str) -> tuple[float, float]:
     """95% bootstrap over members of the share of requests with this outcome."""
     chance, drawn = random.Random(1), []
@@ -116,7 +106,7 @@ def rows_of(counts: Sequence[Counted]) -> list[Row]:
     rows = []
     for kind in ("", *KINDS):
         found, of = (caught[kind], thefts[kind]) if kind else (caught.total(), thefts.total())
-        interval = wilson(found, of)
+        interval = share_interval(found, of)
         rows.append(
             Row(
                 name=f"suspicious/{kind or 'all kinds'}",
@@ -161,7 +151,7 @@ def sabotage(kind: str, counted: Counted) -> Row:
     """Without its check a kind must be missed."""
     found, of = counted.caught[kind], counted.thefts[kind]
     return Row(name=f"suspicious/sabotage: nothing checks {kind}", value=found / of, unit="share denied or stepped up", goal=f"< {GOAL_CAUGHT}",
-               met=found / of < GOAL_CAUGHT, n=of, interval=wilson(found, of), note=f"{found} of {of}")  # fmt: skip
+               met=found / of < GOAL_CAUGHT, n=of, interval=share_interval(found, of), note=f"{found} of {of}")  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
