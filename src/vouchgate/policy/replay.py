@@ -211,6 +211,15 @@ class Replay:
                 self._drift(record, pair)
         self.records += number
 
+    def verdicts(self, record: Recorded) -> tuple[Verdict, Verdict]:
+        """What both versions say of one record, from what was decided before where that is equal."""
+        principal = self._class_of(self._principals, record.principal)
+        resource = self._class_of(self._resources, record.resource)
+        question = self._questions.get((principal, record.action, resource)) or self._ask(principal, record, resource)
+        pair = question.pairs.get(question.facts(record)) if question.facts is not None else None
+        pair = pair or self._decide(question, record)
+        return pair.was, pair.now
+
     def _class_of(self, known: dict[str, int], name: str) -> int:
         if len(known) >= MAX_KEPT_ANSWERS:
             known.clear()
