@@ -127,7 +127,7 @@ def seen() -> Any:
         process.wait(60)
         thread.join()
         assert process.returncode == 0, "".join(errors)
-        return json.loads(said)
+        return json.loads(said) | {"asked": [list(one) for one in surface.asked if one[0] == "approve"]}
 
 
 def test_nothing_is_asked_from_elsewhere_and_nothing_fails(seen: Any) -> None:
@@ -167,6 +167,14 @@ def test_why_opens_by_keyboard_and_closes(seen: Any) -> None:
     assert seen["closed"] is True
 
 
+def test_one_request_is_looked_at_whole_and_then_agreed_to(seen: Any) -> None:
+    assert '{"to": "\\u202ebob"}' in seen["approval"]
+    assert "app asks to call-tool" in seen["approval"]
+    assert "left" in seen["approval"]
+    assert seen["agreed"] is True
+    assert seen["asked"] == [["approve", "00ab"]]
+
+
 def test_decisions_arrive_without_a_reload(seen: Any) -> None:
     assert "/live" in seen["live"]
 
@@ -177,5 +185,5 @@ def test_a_narrow_window_does_not_scroll_sideways(seen: Any) -> None:
 
 @pytest.mark.skipif(not (Path(MODULES or "/nowhere") / "node_modules" / "axe-core").is_dir(), reason="needs axe-core in VOUCHGATE_NODE")
 def test_axe_finds_nothing(seen: Any) -> None:
-    assert set(seen["violations"]) == {"login", "dark", "dark-full", "why", "light", "narrow"}
+    assert set(seen["violations"]) == {"login", "dark", "dark-full", "why", "approve", "light", "narrow"}
     assert {name: found for name, found in seen["violations"].items() if found} == {}
