@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from flows_world import (
     ALICE,
+    DIGITS,
     MODEL,
     NOW,
     OTHER_MODEL,
@@ -30,6 +31,7 @@ from flows_world import (
 
 from vouchgate.flows import runs
 from vouchgate.flows.changes import RegistrationPut, RunPut
+from vouchgate.flows.delegation import run_facts, run_of
 from vouchgate.flows.facts import compile_sources
 from vouchgate.flows.issue_identity import issue_identity
 from vouchgate.identity.ca import spki_of
@@ -38,9 +40,12 @@ from vouchgate.vocabulary.answers import Caller
 from vouchgate.vocabulary.answers_identities import IdentityRequest, RunRequest
 from vouchgate.vocabulary.digests import file_digest
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound, NotPermitted, VouchgateError
-from vouchgate.vocabulary.names import principal
+from vouchgate.vocabulary.names import PrincipalId, principal
+from vouchgate.vocabulary.outcomes import Denied
+from vouchgate.vocabulary.principals import Principal, VerifiedPrincipal
 from vouchgate.vocabulary.runs import inputs_digest
 from vouchgate.vocabulary.vouches import UnixMillis
+from vouchgate.vocabulary.wire import from_plain
 
 FIT = principal(TD, "job", "serve", "fit")
 OTHER = principal(TD, "job", "serve", "other")
@@ -85,6 +90,11 @@ def issue(run: str, form: str = "x509", name: str = "fit", **changes: Any) -> Id
         "audience": "digits" if form == "jwt" else "",
     }
     return IdentityRequest(**(wanted | changes))
+
+
+def verified_of(name: str, serial: str) -> VerifiedPrincipal:
+    made = caller("x").principal
+    return msgspec.structs.replace(made, principal=Principal(id=PrincipalId(name)), credential_id=serial)
 
 
 def story_of(tell: Any) -> None:
@@ -284,5 +294,40 @@ def test_listed_newest_first() -> None:
         second = (await runs.begin(world.context, boss, wish())).run
         assert [one.id for one in runs.listed(world.context)] == [second.id, first.id]
         assert RunPut(run=first)
+
+    story_of(tell)
+
+
+def test_a_run_says_what_it_is_for_on_each_of_its_requests() -> None:
+    async def tell(world: World, boss: Caller) -> None:
+        run = (await runs.begin(world.context, boss, wish(purpose="fraud-model"))).run
+        assert run.purpose == "fraud-model"
+        assert run_facts(run, world.facts, DIGITS)["purpose"] == "fraud-model"
+        silent = (await runs.begin(world.context, boss, wish())).run
+        assert "purpose" not in run_facts(silent, world.facts, DIGITS)
+        assert run_facts(None, world.facts, DIGITS) == {}
+
+    story_of(tell)
+
+
+@pytest.mark.parametrize("purpose", ["Fraud", "a b", "x" * 65, "-a", "a\n", "é"])
+def test_a_purpose_that_is_none_is_refused(purpose: str) -> None:
+    with pytest.raises(InvalidInput):
+        from_plain(RunRequest, {"principal": FIT, "stage": "train", "purpose": purpose}, what="request")
+
+
+def test_a_certificate_of_a_run_carries_its_purpose_while_it_goes_on_and_nothing_else_does() -> None:
+    async def tell(world: World, boss: Caller) -> None:
+        run = (await runs.begin(world.context, boss, wish(purpose="fraud-model"))).run
+        made = await issue_identity(world.context, boss, issue(run.id))
+        serial = made.credential_id
+        caller_ = verified_of(FIT, serial)
+        found = run_of(caller_, serial, world.facts, NOW)
+        assert found == run
+        assert run_of(verified_of(OTHER, "0d"), "0d", world.facts, NOW) is None
+        await runs.end(world.context, boss, run.id, "over")
+        gone = run_of(caller_, serial, world.facts, NOW)
+        assert isinstance(gone, Denied)
+        assert gone.code == "run-ended"
 
     story_of(tell)

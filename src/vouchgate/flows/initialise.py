@@ -13,19 +13,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
     load_pem_private_key,
+    load_pem_public_key,
 )
 
 from vouchgate.evidence.catalog import predicates
 from vouchgate.evidence.dsse import spki_of
 from vouchgate.evidence.trustroot import MAX_ROOT_KEYS, fingerprint, make_trust_root, sign_trust_root
-from vouchgate.flows.sign import ROLES
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.trust import Delegation, PublicKey, SignedTrustRoot, TrustRoot, key_id
@@ -42,8 +44,11 @@ DELEGATED: dict[str, Tier] = {
     "supervisor": "verified",
     "validator": "rederived",
     "approver": "declared",
+    "device": "cooperative",
 }
-"""Role -> strongest tier its key may claim: a validator recomputes, an approver says."""
+"""Role -> strongest tier its key may claim: a validator recomputes, an approver says, a device manager tells."""
+OUTSIDE = ("device",)
+"""Producers whose keys others hold; a renewal keeps them."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +93,38 @@ def first_trust_root(
     return _trust_root(trust_domain, (*root_keys, *signer_keys, *witness_keys), threshold, now=now, version=1, days=days)
 
 
-def next_trust_root(before: TrustRoot, *, keys: Sequence[PublicKey], now: UnixMillis, days: int = DEFAULT_DAYS) -> TrustRoot:
-    """The next version: the same root keys and threshold, `keys` in place of all others. Raises `InvalidInput`."""
+def next_trust_root(
+    before: TrustRoot,
+    *,
+    keys: Sequence[PublicKey],
+    now: UnixMillis,
+    days: int = DEFAULT_DAYS,
+    producers: Sequence[PublicKey] = (),
+    dropped: Sequence[str] = (),
+) -> TrustRoot:
+    """The next version: the same root keys and threshold, `keys` in place of our own others; producers outside stay, come or go. Raises
+    `InvalidInput`."""
     roots = tuple(key for key in before.keys if key.purpose == "root")
-    return _trust_root(before.trust_domain, (*roots, *keys), before.threshold, now=now, version=before.version + 1, days=days)
+    outside = {key.key_id: key for key in (*before.keys, *producers) if key.purpose in OUTSIDE}
+    unknown = sorted(set(dropped) - set(outside))
+    if unknown:
+        raise InvalidInput(f"no producer outside has the key `{unknown[0][:64]}`", remedy="name the key's id, 64 hexadecimal digits")
+    kept = tuple(key for name, key in outside.items() if name not in dropped)
+    return _trust_root(before.trust_domain, (*roots, *keys, *kept), before.threshold, now=now, version=before.version + 1, days=days)
+
+
+def producer_key(role: str, pem: bytes) -> PublicKey:
+    """A producer's public key, as its holder hands it over. Raises `InvalidInput`."""
+    if role not in OUTSIDE:
+        raise InvalidInput(f"`{role[:40]}` is not a role of a producer outside", remedy=f"use one of {', '.join(OUTSIDE)}")
+    try:
+        key = load_pem_public_key(pem)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise InvalidInput("the producer's key cannot be read", remedy="give its public key as PEM") from None
+    if not isinstance(key, Ed25519PublicKey):
+        raise InvalidInput("the producer's key is not an Ed25519 key", remedy="have it made as one: `openssl genpkey -algorithm ed25519`")
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return PublicKey(key_id=key_id(spki), spki=spki, purpose=role)
 
 
 def sign_with(trust_root: TrustRoot, pems: Sequence[bytes], *, passphrase: bytes = b"") -> SignedTrustRoot:
@@ -115,7 +148,7 @@ def _trust_root(trust_domain: str, keys: tuple[PublicKey, ...], threshold: int, 
             expires_at=expires_at,
         )
         for key in keys
-        if key.purpose in ROLES
+        if key.purpose in DELEGATED
     ]
     return make_trust_root(
         trust_domain, keys=keys, delegations=delegations, threshold=threshold, version=version, issued_at=now, expires_at=expires_at

@@ -7,6 +7,7 @@
 4. Bind: a registration that answers for an endpoint carries what the endpoint's evidence says now (workload_binding.py).
 5. The signer signs a whole batch; the credentials and their entries are one transaction, durable before anything leaves.
 6. A revocation that came while it was signed still counts.
+7. What the look established is vouched for where a policy asks for it (attested.py).
 A refusal is an answer, with its reason; it is recorded, repeated ones together (workload_refusals.py).
 Left to others: who is told when something changes (workload_push.py), sockets and streams (edges/spiffe).
 """
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from vouchgate.audit import ocsf
+from vouchgate.flows.attested import Attesting
 from vouchgate.flows.changes import CredentialIssued
 from vouchgate.flows.context import Context
 from vouchgate.flows.workload_binding import Bound, bound_of
@@ -90,6 +92,7 @@ class Workloads:
         self.candidates = Candidates(context.facts)
         self.attached = Connections()
         self.refusals = Refusals(steady)
+        self.attesting = Attesting(context)
         self.issued = 0
         self._issuer = b""
         self.on_issuer: Callable[[], None] = lambda: None
@@ -194,6 +197,10 @@ class Workloads:
             signed[id(one)] = said
         good = [one for one in earned if "code" not in signed[id(one)]]
         await self._record(good, signed)
+        for one in good:
+            seen = self.attached.get(one.wanted.connection)
+            if seen is not None:
+                self.attesting.saw(one.registration, seen.selectors)
         return [self._answer(one, signed[id(one)]) for one in earned]
 
     async def _x509(self, earned: Sequence[_Earned]) -> list[dict[str, Any]]:

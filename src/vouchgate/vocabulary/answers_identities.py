@@ -42,7 +42,7 @@ class RunRequest(Noun, frozen=True, kw_only=True):
     principal: str
     """A job's or step's whole or short name."""
     stage: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-    purpose: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9._-]{0,63})?$")] = ""
+    purpose: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9._-]{0,63})?\Z")] = ""
     """What it is begun for; policies read it on each of the run's requests."""
     inputs: Annotated[tuple[str, ...], Meta(max_length=MAX_RUN_INPUTS)] = ()
     """Digests of admitted artifacts."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
@@ -26,7 +26,9 @@ class Installation(Protocol):
     def renew_ca(self, settings: Settings, ask: Ask) -> None:
         """A new certificate for the CA's key."""
 
-    def renew_trust(self, settings: Settings, root_key: Path, ask: Ask) -> InitOutcome:
+    def renew_trust(
+        self, settings: Settings, root_key: Path, ask: Ask, *, producers: Sequence[tuple[str, Path]] = (), dropped: Sequence[str] = ()
+    ) -> InitOutcome:
         """Sign the next TrustRoot with the offline root key."""
 
     def move_keys(self, settings: Settings, *, generate: bool, old_passphrase: Path | None, ask: Ask) -> str:

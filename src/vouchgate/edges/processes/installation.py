@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -97,8 +98,11 @@ def renew_ca(settings: Settings, ask: Ask) -> None:
         os.close(lock)
 
 
-def renew_trust(settings: Settings, root_key: Path, ask: Ask) -> InitOutcome:
-    """Sign the next TrustRoot with the offline root key, for the keys that the signer has now; the next start adopts it.
+def renew_trust(
+    settings: Settings, root_key: Path, ask: Ask, *, producers: Sequence[tuple[str, Path]] = (), dropped: Sequence[str] = ()
+) -> InitOutcome:
+    """Sign the next TrustRoot with the offline root key, for the keys that the signer has now and those of producers outside; the next start
+    adopts it.
 
     Raises `Conflict` while vouchgate runs on the data directory, `Unverified` where the key is not one of the roots.
     """
@@ -106,6 +110,7 @@ def renew_trust(settings: Settings, root_key: Path, ask: Ask) -> InitOutcome:
 
     layout = Layout(Path(settings.data_dir))
     before = wire.decode(SignedTrustRoot, wiring.read_small(layout.trust_root, "TrustRoot"), what="TrustRoot")
+    outside = [initialise.producer_key(role, wiring.read_small(path, "producer's key")) for role, path in producers]
     tree = _tree().Tree(settings, lambda _: None)
     secret = _secret(tree, ask)
 
@@ -116,7 +121,9 @@ def renew_trust(settings: Settings, root_key: Path, ask: Ask) -> InitOutcome:
             tree.add(signer_spec(settings, layout, tree.users, wiring.python, secret=secret), "signer")
             keys = await tree.signer_keys()
             now = wiring.clock().now()
-            following = initialise.next_trust_root(wire.decode(TrustRoot, before.payload, what="TrustRoot"), keys=keys, now=now)
+            following = initialise.next_trust_root(
+                wire.decode(TrustRoot, before.payload, what="TrustRoot"), keys=keys, now=now, producers=outside, dropped=dropped
+            )
             signed = initialise.sign_with(following, [wiring.read_small(root_key, "root key")])
             verify_trust_root(signed, initialise.fingerprint_of(before), now, current=before)
             wiring.write_atomic(layout.trust_root, wire.encode(signed), mode=0o644)
