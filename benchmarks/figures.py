@@ -39,6 +39,7 @@ RUNS = {
     "scale": ("What 10,000 registrations cost", "make bench-scale"),
     "audit": ("The audit log", "make bench-audit"),
     "policy": ("Deciding, beside cedarpy", "make bench-policy"),
+    "replay": ("Recorded decisions under another policy", "make bench-replay"),
     "access": ("Every door of the example, tried with every kind of defective identity", "make eval-access"),
     "faults": ("Kills and stops of every process at random points, under load", "make eval-faults"),
 }
