@@ -54,8 +54,9 @@ def decided(facts: Facts, policies: CompiledPolicies, who: str, action: str, nam
     registration = facts.registration_of(who, now)
     if registration is None:
         return None
-    return decide(
-        registered(registration, now),
+    caller = registered(registration, now)
+    made = decide(
+        caller,
         action,
         name,
         facts.world,
@@ -66,6 +67,13 @@ def decided(facts: Facts, policies: CompiledPolicies, who: str, action: str, nam
         now=now,
         mode="enforce",
         evidence_epoch=facts.epoch,
+    )
+    struck = facts.revocation_of(who, caller.credential_id)
+    if struck is None:
+        return made
+    # no policy lets a revoked caller through
+    return msgspec.structs.replace(
+        made, effect="deny", would_be="deny", residual=False, missing=(), reason=f"it was revoked: {struck.reason}", remedy=""
     )
 
 

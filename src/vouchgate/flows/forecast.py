@@ -151,7 +151,8 @@ class Walk:
         self.cut_off = ""
         self._ends: list[_End] = []
         self._made = 0
-        self._until = time.monotonic() + MAX_SECONDS
+        self._most = MAX_DECISIONS // 2
+        self._until = time.monotonic() + MAX_SECONDS / 2
         self._allowed: dict[Cell, set[Asked]] = {}
         self._before = now
 
@@ -162,6 +163,7 @@ class Walk:
                 break
             self._allowed[cell] = {_asked(cell, one) for one in self.facts.standing(cell, self.now) if one.effect == "allow"}
         self.allowed = {asked for some in self._allowed.values() for asked in some}
+        self._most, self._until = self._made + MAX_DECISIONS // 2, time.monotonic() + MAX_SECONDS / 2
         moments = sorted({end.at for end in self._coming()})
         for at in _coarser(moments):
             self._at(UnixMillis(at))
@@ -172,10 +174,12 @@ class Walk:
         return sorted(self.facts.all_cells(), key=lambda cell: (cell not in called, cell))
 
     def _spend(self) -> bool:
+        """Half of what may be spent goes to the present, half to what comes, so that neither eats up the other."""
+        if self._made >= self._most or time.monotonic() > self._until:
+            self.cut_off = f"stopped after {self._made} decisions: cells that nobody was seen to call were left out"
+            return False
         self._made += 1
-        if self._made > MAX_DECISIONS or time.monotonic() > self._until:
-            self.cut_off = f"stopped after {self._made - 1} cells: cells that nobody was seen to call were left out"
-        return not self.cut_off
+        return True
 
     def _coming(self) -> list[_End]:
         """Everything that ends within the longest horizon."""
