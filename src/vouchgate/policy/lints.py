@@ -148,7 +148,7 @@ def _names(own: Sequence[Policy], policies: PolicySet) -> Iterator[PolicyFinding
                 roles = ", ".join(sorted(role.id for role in base if role.id.startswith("role:")))
                 yield finding(policy, "unknown-role", f"the base policy has no role `{one.id}`", f"use one of {roles}", "warning")
             elif one.type in ("Group", "Zone") and used[one] == 1:
-                others = [other.id for other in {*used, *base} if other.type == one.type and other != one and used[other] != 1]
+                others = [other.id for other in {*used, *base} if other.type == one.type and other != one]
                 near = difflib.get_close_matches(one.id, others, 1, NEAR)
                 if near:
                     text = f"the {one.type.lower()} `{one.id}` is named here alone, and almost like `{near[0]}`"

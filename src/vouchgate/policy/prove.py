@@ -81,6 +81,8 @@ class Search:
 def smt() -> Any:
     """The translation, which needs z3. Raises `Unsupported`."""
     try:
+        import z3  # noqa: F401
+
         from vouchgate.policy import smt as translation
         from vouchgate.policy import smt_model
     except ImportError:
@@ -154,6 +156,8 @@ def _more(old: CompiledPolicies, new: CompiledPolicies) -> Goal:
         return Replayed(permits_of(now.evaluation), stopped_by(was.evaluation), now.obligations, (new, old))
 
     def looser(problem: Problem) -> Any:
+        if _in_scope(problem, new) == _in_scope(problem, old):
+            return False
         granted = allowed(problem, new)
         if granted is False:
             return False
@@ -168,6 +172,12 @@ def _more(old: CompiledPolicies, new: CompiledPolicies) -> Goal:
         return both_of(granted, any_of(not_of(before), *unbound))
 
     return Goal((new, old), looser, replay)
+
+
+def _in_scope(problem: Problem, policies: CompiledPolicies) -> frozenset[Any]:
+    """What can count here; a policy that both sets have is one."""
+    applied = ((one.forbids, obligations_of(one), problem.applies(one)) for one in policies.policies)
+    return frozenset((forbids, bound, id(one)) for forbids, bound, one in applied if one.satisfied is not False or one.errs is not False)
 
 
 def _as_strict(now: Sequence[Obligation], was: Sequence[Obligation]) -> bool:
