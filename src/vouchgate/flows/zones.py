@@ -204,8 +204,7 @@ def blast_in(seen: Seen, origin: str, calls: dict[tuple[str, str, str], int] | N
     name = _origin(seen, origin)
     made = build(seen)
     person = name.startswith("spiffe://")
-    alike = {member: one.name for one in made.callers for member in one.members}
-    start = Node("principal", alike[name]) if person else Node("held", name)
+    start = Node("principal" if person else "held", made.stands_for.get(name, name))
     found = reached(made.graph, [start])
     rows: dict[str, Reached] = {}
     for node, (distance, edge) in found.items():
@@ -213,7 +212,10 @@ def blast_in(seen: Seen, origin: str, calls: dict[tuple[str, str, str], int] | N
         if edge is not None and node.name not in (name, start.name) and node.name not in rows:
             rows[node.name] = Reached(name=node.name, kind=about.what, zone=", ".join(about.zones), distance=distance, via=_step(edge))
     others = {node: made.graph.about[node] for node in found if node != start and node.kind == "principal"}
-    kinds = Counter(row.kind for row in rows.values())
+    sizes = {node.name: made.graph.about[node].count for node in found}
+    kinds: Counter[str] = Counter()
+    for row in rows.values():
+        kinds[row.kind] += sizes[row.name]
     return BlastRadius(
         origin=name,
         kind="principal" if person else resource_parts(name).kind,

@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vouchgate.flows.zones_facts import Alike, Seen, callers_alike, things_alike
 from vouchgate.policy.compile import Evaluation, Request, evaluate
 from vouchgate.policy.facts import REQUEST_FACTS, resource_uid
 from vouchgate.policy.unknowns import TRUE
 from vouchgate.policy.values import Uid, Values, values
-from vouchgate.segmentation.graph import About, Graph, Node
+from vouchgate.segmentation.graph import About, Flow, Graph, Node
 from vouchgate.vocabulary.crossing_words import ALONE, ENTERING, GROUPS, LEAVING, POLICIES, kinds_of
 from vouchgate.vocabulary.names import principal_parts, resource, resource_parts
 from vouchgate.vocabulary.places import asks
@@ -34,7 +34,7 @@ from vouchgate.vocabulary.vouches import TIERS
 MAX_DECISIONS = 600_000
 """Decisions of one analysis; about 10 s of one core."""
 MAX_SECONDS = 30.0
-"""Of one analysis; the control plane decides beside it."""
+"""Of one analysis, of the processor; the control plane decides beside it."""
 READS = frozenset({"read", "transform", "label", "train", "fine-tune", "evaluate", "export", "release-key", *GROUPS["use"]})
 """Actions by which a caller takes content from a thing."""
 WRITES = frozenset({"ingest", "import", "admit", "transform", "label", "promote", "deploy", "sign", "train", "fine-tune"})
@@ -68,6 +68,8 @@ class Built:
     callers: list[Alike]
     things: list[Alike]
     triples: list[Triple]
+    stands_for: dict[str, str] = field(default_factory=dict)
+    """Caller or thing -> the first of those alike."""
     decisions: int = 0
     cut: str = ""
 
@@ -80,10 +82,11 @@ class Builder:
     """See the module's text."""
 
     def __init__(self, seen: Seen, *, max_decisions: int = MAX_DECISIONS, max_seconds: float = MAX_SECONDS) -> None:
-        self._seen, self._most, self._until = seen, max_decisions, time.monotonic() + max_seconds
+        self._seen, self._most, self._until = seen, max_decisions, time.thread_time() + max_seconds
         self._ways = list(_ways(seen))
         self._coming = [_coming(seen, zone, kind) for zone in sorted(seen.zones) for kind in _PLACEABLE]
         self.made = Built(Graph(), callers_alike(seen), things_alike(seen), [])
+        self.made.stands_for = {name: one.name for one in (*self.made.callers, *self.made.things) for name in one.members}
 
     def build(self) -> Built:
         """Everything, or as much as the bounds let."""
@@ -104,20 +107,21 @@ class Builder:
         for one in self.made.callers:
             graph.add(Node("principal", one.name), About(one.zones, one.what, len(one.members)))
         for one in (*self.made.things, *self._coming):
-            for name in one.members:
-                graph.add(Node("touched", name), About(one.zones, one.what))
-                graph.add(Node("held", name), About(one.zones, one.what))
+            graph.add(Node("touched", one.name), About(one.zones, one.what, len(one.members)))
+            graph.add(Node("held", one.name), About(one.zones, one.what, len(one.members)))
 
     # -- decisions
 
     def _ask(self, caller: Alike, action: str, thing: str, target: str | None = None) -> tuple[bool, str] | None:
         """Rule 1: whether it is certain, and what lets it; None for a no."""
-        unknown = (REQUEST_FACTS - {"target"} if target is not None else REQUEST_FACTS) | CHAIN
         who, what, do = Uid("Principal", caller.name), resource_uid(thing), Uid("Action", action)
+        if all(one.forbids for one in self._seen.policies.in_scope(who, do, what, self._seen.world)):
+            return None
+        unknown = (REQUEST_FACTS - {"target"} if target is not None else REQUEST_FACTS) | CHAIN
         possible = ""
         for way in self._ways:
             self.made.decisions += 1
-            if self.made.decisions > self._most or (self.made.decisions % 256 == 0 and time.monotonic() > self._until):
+            if self.made.decisions > self._most or (self.made.decisions % 256 == 0 and time.thread_time() > self._until):
                 raise _Bound
             context = {**way, "target": target} if target is not None else way
             said = evaluate(self._seen.policies, Request(who, do, what, context), self._seen.world, unknown)
@@ -153,18 +157,16 @@ class Builder:
 
     def _acts(self, triple: Triple) -> None:
         self.made.triples.append(triple)
-        who = Node("principal", triple.caller.name)
-        for name in triple.thing.members:
-            touched, held = Node("touched", name), Node("held", name)
-            how, graph = f"may {triple.action}", self.made.graph
-            flow = "both" if triple.action in GROUPS["use"] else "control"
-            graph.step(who, touched, how, triple.by, flow, certain=triple.certain)  # type: ignore[arg-type]
-            if triple.action in WRITES or triple.thing.what == "system":
-                graph.step(who, held, f"may {triple.action}, which writes", triple.by, "control", certain=triple.certain)
-            if triple.action in READS:
-                graph.step(held, who, f"is taken in by `{triple.action}`", triple.by, "data", certain=triple.certain)
-            if triple.action in LEAVING:
-                self._leaving(triple, held, who)
+        who, graph = Node("principal", triple.caller.name), self.made.graph
+        touched, held = Node("touched", triple.thing.name), Node("held", triple.thing.name)
+        flow: Flow = "both" if triple.action in GROUPS["use"] else "control"
+        graph.step(who, touched, f"may {triple.action}", triple.by, flow, certain=triple.certain)
+        if triple.action in WRITES or triple.thing.what == "system":
+            graph.step(who, held, f"may {triple.action}, which writes", triple.by, "control", certain=triple.certain)
+        if triple.action in READS:
+            graph.step(held, who, f"is taken in by `{triple.action}`", triple.by, "data", certain=triple.certain)
+        if triple.action in LEAVING:
+            self._leaving(triple, held, who)
 
     def _leaving(self, triple: Triple, held: Node, who: Node) -> None:
         """Rule 3: what is taken into another zone."""
@@ -225,9 +227,8 @@ class Builder:
             said = self._ask(caller, action, control)
             for thing in (*self.made.things, *self._coming) if said is not None else ():
                 if not kinds or thing.what in kinds:
-                    for name in thing.members:
-                        assert said is not None
-                        graph.step(who, Node("held", name), f"may change it: `{action}`", said[1], "control", certain=said[0])
+                    assert said is not None
+                    graph.step(who, Node("held", thing.name), f"may change it: `{action}`", said[1], "control", certain=said[0])
             if said is not None and action == AUTHORS:
                 self._becomes(who, self.made.callers, said, action)
 
@@ -240,21 +241,25 @@ class Builder:
             if node.kind == "held":
                 graph.step(node, Node("touched", node.name), "is held", "holding is acting on it", "control")
         for source, target, how, by in self._links():
-            graph.step(Node("held", source), Node("held", target), how, by, "data")
+            graph.step(self._held(source), self._held(target), how, by, "data")
         servers = {one.endpoint: name for name, one in self._seen.registrations.items() if one.endpoint}
-        of = {name: one.name for one in self.made.callers for name in one.members}
+        of = self.made.stands_for
         for endpoint, server in servers.items():
             who, held = Node("principal", of.get(server, server)), Node("held", endpoint)
             graph.step(who, held, "answers for it", f"registration of {server}", "control")
             graph.step(held, who, "runs as it", f"registration of {server}", "control")
         for provider, secret in self._seen.egress_secrets.items():
             name = resource(self._seen.trust_domain, "system", f"secret.{secret}")
-            graph.step(Node("held", name), Node("touched", provider), "opens it without the gateway", "[[egress]]", "control")
+            graph.step(self._held(name), Node("touched", provider), "opens it without the gateway", "[[egress]]", "control")
         for run in self._seen.runs:
             who = Node("principal", of.get(run.principal, run.principal))
             for digest in run.inputs:
-                held = Node("held", resource(self._seen.trust_domain, "artifact", digest))
+                held = self._held(resource(self._seen.trust_domain, "artifact", digest))
                 graph.step(held, who, "is an input of its run", f"run {run.id}", "data")
+
+    def _held(self, name: str) -> Node:
+        """A thing's content, by the one that stands for all that are alike."""
+        return Node("held", self.made.stands_for.get(name, name))
 
     def _links(self) -> Iterator[tuple[str, str, str, str]]:
         td = self._seen.trust_domain

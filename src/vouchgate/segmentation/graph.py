@@ -17,15 +17,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Flow = Literal["control", "data", "both"]
 Kind = Literal["principal", "touched", "held"]
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """Rule 1."""
+class Node(NamedTuple):
+    """Rule 1; a tuple, since ways are found over hundreds of thousands of them."""
 
     kind: Kind
     name: str
