@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from surface_memory import DIGEST, START
 from surface_served import Served
 
 from vouchgate.edges.cli.arguments import Usage
 from vouchgate.edges.cli.commands.waive import until_of
+from vouchgate.evidence.statement import read_vouch
 
 DAY = 86_400_000
 ASK = ("waive", "scan", "--for", DIGEST, "--why", "the scanner is being replaced")
@@ -91,3 +94,46 @@ def test_a_vouch_is_handed_in_or_refused(vg: Any, tmp_path: Path) -> None:
 def test_vouches_are_listed(vg: Any) -> None:
     assert "posture" in vg("vouch", "list", "--about", "admin")[1]
     assert "nothing is vouched" in vg("vouch", "list", "--about", "nobody")[1]
+
+
+def signed(
+    vg: Any, tmp_path: Path, *more: str, claims: str = '{"source": "edr", "checked": ["disk"]}', key: str = ""
+) -> tuple[int, str, str]:
+    (tmp_path / "claims.json").write_text(claims)
+    made = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "key.pem").write_bytes(key.encode() or made)
+    fixed = ("--key", str(tmp_path / "key.pem"), "--claims", str(tmp_path / "claims.json"), "--out", str(tmp_path / "out.json"))
+    return vg("vouch", "sign", *fixed, *more)  # type: ignore[no-any-return]
+
+
+ANN = "spiffe://test.local/person/office/ann"
+
+
+def test_a_producer_signs_what_our_reader_takes(vg: Any, tmp_path: Path) -> None:
+    code, out, _ = signed(vg, tmp_path, "--about", ANN, "--hours", "0.5")
+    assert code == 0
+    assert "vouchgate vouch add" in out
+    vouch = read_vouch((tmp_path / "out.json").read_bytes()).vouch
+    assert (vouch.predicate_type, vouch.issuer_role, vouch.tier, vouch.outcome) == ("posture", "device", "cooperative", "pass")
+    assert vouch.expires_at - vouch.not_before == 1_800_000
+
+
+@pytest.mark.parametrize(
+    ("more", "changes"),
+    [
+        (("--about", "ann"), {}),
+        (("--about", ANN, "--hours", "25"), {}),
+        (("--about", ANN, "--hours", "0"), {}),
+        (("--about", ANN, "--predicate", "scan"), {}),
+        (("--about", ANN, "--predicate", "nothing"), {}),
+        (("--about", ANN, "--about", "spiffe://evil.local/person/office/ann"), {}),
+        (("--about", ANN), {"claims": "[]"}),
+        (("--about", ANN), {"claims": "{"}),
+        (("--about", ANN), {"claims": "{}"}),
+        (("--about", ANN), {"claims": '{"source": "edr", "checked": ["disk"], "role": "admin"}'}),
+        (("--about", ANN), {"key": "junk"}),
+    ],
+)
+def test_what_cannot_be_signed(more: tuple[str, ...], changes: dict[str, str], vg: Any, tmp_path: Path) -> None:
+    assert signed(vg, tmp_path, *more, **changes)[0] == 2
+    assert not (tmp_path / "out.json").exists()

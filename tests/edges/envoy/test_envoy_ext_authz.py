@@ -90,6 +90,16 @@ def test_a_dash_is_absent():
     assert (made.san, made.model, made.subject) == ("", "m", "")
 
 
+@pytest.mark.parametrize("prefix", ["x-vg-", "x-vouchgate-", "x-", ""])
+@pytest.mark.parametrize(
+    "name", ["purpose", "usual-network", "usual_hour", "weekday", "hour", "run", "stage", "declared", "risk", "source-ip"]
+)
+def test_what_a_policy_is_told_of_a_request_is_never_a_header(prefix: str, name: str):
+    plain = read_check("GET", "/", [*FACTS.items()])
+    told = read_check("GET", "/", [*FACTS.items(), (prefix + name, "true"), ("x-forwarded-for", "10.0.0.1"), ("x-real-ip", "10.0.0.1")])
+    assert told == plain
+
+
 @given(st.lists(st.tuples(st.sampled_from(["x-vg-san", "x-vg-endpoint", "host", "authorization", "x"]), st.text(max_size=10)), max_size=8))
 def test_any_headers_give_a_question_or_nothing(headers: list[tuple[str, str]]):
     made = read_check("GET", "/", headers)

@@ -69,7 +69,11 @@ NOUNS = {
         "give": "agree to one request, once",
         "refuse": "refuse one request",
     },
-    "vouch": {"add": "hand in a vouch that a delegated producer signed", "list": "what was vouched for about one name"},
+    "vouch": {
+        "add": "hand in a vouch that a delegated producer signed",
+        "list": "what was vouched for about one name",
+        "sign": "sign a vouch with a producer's own key",
+    },
     "audit": {
         "verify": "recompute the log",
         "prove": "write a proof of one entry",
