@@ -66,7 +66,7 @@ def _show(show: Printer, answer: CheckReport) -> None:
 
 def _tell(show: Printer, finding: CheckFinding) -> None:
     place = f"{finding.file} line {finding.line}" if finding.file and finding.line else finding.file
-    where = " ".join(part for part in (f"`{finding.policy}`" if finding.policy else "", f"({place})" if place else "") if part)
+    where = " ".join(part for part in (f"`{finding.policy}`" if finding.policy else "", place) if part)
     text = f"{finding.kind}: {where}: {finding.text}" if where else f"{finding.kind}: {finding.text}"
     show.marked("bad" if finding.severity == "error" else "warn", text, indent=2)
     if finding.example:
