@@ -98,9 +98,9 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 class Product:
     """One installation, running."""
 
-    def __init__(self, stack: Stack, models: Mapping[str, str], *, limits: str = "") -> None:
-        """`limits`: more lines of the table [limits]."""
-        self.stack, self._limits = stack, limits
+    def __init__(self, stack: Stack, models: Mapping[str, str], *, limits: str = "", more: str = "") -> None:
+        """`limits`: more lines of the table [limits]; `more`: more tables."""
+        self.stack, self._limits, self._more = stack, limits, more
         self.folder = stack.directory / "vg"
         self.folder.mkdir(mode=0o711)
         self.port = free_port()
@@ -131,7 +131,7 @@ class Product:
             policy=policy,
             limits=self._limits,
             administrators="\n".join(ADMINISTRATOR.format(name=name, uid=uid, roles=roles) for name, uid, roles in own),
-            endpoints="\n".join(endpoints),
+            endpoints="\n".join(endpoints) + self._more,
         )
 
     def start(self) -> Product:

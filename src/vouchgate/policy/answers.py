@@ -52,6 +52,10 @@ class Answers(Generic[Made]):
     def __len__(self) -> int:
         return len(self._kept)
 
+    def forget(self) -> None:
+        """Keep nothing of what was asked so far."""
+        self._kept.clear()
+
     def of(
         self, request: Asked, world: World, unknown: frozenset[str], make: Callable[[], Made], carries: frozenset[str] = frozenset()
     ) -> Made:
