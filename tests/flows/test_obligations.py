@@ -576,3 +576,28 @@ async def test_records_of_what_ended_long_ago_go(board):
 
 def test_what_a_reader_would_not_see_is_written_out():
     assert readable("a\u202eb\u0000\u2028ü\ue000") == "a\\u202eb\\u0000\\u2028ü\\ue000"
+
+
+def test_what_one_of_the_chain_owes_all_owe():
+    from vouchgate.flows.delegation import joined
+    from vouchgate.identity.verify import registered
+    from vouchgate.vocabulary.decisions import Obligation
+
+    def made(who: str, *owed: tuple[Any, str], **changes: Any) -> Decision:
+        values: dict[str, Any] = {
+            "id": "d", "trust_domain": "test.local", "effect": "allow", "would_be": "allow", "principal": who, "action": "infer",
+            "resource": DIGITS, "policy_digest": "", "policy_version": 1, "evidence_epoch": 1, "not_after": NOW, "evaluated_at": NOW,
+            "obligations": tuple(Obligation(kind=kind, value=value) for kind, value in owed),
+        }  # fmt: skip
+        return Decision(**(values | changes))
+
+    subject = registered(registration(), UnixMillis(NOW))
+    first = made(ALICE, ("budget", "5/minute"), ("rounded-answer", "3"), ("approval", "a"))
+    actor = made(BOB, ("budget", "9/minute"), ("budget", "9/day"), ("rounded-answer", "1"), ("step-up", "60"), mode="observe")
+    both = joined([first, actor], subject)
+    assert [f"{one.kind}={one.value}" for one in both.obligations] == [
+        "budget=5/minute", "budget=9/day", "rounded-answer=1", "step-up=60", "approval=a",
+    ]  # fmt: skip
+    assert both.mode == "enforce"
+    refused = joined([first, made(BOB, effect="deny", would_be="deny")], subject)
+    assert (refused.effect, refused.obligations) == ("deny", ())

@@ -335,3 +335,17 @@ def test_a_refusal_says_when_to_come_back_and_which_credential_would_do(gw):
     gw.verdict = (401, {"content-type": "application/problem+json", "www-authenticate": challenge, "retry-after": "7"}, b"{}")
     got = gw.call("POST", INFER, who="dora", body=b"{}")
     assert (got.status, got.headers["www-authenticate"], got.headers["retry-after"]) == (401, challenge, "7")
+
+
+def test_a_tool_call_comes_along_with_its_arguments(gw):
+    from test_envoy_mcp import HEADERS, PATH, put, server
+
+    gw.verdict = YES
+    put(gw, server(upstream=f"unix:{gw.upstreams['digits'].path}", approvals=True))
+    body = b'{"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "search", "arguments": {"q": 1}}}'
+    assert gw.call("POST", PATH, who="dora", body=body, headers=HEADERS).status == 200
+    asked = gw.asked[-1]
+    assert (asked.action, asked.tool, asked.body) == ("call-tool", "search", body)
+    assert gw.upstreams["digits"].seen[-1]["body"] == body
+    large = body.replace(b'"q": 1', b'"q": "' + b"x" * 17_000 + b'"')
+    assert gw.call("POST", PATH, who="dora", body=large, headers=HEADERS).status == 413

@@ -14,6 +14,7 @@ local KEPT = {
 }
 local JSON_TYPES = { ["application/json"] = true, ["application/problem+json"] = true }
 local BODILESS = { ["204"] = true, ["304"] = true }
+local byte = string.byte
 local MAX_NUMBER = 4096 -- digits of a number; more than any server writes
 
 -- What the PDP said: decimals or nil, the tree of members to leave out or nil; nil and false where it cannot be read.
@@ -66,9 +67,10 @@ end
 
 -- One more in the last place of a string of digits.
 local function incremented(digits)
-  local head, nines = digits:match("^(.-)(9*)$")
-  if head == "" then return "1" .. ("0"):rep(#nines) end
-  return head:sub(1, -2) .. string.char(head:byte(-1) + 1) .. ("0"):rep(#nines)
+  local nines = #digits:reverse():match("^9*")
+  local head, zeros = digits:sub(1, #digits - nines), ("0"):rep(nines)
+  if head == "" then return "1" .. zeros end
+  return head:sub(1, -2) .. string.char(head:byte(-1) + 1) .. zeros
 end
 
 -- A JSON number with at most so many decimals, half away from zero, in plain notation where anything was cut; or nil.
@@ -90,30 +92,80 @@ local function rounded(text, decimals)
   return sign .. front .. (back ~= "" and "." .. back or "")
 end
 
+-- The first byte that is no white space.
+local function past_space(text, at)
+  local b = byte(text, at)
+  while b == 0x20 or b == 0x0A or b == 0x0D or b == 0x09 do
+    at = at + 1
+    b = byte(text, at)
+  end
+  return at
+end
+
+local function past_digits(text, at)
+  local b = byte(text, at)
+  while b and b >= 0x30 and b <= 0x39 do
+    at = at + 1
+    b = byte(text, at)
+  end
+  return at
+end
+
+-- A number (RFC 8259, section 6) at `at`: the index after it, and whether it must be written anew for so many decimals; or nil.
+local function number_past(text, at, decimals)
+  local minus = byte(text, at) == 0x2D
+  local start = minus and at + 1 or at
+  local after = past_digits(text, start)
+  if after == start or (byte(text, start) == 0x30 and after > start + 1) then return nil end
+  local anew = minus and byte(text, start) == 0x30
+  if byte(text, after) == 0x2E then
+    local part = after + 1
+    after = past_digits(text, part)
+    if after == part then return nil end
+    anew = anew or after - part > decimals
+  end
+  local b = byte(text, after)
+  if b == 0x65 or b == 0x45 then
+    b = byte(text, after + 1)
+    local power = (b == 0x2B or b == 0x2D) and after + 2 or after + 1
+    after = past_digits(text, power)
+    if after == power then return nil end
+    anew = true
+  end
+  return after, anew
+end
+
+local NOWHERE = {} -- no path leads here
+
+local function with(found, node)
+  if found == NOWHERE then return { node } end
+  for _, known in ipairs(found) do
+    if known == node then return found end
+  end
+  found[#found + 1] = node
+  return found
+end
+
 -- The nodes under a member of this name; the second says that it is to be left out.
 local function under_name(nodes, name)
-  local found, out = {}, false
-  for node in pairs(nodes) do
-    for _, child in pairs({ node[name] or false, node["*"] or false }) do
-      if child then
-        if child[0] then out = true end
-        found[child] = true
-      end
-    end
+  local found, out = NOWHERE, false
+  for index = 1, #nodes do
+    local node = nodes[index]
+    local named, any = node[name], node["*"]
+    if named then found, out = with(found, named), out or named[0] end
+    if any then found, out = with(found, any), out or any[0] end
   end
   return found, out
 end
 
 -- The nodes under an element: the array's own, and what stands under `*`.
 local function under_element(nodes)
-  local found, out = {}, false
-  for node in pairs(nodes) do
-    found[node] = true
-    local child = node["*"]
-    if child then
-      if child[0] then out = true end
-      found[child] = true
-    end
+  local found, out = NOWHERE, false
+  for index = 1, #nodes do
+    local node = nodes[index]
+    local any = node["*"]
+    found = with(found, node)
+    if any then found, out = with(found, any), out or any[0] end
   end
   return found, out
 end
@@ -122,21 +174,21 @@ local walk
 
 -- An object or array: its members one by one. What is kept stays as it was written.
 local function walk_inside(job, at, depth, nodes, object)
-  local text, closing = job.text, object and "}" or "]"
-  at = space(text, at + 1)
-  if text:sub(at, at) == closing then return at + 1 end
-  local kept, comma, inner, out_of_array = 0, nil, nodes, false
+  local text, closing = job.text, object and 0x7D or 0x5D
+  at = past_space(text, at + 1)
+  if byte(text, at) == closing then return at + 1 end
+  local kept, comma, inner, out_of_array = false, nil, nodes, false
   if not object then inner, out_of_array = under_element(nodes) end
   while true do
     local start, out = at, out_of_array
     if object then
-      if text:sub(at, at) ~= '"' then return nil end
+      if byte(text, at) ~= 0x22 then return nil end
       local after = string_after(text, at)
       if not after then return nil end
-      inner, out = under_name(nodes, next(nodes) and plain_name(text:sub(at + 1, after - 2)) or "")
-      at = space(text, after)
-      if text:sub(at, at) ~= ":" then return nil end
-      at = space(text, at + 1)
+      if nodes ~= NOWHERE then inner, out = under_name(nodes, plain_name(text:sub(at + 1, after - 2))) end
+      at = past_space(text, after)
+      if byte(text, at) ~= 0x3A then return nil end
+      at = past_space(text, at + 1)
     end
     if out then
       at = value_after(text, at, depth + 1)
@@ -145,13 +197,13 @@ local function walk_inside(job, at, depth, nodes, object)
     end
     if not at then return nil end
     local ended = at
-    at = space(text, at)
-    local mark = text:sub(at, at)
-    if mark ~= "," and mark ~= closing then return nil end
-    local following = mark == "," and space(text, at + 1) or nil
+    at = past_space(text, at)
+    local mark = byte(text, at)
+    if mark ~= 0x2C and mark ~= closing then return nil end
+    local following = mark == 0x2C and past_space(text, at + 1) or nil
     if not out then
-      kept = kept + 1
-    elseif kept > 0 then
+      kept = true
+    elseif kept then
       job.flush(comma - 1)
       job.from = ended
     else
@@ -165,17 +217,17 @@ end
 
 function walk(job, at, depth, nodes)
   if depth > MAX_DEPTH then return nil end
-  local text = job.text
-  local first = text:sub(at, at)
-  if first == "{" or first == "[" then
-    if not job.decimals and not next(nodes) then return value_after(text, at, depth) end
-    return walk_inside(job, at, depth, nodes, first == "{")
+  local text, decimals = job.text, job.decimals
+  local first = byte(text, at)
+  if first == 0x7B or first == 0x5B then
+    if not decimals and nodes == NOWHERE then return value_after(text, at, depth) end
+    return walk_inside(job, at, depth, nodes, first == 0x7B)
   end
-  if not job.decimals or not first:match("[%d-]") then return value_after(text, at, depth) end
-  local after = number_after(text, at)
-  if not after then return nil end
+  if not decimals or not first or (first ~= 0x2D and (first < 0x30 or first > 0x39)) then return value_after(text, at, depth) end
+  local after, anew = number_past(text, at, decimals)
+  if not after or not anew then return after end
   local number = text:sub(at, after - 1)
-  local made = rounded(number, job.decimals)
+  local made = rounded(number, decimals)
   if not made then return nil end
   if made ~= number then
     job.flush(at - 1)
@@ -191,8 +243,8 @@ local function tightened(text, decimals, tree)
   function job.flush(upto)
     if upto >= job.from then job.out[#job.out + 1] = text:sub(job.from, upto) end
   end
-  local after = walk(job, space(text, 1), 0, tree and { [tree] = true } or {})
-  if not after or space(text, after) <= #text then return nil end
+  local after = walk(job, past_space(text, 1), 0, tree and { tree } or NOWHERE)
+  if not after or past_space(text, after) <= #text then return nil end
   job.flush(#text)
   return table.concat(job.out)
 end
