@@ -64,6 +64,7 @@ async def status(context: Context, checkpoints: Checkpoints, partners: Sequence[
     policy = context.facts.policy
     total = context.traffic.total
     return Status(
+        zones_hold=bool(context.facts.crossings),
         trust_domain=TrustDomain(context.trust_domain),
         version=vouchgate.__version__,
         now=now,

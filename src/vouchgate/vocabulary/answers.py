@@ -121,6 +121,9 @@ class WitnessState(Noun, frozen=True, kw_only=True):
 class Status(Noun, frozen=True, kw_only=True):
     """The state of everything on one page."""
 
+    zones_hold: bool = False
+    """Whether a crossing is declared; without, zones hold nobody."""
+
     trust_domain: TrustDomain
     version: str
     now: UnixMillis

@@ -47,10 +47,10 @@ class Client:
         self._path, self._bearer = path, bearer
         self.now = 0
 
-    def get(self, kind: type[T], path: str, **query: object) -> T:
+    def get(self, kind: type[T], path: str, *, timeout: float = TIMEOUT_SECONDS, **query: object) -> T:
         """Ask for a noun."""
         asked = {name: value for name, value in query.items() if value not in ("", None)}
-        return decode(kind, self._ask("GET", f"{path}?{urlencode(asked)}" if asked else path)[0], what="answer")
+        return decode(kind, self._ask("GET", f"{path}?{urlencode(asked)}" if asked else path, timeout=timeout)[0], what="answer")
 
     def post(self, kind: type[T], path: str, body: Any, *, timeout: float = TIMEOUT_SECONDS) -> T:
         """Do an act."""

@@ -51,6 +51,8 @@ def _show(session: Session, status: Status, endpoints: tuple[EndpointState, ...]
     show.field("log", f"{status.log_size} entries, {status.witness.statement or 'no witness'}")
     if status.keys:
         show.field("keys", KEYS.get(status.keys, status.keys))
+    if not status.zones_hold:
+        show.field("zones", "no crossing is declared: zones hold nobody (`vouchgate zones map`)")
     if status.solo:
         show.field("solo", "one person may author and approve the same change")
     if not status.isolated:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from vouchgate.edges.cli.client import LONG_TIMEOUT_SECONDS
 from vouchgate.edges.cli.commands.zones_prove import told
 from vouchgate.edges.cli.printing import short_name
 from vouchgate.edges.cli.session import Session
@@ -23,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(session: Session, options: argparse.Namespace) -> int:
     """Counts, the tree, and what revoking it ends."""
-    found = session.client.get(BlastRadius, "/api/v1/zones/blast", of=options.origin)
+    found = session.client.get(BlastRadius, "/api/v1/zones/blast", timeout=LONG_TIMEOUT_SECONDS, of=options.origin)
     if session.json(found):
         return 0
     show = session.printer

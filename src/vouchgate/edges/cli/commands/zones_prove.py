@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from vouchgate.edges.cli.client import LONG_TIMEOUT_SECONDS
 from vouchgate.edges.cli.printing import short_name
 from vouchgate.edges.cli.session import Session
 from vouchgate.vocabulary.answers_zones import Step, ZoneProof
@@ -21,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(session: Session, options: argparse.Namespace) -> int:
     """Exit code 1 where there is a way, or nothing is proved."""
-    found = session.client.get(ZoneProof, "/api/v1/zones/proof", source=options.source, target=options.target)
+    found = session.client.get(ZoneProof, "/api/v1/zones/proof", timeout=LONG_TIMEOUT_SECONDS, source=options.source, target=options.target)
     if session.json(found):
         return 0 if found.proved else 1
     show = session.printer

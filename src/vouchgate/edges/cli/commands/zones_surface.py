@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from vouchgate.edges.cli.client import LONG_TIMEOUT_SECONDS
 from vouchgate.edges.cli.session import Session
 from vouchgate.vocabulary.answers_zones import AttackSurface
 
@@ -16,7 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(session: Session, options: argparse.Namespace) -> int:
     """Triples and listeners."""
-    found = session.client.get(AttackSurface, "/api/v1/zones/surface")
+    found = session.client.get(AttackSurface, "/api/v1/zones/surface", timeout=LONG_TIMEOUT_SECONDS)
     if session.json(found):
         return 0
     show = session.printer
