@@ -19,7 +19,7 @@ from vouchgate.policy.privilege import Grants, table
 from vouchgate.policy.recorded import DAY_MS, HOUR_MS, Recorded
 from vouchgate.policy.replay import decide_recorded
 from vouchgate.policy.suggest import share_interval, suggest
-from vouchgate.policy.suggest_text import comment, inside, quoted, window_of
+from vouchgate.policy.suggest_text import clauses_of, comment, inside, quoted, window_of
 from vouchgate.policy.usage import Usage, network_of
 from vouchgate.policy.world import Evidence, Held, World
 from vouchgate.vocabulary.answers_policy import Standing, Suggestion
@@ -182,6 +182,49 @@ def test_every_forbid_stays_word_for_word_and_permits_for_what_the_log_does_not_
     assert not allowed(found, LONER, THINGS[0], risk=30)
 
 
+NIGHT = """@id("night-shift")
+permit (principal in Group::"team", action in Action::"use", resource is Endpoint in Zone::"serve")
+when { context has hour && context.hour < 6 && context.risk < 20 } // ends; here
+unless { principal.name == "app;)" };"""
+
+
+def test_what_is_suggested_is_never_laxer_than_the_permit_that_it_narrows() -> None:
+    policies = compiled(NIGHT.replace("unless { principal.name", "when { principal.name").replace('== "app;)"', '!= "app;)"'))
+    records = [record(day + 0.1, who, thing) for who in TEAM for thing in THINGS for day in range(8)]
+    found = suggested(*records, policies=policies, bounds=False)
+    text, made = loaded(found), world()
+    for who in ALL:
+        for hour in (0, 5, 6, 12):
+            for risk in (0, 19, 20, 59):
+                asked = record(20, who, THINGS[0], hour=hour, risk=risk)
+                assert decide_recorded(text, made, asked).effect == decide_recorded(policies, made, asked).effect
+    left = world()
+    put_principal(left, Principal(id=PrincipalId(TEAM[0]), groups=()))
+    assert decide_recorded(text, left, record(20, TEAM[0], hour=1)).effect == "deny", "who left the group has lost what it had by it"
+
+
+@pytest.mark.parametrize(
+    ("text", "clauses"),
+    [
+        ("permit (principal, action, resource);", ""),
+        ('@id("a(") permit (principal == Principal::"x)", action, resource) when { true };', "when { true }"),
+        ('// when ) {\n@id("permit (") forbid(principal,action,resource)\nunless { context.a == ");" } ;', 'unless { context.a == ");" }'),
+        ("nothing", ""),
+    ],
+)
+def test_the_conditions_of_a_policy_are_found(text: str, clauses: str) -> None:
+    assert clauses_of(text) == clauses
+
+
+def test_content_that_is_always_new_is_not_learned_from() -> None:
+    importers = '@id("importers") permit (principal in Group::"solo", action in [Action::"import", Action::"admit"], resource is Artifact);'
+    artifact = f"vg://test.local/artifact/{DIGEST}"
+    found = suggested(*daily(LONER, artifact, action="admit"), *daily(LONER, THINGS[0]), policies=compiled(EVERYTHING, importers))
+    assert found.kept == ("importers",)
+    assert importers in found.text
+    assert found.cells == 1
+
+
 def test_a_permit_under_which_nothing_was_used_is_named() -> None:
     spare = '@id("spare") permit (principal in Group::"solo", action == Action::"chat", resource) when { context.risk < 10 };'
     assert suggested(*daily(TEAM[0], THINGS[0]), policies=compiled(EVERYTHING, spare)).unused == ("spare",)
@@ -241,10 +284,10 @@ def test_denied_requests_teach_nothing() -> None:
         suggested(record(1, effect="deny"), record(2, effect="deny"))
 
 
-def test_evidence_that_holds_now_is_asked_for() -> None:
-    found = suggested(*daily(LONER, THINGS[0]), *daily(LONER, PLAIN, action="read"))
+def test_where_nothing_in_force_allowed_it_the_evidence_that_holds_now_is_asked_for() -> None:
+    found = suggested(*daily(LONER, THINGS[0]), *daily(LONER, PLAIN, action="read"), policies=compiled())
     assert 'resource.model.vouches.containsAll(["scan", "structure"])' in found.text
-    assert 'resource.vouches.contains("serves@rederived")' in found.text
+    assert 'resource.vouches.contains("serves@verified")' in found.text
     bare = world()
     put_endpoint(
         bare,

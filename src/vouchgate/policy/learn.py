@@ -42,6 +42,8 @@ HIGH_VALUE_LABELS = frozenset({"personal", "secret"})
 HIGH_VALUE_ACTIONS = frozenset({"export", "release-key"})
 LEARNED_GROUPS = ("use", "move")
 """Action groups whose use the log shows whole; the rest (signing, approving, administering, exchanging) is never learned."""
+ALWAYS_NEW = frozenset({"import", "admit"})
+"""Acts on content that was never there before: what was used says nothing about what will be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ def learn(usage: Usage, world: World, actions: Mapping[Uid, frozenset[Uid]], sta
 def learnable(action: str, actions: Mapping[Uid, frozenset[Uid]]) -> bool:
     """Whether the log shows all use of an action."""
     above = actions.get(Uid("Action", action), frozenset())
-    return any(Uid("Action", group) in above for group in LEARNED_GROUPS)
+    return action not in ALWAYS_NEW and any(Uid("Action", group) in above for group in LEARNED_GROUPS)
 
 
 def _in_zone(resource: str, world: World, zone: str) -> bool:

@@ -24,7 +24,7 @@ from vouchgate.policy.load import MAX_SOURCE_BYTES, Source
 from vouchgate.policy.privilege import Grants, privilege_of
 from vouchgate.policy.recorded import HOUR_MS, Recorded
 from vouchgate.policy.replay import decide_recorded, uid_of_resource
-from vouchgate.policy.suggest_text import Written, write
+from vouchgate.policy.suggest_text import NOTHING, Basis, Written, basis_of, write
 from vouchgate.policy.usage import HOURS_PER_DAY, Cell, Usage
 from vouchgate.policy.values import Uid
 from vouchgate.policy.world import World
@@ -112,13 +112,14 @@ class _Frame:
         self.usage, self.world, self.policies, self.standing, self.options, self.beside = usage, world, policies, standing, options, beside
         self._beside = {name for name, _ in beside}
         self._permits: dict[str, list[str]] = {}
+        self._grants = Grants(policies, world)
+        self._bases = {one.id: basis_of(one) for one in self._own() if not one.forbids}
 
     def permits(self) -> dict[str, list[str]]:
         """Rule 2, by id."""
         if self._permits:
             return self._permits
-        grants = Grants(self.policies, self.world)
-        used = {one for cell in self.usage.cells for one in grants.of(*cell)[1]}
+        used = {one for cell in self.usage.cells for one in self._grants.of(*cell)[1]}
         used |= set[str]().union(*(use.by for use in self.usage.cells.values()))
         found: dict[str, list[str]] = {"kept": [], "used": [], "unused": []}
         for one in self._own():
@@ -151,7 +152,7 @@ class _Frame:
         head += [f"It stands for the permits {_some(permits['used'])}."] if permits["used"] else []
         head += [f"Nothing was used under {_some(permits['unused'])}."] if permits["unused"] else []
         made = write(
-            learned, self.usage, self.world, head, begin=begin, end=end, bounds=self.options.bounds, high=self.options.high_value,
+            learned, self.usage, self.world, head, self.basis, begin=begin, end=end, bounds=self.options.bounds, high=self.options.high_value,
             prefix=self._prefix(),
         )  # fmt: skip
         kept = [one.policy.text.strip() for one in self._own() if self._keeps(one)]
@@ -160,6 +161,12 @@ class _Frame:
         if len(made.text.encode()) > MAX_SOURCE_BYTES:
             raise LimitExceeded("the suggestion is longer than a policy file may be", remedy="suggest zone by zone: --zone NAME")
         return made
+
+    def basis(self, cell: Cell) -> Basis:
+        """The permit in force that gave a cell; where several do, one of them, so that the suggestion is never laxer."""
+        permits = self._grants.of(*cell)[1]
+        found = next((one for one in permits if one in self._bases), "")
+        return self._bases[found] if found else NOTHING
 
     def _prefix(self) -> str:
         """Names that no policy that stays has."""

@@ -3,7 +3,9 @@
     write(learned, usage, world, head, ...) -> Written
 
 Rules
-1. A policy asks for the evidence that its things hold now; what held while it was used is not taken for granted later.
+1. What a permit in force gives is narrowed, never replaced: its conditions stay word for word, its groups and zones as conditions beside the
+   narrower head. So nothing is suggested that the policy in force would not allow. Where nothing in force allowed it (a zone that observed), the
+   evidence that its things hold now is asked for, at the tier that it has.
 2. Names are written out. A whole zone is named only where every thing of that kind in it is granted, at least `MIN_ZONE_THINGS`, and never what is of
    high value: the comment says that what is placed there later is in it.
 3. Hours and networks are bounded only where they were stable: found in the first part of the time, and no request outside in the rest of it, which
@@ -13,12 +15,14 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from vouchgate.policy.compile import CompiledPolicy
 from vouchgate.policy.learn import HIGH_VALUE_LABELS, Learned, Subject, high_value
 from vouchgate.policy.replay import uid_of_resource
-from vouchgate.policy.usage import HOURS_PER_DAY, CellUse, Usage
+from vouchgate.policy.usage import HOURS_PER_DAY, Cell, CellUse, Usage
 from vouchgate.policy.values import Uid, Values
 from vouchgate.policy.world import World
 from vouchgate.vocabulary.answers_policy import LeftOut
@@ -37,6 +41,7 @@ MAX_NAMES = 50
 """Names in one policy; a person reads no more."""
 MAX_COMMENTED = 200
 """Lines about what was left out; the answer has all of it."""
+_TOKEN = re.compile(r'//[^\r\n]*|"(?:\\.|[^"\\])*"|[()]|\w+|[^\w()"/]+|/', re.DOTALL)
 STABLE_PART = 0.5
 """Part of the time in which a bound is found; it is held to the rest."""
 
@@ -51,9 +56,24 @@ class Written:
     """Policy -> its bounds, in words."""
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Basis:
+    """The permit in force that a suggestion narrows (rule 1)."""
+
+    id: str
+    scope: tuple[str, ...]
+    """Its head, as conditions."""
+    clauses: str
+    """Its `when` and `unless`, word for word."""
+
+
+NOTHING = Basis("", (), "")
+
+
 @dataclass(frozen=True, slots=True)
 class _Block:
     subject: Subject
+    basis: Basis
     actions: tuple[str, ...]
     kind: str
     zone: str
@@ -77,6 +97,7 @@ def write(
     usage: Usage,
     world: World,
     head: Iterable[str],
+    basis: Callable[[Cell], Basis],
     *,
     begin: int,
     end: int,
@@ -90,7 +111,7 @@ def write(
     for (caller, action, thing), use in usage.cells.items():
         by_thing.setdefault(thing, []).append((caller, action, use))
     parts = ["\n".join(f"// {comment(line)}".rstrip() for line in head)]
-    for number, block in enumerate(sorted(_blocks(learned, world, high), key=_order), 1):
+    for number, block in enumerate(sorted(_blocks(learned, usage, world, basis, high), key=_order), 1):
         name = f"{prefix}-{number:03d}"
         made.ids.append(name)
         uses = _uses(block, by_thing)
@@ -104,12 +125,12 @@ def write(
 
 
 def _order(block: _Block) -> tuple[object, ...]:
-    return (block.zone, block.kind, block.subject.kind != "group", block.subject, block.actions, block.things)
+    return (block.zone, block.kind, block.subject.kind != "group", block.subject, block.basis, block.actions, block.things)
 
 
-def _blocks(learned: Learned, world: World, high: bool) -> Iterable[_Block]:
-    """Grants of one subject joined to rectangles: things that are used for the same actions, hold the same evidence and lie in one zone."""
-    for subject, pairs in learned.grants.items():
+def _blocks(learned: Learned, usage: Usage, world: World, basis: Callable[[Cell], Basis], high: bool) -> Iterable[_Block]:
+    """Grants of one subject joined to rectangles: things that are used for the same actions, on the same ground, and lie in one zone."""
+    for (subject, ground), pairs in _grounded(learned, usage, basis).items():
         actions: dict[str, set[str]] = {}
         for action, thing in pairs:
             actions.setdefault(thing, set()).add(action)
@@ -117,13 +138,63 @@ def _blocks(learned: Learned, world: World, high: bool) -> Iterable[_Block]:
         for thing, several in actions.items():
             uid = uid_of_resource(thing)
             zones = sorted(above.id for above in world.up.get(uid, ()) if above.type == "Zone" and above != uid)
-            place = (tuple(sorted(several)), uid.type, zones[0] if zones else "", _evidence(uid, world))
-            joined.setdefault(place, []).append(thing)
+            clause = () if ground.id else (*_evidence(uid, world), f"context.risk < {RISK_CEILING}")
+            joined.setdefault((tuple(sorted(several)), uid.type, zones[0] if zones else "", clause), []).append(thing)
         for (several_actions, kind, zone, clause), things in joined.items():
             whole = _whole_zone(kind, zone, things, world, high)
             for some in [()] if whole else [tuple(sorted(things)[at : at + MAX_NAMES]) for at in range(0, len(things), MAX_NAMES)]:
                 for few in _few(subject):
-                    yield _Block(few, several_actions, kind, zone, clause, some)
+                    yield _Block(few, ground, several_actions, kind, zone, clause, some)
+
+
+def _grounded(learned: Learned, usage: Usage, basis: Callable[[Cell], Basis]) -> dict[tuple[Subject, Basis], set[tuple[str, str]]]:
+    """Each grant by the permits in force on whose ground its callers used it."""
+    users: dict[tuple[str, str], list[str]] = {}
+    for caller, action, thing in usage.cells:
+        users.setdefault((action, thing), []).append(caller)
+    found: dict[tuple[Subject, Basis], set[tuple[str, str]]] = {}
+    for subject, pairs in learned.grants.items():
+        for pair in pairs:
+            grounds: dict[Basis, list[str]] = {}
+            named = set(subject.callers) if subject.kind == "callers" else None
+            for caller in users[pair]:
+                cell = (caller, *pair)
+                if cell in learned.cells and (named is None or caller in named):
+                    grounds.setdefault(basis(cell), []).append(caller)
+            for ground, callers in grounds.items():
+                who = subject if named is None else Subject("callers", callers=tuple(sorted(callers)))
+                found.setdefault((who, ground), set()).add(pair)
+    return found
+
+
+def basis_of(permit: CompiledPolicy) -> Basis:
+    """A permit as the ground of narrower ones."""
+    scope = permit.scope
+    conditions = []
+    for side, named, exact, kind in (
+        ("principal", scope.principal, scope.principal_exact, scope.principal_type),
+        ("resource", scope.resource, scope.resource_exact, scope.resource_type),
+    ):
+        if kind:
+            conditions.append(f"{side} is {kind}")
+        if named is not None:
+            conditions.append(f"{side} {'==' if exact else 'in'} {named.type}::{quoted(named.id)}")
+    return Basis(permit.id, tuple(conditions), clauses_of(permit.policy.text))
+
+
+def clauses_of(text: str) -> str:
+    """What stands between the head of a policy and its last `;`."""
+    depth, begun = 0, False
+    for match in _TOKEN.finditer(text):
+        part = match[0]
+        if part == "(":
+            depth += 1
+        elif part == ")":
+            depth -= 1
+        begun = begun or (part in ("permit", "forbid") and depth == 0)
+        if begun and part == ")" and depth == 0:
+            return text[match.end() :].rstrip().removesuffix(";").strip()
+    return ""
 
 
 def _few(subject: Subject) -> Iterable[Subject]:
@@ -149,7 +220,7 @@ def _evidence(uid: Uid, world: World) -> tuple[str, ...]:
         held = _held(model, world, ("scan", "structure"))
         if held:
             found += ["resource has model", f"resource.model.vouches.containsAll([{', '.join(quoted(one) for one in held)}])"]
-        for tier in ("serves@rederived", "serves@cooperative", "serves"):
+        for tier in ("serves@verified", "serves@rederived", "serves@cooperative", "serves"):
             if _held(uid, world, (tier,)):
                 found.append(f"resource.vouches.contains({quoted(tier)})")
                 break
@@ -169,7 +240,7 @@ def _policy(name: str, block: _Block, uses: Mapping[str, list[CellUse]], limits:
     callers = len(uses)
     requests = sum(use.requests(begin, end) for several in uses.values() for use in several)
     days = len(frozenset[int]().union(*(use.days(begin, end) for several in uses.values() for use in several)))
-    told = f"{callers} caller{'' if callers == 1 else 's'}, {requests:,} requests on {days} day{'' if days == 1 else 's'}"
+    told = f"{callers} caller{'' if callers == 1 else 's'}, {requests:,} request{'' if requests == 1 else 's'} on {days} day{'' if days == 1 else 's'}"
     notes = [f"// Seen: {told}." + (f" {words}" if words else "")]
     if not block.things:
         notes.append(f"// All of zone `{comment(block.zone)}` was used; what is placed there later is in it too.")
@@ -179,14 +250,23 @@ def _policy(name: str, block: _Block, uses: Mapping[str, list[CellUse]], limits:
     actions = ", ".join(f"Action::{quoted(one)}" for one in block.actions)
     action = f"action == {actions}" if len(block.actions) == 1 else f"action in [{actions}]"
     resource, more = _resource(block)
-    when = [*conditions, *more, *block.clause, f"context.risk < {RISK_CEILING}", *limits]
+    when = [*conditions, *more, *_beyond(block, head, resource), *block.clause, *limits]
     unless = ""
     if block.subject.kind != "callers" and block.subject.callers:
         names = ", ".join(f"Principal::{quoted(one)}" for one in block.subject.callers)
         unless = f"\nunless {{ principal in [{names}] }}"
     joined = " &&\n  ".join(when)
+    narrowed = f"\nwhen {{\n  {joined}\n}}" if when else ""
+    kept = f"\n{block.basis.clauses}" if block.basis.clauses else ""
+    if block.basis.id:
+        notes.append(f"// Narrower than `{comment(block.basis.id)}`, whose conditions it keeps.")
     head_text = f"@id({quoted(name)})\n@reason({quoted('seen: ' + told)})\npermit (\n  {head},\n  {action},\n  {resource}\n)"
-    return "\n".join(notes) + f"\n{head_text}\nwhen {{\n  {joined}\n}}{unless};"
+    return "\n".join(notes) + f"\n{head_text}{narrowed}{kept}{unless};"
+
+
+def _beyond(block: _Block, head: str, resource: str) -> list[str]:
+    """What the permit's head asks for and the narrower one does not say."""
+    return [one for one in block.basis.scope if one not in (head, resource)]
 
 
 def _head(subject: Subject) -> tuple[str, list[str]]:
