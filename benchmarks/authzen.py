@@ -33,7 +33,7 @@ from benchmarks.rows import Row, emit, exit_code, median_interval
 GOAL = 10_000.0
 """Evaluations per second of one core of the decision point."""
 CALLERS = 20
-CONNECTIONS = 16
+CONNECTIONS = 64
 BATCH = 64
 """Evaluations of one request in the second figure."""
 SETTINGS = "\n[authzen]\nenabled = true\nrequests_per_second = 100000\n"

@@ -50,6 +50,8 @@ CARRIED = frozenset({"budget", "rounded-answer", "redaction"})
 """Obligations that an asking point can carry out (rule 6)."""
 MAX_EXAMINED = 1_000
 """Candidates of one page: about 30 ms of this process, in steps of `STEP`."""
+UID_MS = 1_000
+"""Milliseconds for which a uid stands for the same registration while the facts are the same; a registration may end by itself."""
 STEP = 32
 """Candidates between two looks at what else waits."""
 MAX_RESULTS = 500
@@ -66,6 +68,7 @@ class Evaluations:
         self._replica = replica
         self.applications: Mapping[str, Application] = applications or {}
         self._allowed: dict[tuple[str, str], tuple[Facts, int, int, Decision]] = {}
+        self._uids: dict[int, tuple[Facts, int, int, VerifiedPrincipal | Denied]] = {}
         self._ids: tuple[Facts, int, dict[str, list[str]]] | None = None
 
     # -- who asks
@@ -80,6 +83,16 @@ class Evaluations:
     def by_uid(self, uid: int) -> VerifiedPrincipal | Denied:
         """The registration that a unix user earns; of several the one that may ask."""
         facts, now = self._replica.facts, self._replica.now()
+        known = self._uids.get(uid)
+        if known is not None and known[0] is facts and known[1] == facts.epoch and known[2] <= now < known[2] + UID_MS:
+            return known[3]
+        made = self._by_uid(uid, facts, now)
+        if len(self._uids) >= 1_024:
+            self._uids.clear()
+        self._uids[uid] = (facts, facts.epoch, now, made)
+        return made
+
+    def _by_uid(self, uid: int, facts: Facts, now: UnixMillis) -> VerifiedPrincipal | Denied:
         found = [one for one in facts.of_uid(uid) if facts.registration_of(one.principal, now) is not None]
         if not found:
             return Denied(code="not-registered", reason=f"uid {uid} is nobody here", remedy="register it as an enforcement point")

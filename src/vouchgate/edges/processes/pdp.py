@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import contextlib
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +118,12 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(prog="vouchgate-pdp")
     parser.add_argument("--data-dir", type=Path, required=True)
-    asyncio.run(run(parser.parse_args().data_dir))
+    arguments = parser.parse_args()
+    if sys.platform != "win32":
+        import uvloop
+
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    asyncio.run(run(arguments.data_dir))
 
 
 if __name__ == "__main__":
