@@ -7,7 +7,7 @@ NODE := build/node
 PACKS := build/packs
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-packs check bench bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-replay bench-scale eval-access eval-faults eval-policy eval-zones docs example clean
+.PHONY: help run demo test test-packs check bench bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-prove bench-replay bench-scale bench-authzen bench-policy-edit eval-access eval-faults eval-policy eval-zones docs example clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -15,7 +15,7 @@ help: ## list the targets
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt hatchling==1.27.0 editables
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[gateway,postgres,identity,hsm,example,test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[gateway,postgres,identity,hsm,analysis,example,test]'
 	touch $@
 
 $(NODE)/.installed: tests/node/package.json
@@ -52,12 +52,15 @@ check: $(STAMP) ## lint, types, import contracts, documentation
 bench: $(STAMP) example ## every benchmark and the kills, a missed goal notwithstanding; then docs/figures.md
 	-$(BIN)/python benchmarks/audit.py
 	-$(BIN)/python -m benchmarks.policy
+	-$(BIN)/python -m benchmarks.policy_prove
 	-$(BIN)/python -m benchmarks.policy_replay
 	-$(BIN)/python benchmarks/gateway.py
 	-$(BIN)/python benchmarks/revocation.py
 	-$(BIN)/python -m benchmarks.identity
 	-$(BIN)/python -m benchmarks.identity_keys
 	-$(BIN)/python -m benchmarks.scale
+	-$(BIN)/python -m benchmarks.authzen
+	-$(BIN)/python -m benchmarks.policy_edit
 	-$(BIN)/python evals/access.py
 	-$(BIN)/python evals/faults.py
 	$(BIN)/python benchmarks/figures.py
@@ -70,6 +73,15 @@ bench-policy: $(STAMP) ## decisions beside cedarpy
 
 bench-replay: $(STAMP) ## a million recorded decisions under two versions of the policy
 	$(BIN)/python -m benchmarks.policy_replay
+
+bench-prove: $(STAMP) ## proofs over policies: times, and held against random requests
+	$(BIN)/python -m benchmarks.policy_prove
+
+bench-authzen: $(STAMP) example ## evaluations for others over HTTP, recorded
+	$(BIN)/python -m benchmarks.authzen
+
+bench-policy-edit: $(STAMP) example ## revocation to enforcement while policy edits touch 10,000 cells
+	$(BIN)/python -m benchmarks.policy_edit
 
 bench-gateway: $(STAMP) example ## latency and CPU beside the plain hop, direct, and a Python proxy
 	$(BIN)/python benchmarks/gateway.py
