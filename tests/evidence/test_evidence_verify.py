@@ -29,6 +29,7 @@ from vouchgate.evidence.lineage import Lineage
 from vouchgate.evidence.policystatement import PolicyStatement, sign_policy, verify_policy
 from vouchgate.evidence.statement import sign_vouch
 from vouchgate.evidence.verify import nothing_revoked, verify
+from vouchgate.vocabulary.digests import file_digest
 from vouchgate.vocabulary.errors import InvalidInput, Unverified
 from vouchgate.vocabulary.outcomes import Refused
 from vouchgate.vocabulary.vouches import TIERS, Revocation, Subject, VerifiedVouch
@@ -153,6 +154,23 @@ def test_step_4_what_does_not_fit_the_predicate(changes):
 def test_step_4_a_waiver_of_more_than_ninety_days():
     assert isinstance(answer(signed("waiver", expires_at=NOW + 90 * DAY).envelope), VerifiedVouch)
     refused(signed("waiver", expires_at=NOW + 90 * DAY + 1).envelope, why="unverified")
+
+
+@pytest.mark.parametrize("predicate", ["posture", "attested"])
+def test_step_4_what_ages_within_a_day(predicate):
+    assert isinstance(answer(signed(predicate, expires_at=NOW + DAY).envelope), VerifiedVouch)
+    refused(signed(predicate, expires_at=NOW + DAY + 1).envelope, why="unverified")
+
+
+@pytest.mark.parametrize("control", ["", "*", "scan,structure", "Scan", "scan@", "scan@best", "waiver", "approval", "waiver@declared"])
+def test_step_4_a_waiver_of_no_control(control):
+    refused(signed("waiver", claims={"control": control, "reason": "r", "requester": "a", "approver": "b"}).envelope, why="unverified")
+
+
+def test_step_4_a_waiver_of_two_subjects_or_that_fails():
+    other = file_digest(b"another model")
+    refused(signed("waiver", subjects=(artifact(), artifact(other))).envelope, why="unverified")
+    refused(signed("waiver", outcome="fail").envelope, why="unverified")
 
 
 def test_step_5_the_window():
