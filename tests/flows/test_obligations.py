@@ -239,6 +239,7 @@ async def test_one_approval_lets_exactly_one_request_pass(board):
     assert f"vouchgate approve give {waits.problem.approval}" in waits.problem.remedy
     assert waits.problem.approval_until == NOW + 15 * 60_000
     assert (await board.ask()).problem.approval == waits.problem.approval
+    assert board.world.facts.approvals.waiting(NOW) == 1
     given = await approvals.give(board.world.context, caller("ann"), waits.problem.approval)
     assert (given.state, given.approvers) == ("approved", (f"{ANN} (safety-board)",))
     passed = await board.ask()

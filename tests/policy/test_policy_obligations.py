@@ -27,7 +27,7 @@ from policy_world import (
 )
 
 from vouchgate.policy.catalog import load
-from vouchgate.policy.check import check
+from vouchgate.policy.check import cells, check
 from vouchgate.policy.compile import Request, evaluate
 from vouchgate.policy.crosscheck import crosscheck
 from vouchgate.policy.decide import decide
@@ -340,6 +340,12 @@ def test_fewer_vouches_never_allow_more_nor_owe_less(forbids, lost):
     assert ORDER[less.effect] <= ORDER[whole.effect]
     if less.effect == "allow":
         assert meets(less.obligations, whole.obligations)
+
+
+def test_a_cell_that_owes_something_is_one_that_lets_in():
+    policies = compiled(PERMIT, '@id("all") @oblige("step-up=60") forbid (principal, action, resource);')
+    (infer, _) = cells(policies, good_world())
+    assert (infer.allowed, infer.residual) == (1, 0)
 
 
 def test_a_deny_beside_an_obligation_asks_only_for_what_would_lift_it():

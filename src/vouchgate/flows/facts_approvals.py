@@ -97,6 +97,11 @@ class Approvals:
         known = sorted(self.all.values(), key=lambda one: (one.stage in _NEXT and one.expires_at > now, one.asked_at), reverse=True)
         return (one for one in known if one.expires_at + KEPT_MS > now)
 
+    def waiting(self, now: UnixMillis) -> int:
+        """How many wait for a person."""
+        known = (self.all[name] for name in self._open.values())
+        return sum(one.stage == "pending" and one.expires_at > now for one in known)
+
     def over(self, now: UnixMillis) -> list[str]:
         """Ids of those that ended long ago."""
         return [one.id for one in self.all.values() if one.expires_at + KEPT_MS <= now]

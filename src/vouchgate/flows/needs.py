@@ -37,6 +37,7 @@ def needs(
         *_enforcement(context, points, processes),
         *_coming(context, checkpoints),
         *_waivers(context),
+        *_approvals(context),
         *_drifts(context),
         *_authority(context),
         *_secrets(context),
@@ -205,6 +206,14 @@ def _waivers(context: Context) -> Iterator[Need]:
             count=len(found),
             command="vouchgate waive list",
         )
+
+
+def _approvals(context: Context) -> Iterator[Need]:
+    """Requests that a person has to agree to, before their time is over."""
+    waiting = context.facts.approvals.waiting(context.clock.now())
+    if waiting:
+        title = f"{waiting} request{'s wait' if waiting > 1 else ' waits'} for a person to agree"
+        yield Need(kind="approval", severity="soon", subject="approvals", title=title, count=waiting, command="vouchgate approve list")
 
 
 def _proposed(context: Context) -> Iterator[Need]:

@@ -29,6 +29,7 @@ from vouchgate.policy.facts import REQUEST_FACTS
 from vouchgate.policy.hazards import PolicyFinding, finding, hazards
 from vouchgate.policy.lints import lints
 from vouchgate.policy.load import InvalidPolicy, Policy, PolicySet, Source, problems, read, remedy_for, validate_names
+from vouchgate.policy.obligations import EVERY, lift
 from vouchgate.policy.terms import NotCompiled
 from vouchgate.policy.values import Uid
 from vouchgate.policy.world import World
@@ -185,7 +186,9 @@ def cells(
     for endpoint in endpoints:
         for action in actions:
             effects = [
-                evaluate(policies, Request(caller, Uid("Action", action), endpoint, context), world, REQUEST_FACTS).effect
+                lift(
+                    evaluate(policies, Request(caller, Uid("Action", action), endpoint, context), world, REQUEST_FACTS), EVERY
+                ).evaluation.effect
                 for caller in callers
             ]
             found.append(EndpointCells(endpoint.id, action, effects.count("allow"), effects.count("residual"), effects.count("deny")))

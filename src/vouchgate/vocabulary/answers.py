@@ -47,7 +47,7 @@ class Need(Noun, frozen=True, kw_only=True):
     kind: Literal[
         "would-deny", "endpoint-refused", "point-unreachable", "point-rejected", "clock", "witness", "isolation", "vouch-expiring",
         "solo", "break-glass", "audit-lag", "disk", "process-down", "policy", "key-expiring", "secret", "partner",
-        "waiver", "drift",
+        "waiver", "drift", "approval",
     ]  # fmt: skip
     severity: Literal["act", "soon", "note"]
     """`act`: something is refused or unprotected now; `soon`: it will be; `note`: known and lasting."""
