@@ -135,6 +135,8 @@ def test_a_policy_that_is_added_is_found(kind: str, text: str) -> None:
     [
         ("removes-forbid", "personal-stays", STAYS, ""),
         ("grants-more", "exporters-may-export", STAYS, ""),
+        ("narrows-forbid", "ceiling", "context.risk >= 80", "context.risk >= 95"),
+        ("narrows-forbid", "personal-stays", "forbid (principal,", "permit (principal,"),
         ("grants-more", "exporters-may-export", "context.risk < 40", "context.risk < 55"),
         ("grants-more", "exporters-may-export", ' in Zone::"prepare"', ""),
         ("grants-more", "night", "context.hour < 6", "context.hour < 9"),

@@ -8,7 +8,7 @@ Findings (warnings, each with a request that shows it where there is one)
    forbidden by others. Of several that are the same, the later ones.
 3. What a permit asks too little for, on the actions that matter (`LEAST`): `asks-for-nothing`, `asks-for-no-vouch`, `no-risk-bound`, `any-caller`,
    `outside-unlabelled`. Only its own condition counts: a forbid elsewhere that happens to stop it today may be changed by somebody else.
-4. `grants-more`: what is allowed now and is not in force; `removes-forbid`: a forbid in force that is gone.
+4. `grants-more`: what is allowed now and is not in force; `removes-forbid`, `narrows-forbid`: a forbid in force that is gone, or forbids less.
 
 Of base and generated policies nothing is said but 4. A bound that is reached is told in `unproved`; then no finding means nothing.
 """
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from vouchgate.policy.catalog import BASE
 from vouchgate.policy.compile import CompiledPolicies, CompiledPolicy, Request, evaluate
+from vouchgate.policy.lints import HIGH_RISK
 from vouchgate.policy.load import Policy
 from vouchgate.policy.obligations import EVERY, meetable
 from vouchgate.policy.prove import Clock, Goal, Search, answer, any_of, both_of, grants_nothing_new, look_for, not_of
@@ -33,8 +34,6 @@ from vouchgate.vocabulary.crossing_words import SOURCE
 if TYPE_CHECKING:
     from vouchgate.policy.smt import Environment, Problem
 
-HIGH_RISK = 80
-"""Risk from which serious findings stand against a caller; no policy that uses or moves anything should still permit."""
 VOUCHED: frozenset[str] = frozenset({"infer", "chat", "embed", "import", "admit", "promote", "export", "deploy", "release-key"})
 """Actions of which a permit should ask for evidence on what is used or moved."""
 SENT: frozenset[str] = frozenset({"infer", "chat", "embed", "call-tool"})
@@ -243,6 +242,8 @@ class _Examination:
                 text = f"{against.name} forbids by `{one.id}`, which is not in these"
                 fix = f"keep it: {' '.join(one.policy.text.split())[:160]}"
                 self.found.append(CheckFinding(kind="removes-forbid", severity="warning", policy=one.id, text=text, remedy=fix))
+        for one in against.old.policies:
+            self._narrower(one, against)
         old, new = ({(one.id, one.policy.text.strip()) for one in policies.policies} for policies in (against.old, against.new))
         if old == new:
             return
@@ -258,6 +259,37 @@ class _Examination:
             self.found.append(finding)
         elif proof.verdict == "unknown":
             self.unproved.append(f"whether it allows more than {against.name}: {proof.why[0]}")
+
+    def _narrower(self, one: CompiledPolicy, against: Against) -> None:
+        """A forbid of the same name that forbids less, whether or not a permit makes use of it today."""
+        other = next(
+            (other for other in against.new.policies if other.id == one.id and other.policy.text.strip() != one.policy.text.strip()), None
+        )
+        if other is None or not one.forbids or self.clock() >= self.end:
+            return
+
+        def meant(problem: Problem) -> Any:
+            here = problem.applies(one).satisfied
+            return False if here is False else both_of(here, not_of(problem.applies(other).satisfied if other.forbids else False))
+
+        def replay(request: Request, world: World) -> Replayed | None:
+            was, now = (_satisfied(policies, request, world) for policies in (against.old, against.new))
+            return (
+                Replayed((one.id,), (), (), (against.old, against.new)) if one.id in was and not (other.forbids and one.id in now) else None
+            )
+
+        search = look_for(Goal((against.old, against.new), meant, replay), self.clock, max(0.1, (self.end - self.clock()) / 2))
+        if search.found is not None:
+            shown = answer(search, "", "", self.clock).counterexample
+            example = shown.sentence.replace("; permitted by", "; forbidden by") if shown else ""
+            self._say(other, "narrows-forbid", f"it forbids less than the policy of this name in {against.name}", "take it back", example)
+        elif search.why:
+            self.unproved.append(f"{other.policy.where}: whether it forbids less than before: {search.why[0]}")
+
+
+def _satisfied(policies: CompiledPolicies, request: Request, world: World) -> set[str]:
+    evaluation = evaluate(policies, request, world)
+    return {policy.id for policy, mask in zip(evaluation.in_scope, evaluation.masks, strict=True) if mask == TRUE}
 
 
 # -- requests that have nothing

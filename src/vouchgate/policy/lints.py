@@ -33,6 +33,8 @@ from vouchgate.policy.values import Uid
 from vouchgate.vocabulary.crossing_words import SOURCE
 from vouchgate.vocabulary.vouches import TIERS
 
+HIGH_RISK = 80
+"""Risk from which serious findings stand against a caller; nothing that uses or moves anything should still be permitted."""
 NEAR = 0.86
 """Likeness from which one name is taken for a slip of another: one letter of seven."""
 WEAK = frozenset(TIERS[TIERS.index("cooperative") :])
@@ -158,7 +160,9 @@ def _names(own: Sequence[Policy], policies: PolicySet) -> Iterator[PolicyFinding
 def _ceiling(own: Sequence[Policy], policies: PolicySet) -> Iterator[PolicyFinding]:
     permits = [policy for policy in own if policy.effect == "permit" and _uses(policy, policies)]
     bounds = [
-        policy for policy in own if policy.effect == "forbid" and _uses(policy, policies) and any(_is_risk(node) for node in nodes(policy))
+        policy
+        for policy in own
+        if policy.effect == "forbid" and _uses(policy, policies) and any(_is_ceiling(node) for node in nodes(policy))
     ]
     if len(permits) >= MIN_WHOLE and not bounds:
         text = "no forbid stops a caller about whom serious findings stand, whatever permits say"
@@ -166,8 +170,11 @@ def _ceiling(own: Sequence[Policy], policies: PolicySet) -> Iterator[PolicyFindi
         yield finding(permits[0], "no-ceiling", text, fix, "warning")
 
 
-def _is_risk(node: Any) -> bool:
-    return isinstance(node, pst.GetAttr) and node.attr == "risk"
+def _is_ceiling(node: Any) -> bool:
+    match node:
+        case pst.BinaryOp(op="greater_eq", left=pst.GetAttr(attr="risk"), right=pst.LongLit(value=bound)):
+            return bool(bound <= HIGH_RISK)
+    return False
 
 
 def follows(policies: PolicySet, pack: Source) -> bool:
