@@ -10,6 +10,7 @@ import time
 import pytest
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.listener.v3 import listener_pb2
+from envoy.config.route.v3 import route_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
@@ -195,6 +196,19 @@ def test_a_cluster_that_leads_elsewhere_is_found(gw, read):
     made.load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.pipe.path = "/tmp/other.sock"
     assert wrong(gw, held | {key: Resource(packed(made), "x")}) == {("loosened", f"cluster {DIGITS}")}
     assert wrong(gw, {other: one for other, one in held.items() if other != key}) == {("missing", f"cluster {DIGITS}")}
+
+
+@pytest.mark.parametrize(("field", "value"), [("zone", "elsewhere"), ("endpoint", CHAT), ("zone", "")])
+def test_a_route_of_another_zone_or_endpoint_is_found(gw, read, field, value):
+    held, key = read[2], (ROUTE_TYPE, "tls")
+    made = route_pb2.RouteConfiguration.FromString(held[key].value.value)
+    routes = [one for host in made.virtual_hosts for one in host.routes if "vg" in one.metadata.filter_metadata]
+    routes = [one for one in routes if one.metadata.filter_metadata["vg"].fields["endpoint"].string_value == DIGITS]
+    routes[0].metadata.filter_metadata["vg"].fields[field].string_value = value
+    assert wrong(gw, held | {key: Resource(packed(made), "x")}) == {("loosened", "routes tls")}
+    made = route_pb2.RouteConfiguration.FromString(held[key].value.value)
+    next(one for host in made.virtual_hosts for one in host.routes if one.HasField("route")).route.cluster = "around"
+    assert wrong(gw, held | {key: Resource(packed(made), "x")}) == {("loosened", "routes tls")}
 
 
 def _listener(held, change) -> dict:

@@ -22,6 +22,7 @@ from typing import Any
 from envoy.config.bootstrap.v3 import bootstrap_pb2
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.listener.v3 import listener_pb2
+from envoy.config.route.v3 import route_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.resource_monitors.downstream_connections.v3 import downstream_connections_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, tls_pb2
@@ -87,7 +88,9 @@ def drifts(
             if key[0] != SECRET_TYPE and compared.equal(entry, resource):
                 continue
             if version != resource.version:
-                found.append(Drift(point=point, kind="stale", what=what, detail=f"version {version or 'none'}, meant is {resource.version}"))
+                found.append(
+                    Drift(point=point, kind="stale", what=what, detail=f"version {version or 'none'}, meant is {resource.version}")
+                )
             elif key[0] != SECRET_TYPE:
                 found.append(Drift(point=point, kind="different", what=what, detail=f"other content than version {version} has"))
     found += [
@@ -216,6 +219,7 @@ def unsound(point: str, held: Mapping[Key, Resource], endpoints: Iterable[Endpoi
         if held and (EXTENSION_TYPE, name) not in held
     ]
     found += _upstreams(point, held, listed, settings)
+    found += _zones(point, held, listed)
     for (kind, name), resource in held.items():
         if kind == LISTENER_TYPE:
             found += [Drift(point=point, kind="loosened", what=f"listener {name}", detail=why) for why in _loose(name, resource, settings)]
@@ -238,6 +242,22 @@ def _upstreams(point: str, held: Mapping[Key, Resource], endpoints: list[Endpoin
             yield Drift(
                 point=point, kind="loosened", what=f"cluster {endpoint.id}", detail=f"it leads elsewhere than to {endpoint.upstream}"
             )
+
+
+def _zones(point: str, held: Mapping[Key, Resource], endpoints: list[Endpoint]) -> Iterator[Drift]:
+    """Whether each route says the zone of its endpoint, and leads to it: decisions and leases go by both."""
+    zones = {str(endpoint.id): endpoint.zone for endpoint in endpoints}
+    for (kind, name), resource in held.items():
+        if kind == ROUTE_TYPE:
+            for host in route_pb2.RouteConfiguration.FromString(resource.value.value).virtual_hosts:
+                for route in host.routes:
+                    said = route.metadata.filter_metadata["vg"].fields if "vg" in route.metadata.filter_metadata else {}
+                    endpoint, zone = (said[field].string_value if field in said else "" for field in ("endpoint", "zone"))
+                    leads = route.route.cluster if route.HasField("route") else endpoint
+                    if leads and (leads != endpoint or zones.get(endpoint, "") != zone):
+                        yield Drift(
+                            point=point, kind="loosened", what=f"routes {name}", detail=f"one leads to {leads} as {endpoint} in zone {zone}"
+                        )
 
 
 def _loose(name: str, resource: Resource, settings: GatewaySettings) -> Iterator[str]:

@@ -188,6 +188,9 @@ def _manager(name: str, log: dict[str, Any], cluster: str) -> dict[str, Any]:
         },
         "max_request_headers_kb": MAX_HEADERS_KB,
         "request_headers_timeout": "10s",
+        "request_timeout": "60s",
+        "stream_idle_timeout": "120s",
+        "http2_protocol_options": {"max_concurrent_streams": 100},
         "http_filters": [_filter("envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router", {})],
         "route_config": {"name": name, "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
     }
