@@ -32,6 +32,8 @@ from vouchgate.vocabulary.wire import decode
 POINT = principal(TD, "service", "serve", "api-gateway")
 EXAMPLE = Path(__file__).parents[3] / "examples" / "authzen"
 BASE = "https://pdp.test.local"
+POINTS = ("role:enforcement-point",)
+_SHARED: dict[str, Held] = {}
 
 
 def example() -> Application:
@@ -50,10 +52,14 @@ class Stand:
     """One desk with its socket."""
 
     def __init__(
-        self, *changes: Change, applications: Mapping[str, Application] | None = None, groups: tuple[str, ...] = ("role:enforcement-point",)
+        self, *changes: Change, applications: Mapping[str, Application] | None = None, groups: tuple[str, ...] = POINTS, fresh: bool = False
     ) -> None:
+        """`fresh`: facts of its own, for a test that changes them; else all share one."""
         point = RegistrationPut(registration=registration(POINT, groups=groups, uid=os.getuid()))
-        self.held = Held(*WORLD, point, *changes)
+        own = fresh or changes or groups != POINTS
+        self.held = Held(*WORLD, point, *changes) if own or not _SHARED else _SHARED["held"]
+        if not own:
+            _SHARED["held"] = self.held
         self.clock = HandClock()
         self.replica = Replica(TD, FINGERPRINT, self.clock.now)
         self.replica.facts = self.held.facts
@@ -77,7 +83,7 @@ class Stand:
         """What was decided for the point, without whether it may ask."""
         return [one for one, _ in self.log if not one.action.startswith("administer:")]
 
-    def run(self, story: Callable[[Client], Awaitable[None]], *, seconds: float = 10.0) -> None:
+    def run(self, story: Callable[[Client], Awaitable[None]], *, seconds: float = 30.0) -> None:
         """Serve while the story is told."""
 
         async def main() -> None:

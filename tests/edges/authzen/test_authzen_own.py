@@ -80,7 +80,7 @@ def test_the_point_cannot_tell_what_is_ours_to_know() -> None:
 
 
 def test_a_revoked_caller_and_a_revoked_credential_are_false_at_once() -> None:
-    stand = Stand()
+    stand = Stand(fresh=True)
 
     async def story(client: Client) -> None:
         one = asked(properties={"credential": "0c0ffee0"})
@@ -109,7 +109,7 @@ def test_who_has_no_role_is_told_403_and_it_is_recorded_once(groups: tuple[str, 
 
 
 def test_a_uid_that_is_nobody_is_told_401() -> None:
-    stand = Stand()
+    stand = Stand(fresh=True)
     stand.held.put(RegistrationPut(registration=registration(POINT, groups=("role:enforcement-point",), uid=4_000_000_000)))
 
     async def story(client: Client) -> None:
@@ -123,7 +123,7 @@ def test_a_uid_that_is_nobody_is_told_401() -> None:
 
 
 def test_a_point_that_is_revoked_is_refused_with_its_next_request() -> None:
-    stand = Stand()
+    stand = Stand(fresh=True)
 
     async def story(client: Client) -> None:
         assert await client.evaluate(asked())

@@ -125,7 +125,9 @@ def today(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def load(self: ssl.SSLContext, *arguments: Any, **named: Any) -> None:
         real(self, *arguments, **named)
-        self.verify_flags = ssl.VerifyFlags(int(self.verify_flags) | 0x200000)  # X509_V_FLAG_NO_CHECK_TIME; when a certificate ends is the SVID's own check
+        self.verify_flags = ssl.VerifyFlags(
+            int(self.verify_flags) | 0x200000
+        )  # X509_V_FLAG_NO_CHECK_TIME; when a certificate ends is the SVID's own check
 
     monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", load)
 
@@ -153,7 +155,7 @@ def test_an_svid_of_a_point_is_answered_and_every_other_is_refused(monkeypatch: 
 
 
 def test_an_open_connection_ends_with_its_certificate_and_with_its_revocation(monkeypatch: pytest.MonkeyPatch) -> None:
-    stand = Stand()
+    stand = Stand(fresh=True)
 
     async def story(service: Service, control: Control, layout: Layout) -> None:
         client, other = Https(service.listeners.port, context(POINT)), Https(service.listeners.port, context(POINT))
@@ -206,7 +208,7 @@ def test_applications_come_are_replaced_and_a_broken_one_changes_nothing(monkeyp
 
 
 def test_a_new_root_brings_a_new_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
-    stand = Stand()
+    stand = Stand(fresh=True)
 
     async def story(service: Service, control: Control, layout: Layout) -> None:
         before = control.certificates
