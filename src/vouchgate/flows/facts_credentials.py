@@ -139,6 +139,8 @@ class Standing:
     def revocation_of(self, principal: str, credential_id: str = "", *, run: str = "", parents: Sequence[str] = ()) -> Revocation | None:
         """A standing revocation of this caller, this credential, its run, or what it was derived from; of several the first, so that a
         restart names the same one."""
+        if not self._standing:
+            return None
         targets = [("principal", principal), ("registration", principal), *self.credentials.grounds(credential_id, run, parents)]
         for target in targets:
             standing = self._standing.get(target)
