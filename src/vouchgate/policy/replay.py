@@ -76,8 +76,8 @@ def uid_of_resource(name: str) -> Uid:
     return Uid(_TYPES.get(kind, ""), name)
 
 
-def context_of(record: Recorded) -> dict[str, Any]:
-    """What policies see as `context`."""
+def context_of(record: Recorded, reads: frozenset[str] | None = None) -> dict[str, Any]:
+    """What policies see as `context`; an address is not made where nobody reads it."""
     context: dict[str, Any] = {
         "risk": record.risk,
         "authenticated": record.authenticated,
@@ -90,10 +90,11 @@ def context_of(record: Recorded) -> dict[str, Any]:
         value = getattr(record, name)
         if value is not None:
             context[name] = value
-    if "source_ip" in context:
-        address = address_of(context.pop("source_ip"))
-        if address is not None:
-            context["source_ip"] = address
+    address = context.pop("source_ip", None)
+    if address is not None and (reads is None or "source_ip" in reads):
+        known = address_of(address)
+        if known is not None:
+            context["source_ip"] = known
     return context
 
 
@@ -141,6 +142,10 @@ class _Question:
 
     facts: Callable[[Recorded], Any] | None
     """The facts on which the answers depend, as one value; None where that is the whole context."""
+    who: tuple[Uid, Uid, Uid] | None = None
+    """Caller, action and thing that stand for all; None where each record stands for itself."""
+    reads: frozenset[str] | None = None
+    """Names of those facts; None for all."""
     pairs: dict[Any, _Pair] = field(default_factory=dict)
 
 
@@ -236,20 +241,20 @@ class Replay:
             self._answers = 0
         who, action, thing = Uid("Principal", record.principal), Uid("Action", record.action), uid_of_resource(record.resource)
         if UNKNOWN in (principal, resource) or (action not in self._old.actions and action not in self._new.actions):
-            made = _Question(_no_facts, {None: self._nobody})
+            made = _Question(_no_facts, pairs={None: self._nobody})
         elif not self._shared:
             made = _Question(None)
         else:
             reads = self._classes.reads(who, action, thing)
-            made = _Question(None if reads is None else facts_reader(reads))
+            made = _Question(None if reads is None else facts_reader(reads), (who, action, thing), reads)
         self._questions[principal, record.action, resource] = made
         return made
 
     def _decide(self, question: _Question, record: Recorded) -> _Pair:
         self.decided += 1
-        context = context_of(record)
-        who = (Uid("Principal", record.principal), Uid("Action", record.action), uid_of_resource(record.resource))
-        request, unknown = Request(*who, context), unknown_in(context, self._not_recorded)
+        context = context_of(record, question.reads)
+        own = (Uid("Principal", record.principal), Uid("Action", record.action), uid_of_resource(record.resource))
+        request, unknown = Request(*(question.who or own), context), unknown_in(context, self._not_recorded)
         was, now = (self._one(policies, request, unknown) for policies in (self._old, self._new))
         kind = kind_of(was, now)
         pair = _Pair(was, now, kind, "" if kind == "same" else because(was, now))
