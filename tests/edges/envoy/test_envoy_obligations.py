@@ -349,3 +349,97 @@ def test_a_tool_call_comes_along_with_its_arguments(gw):
     assert gw.upstreams["digits"].seen[-1]["body"] == body
     large = body.replace(b'"q": 1', b'"q": "' + b"x" * 17_000 + b'"')
     assert gw.call("POST", PATH, who="dora", body=large, headers=HEADERS).status == 413
+
+
+# -- against a model of the same rules, over documents written in every way
+
+
+class Members(list):
+    """An object as its members were written, twice ones included."""
+
+
+class Writer:
+    """Random documents, as text."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+
+    def space(self) -> str:
+        return "".join(self.chance.choice(" \n\t\r") for _ in range(self.chance.choice((0, 0, 0, 1, 2))))
+
+    def number(self) -> str:
+        chance = self.chance
+        text = chance.choice(("", "-")) + chance.choice(("0", str(chance.randint(1, 10 ** chance.randint(1, 20)))))
+        if chance.random() < 0.6:
+            text += "." + "".join(chance.choice("0459") for _ in range(chance.randint(1, 20)))
+        if chance.random() < 0.3:
+            text += chance.choice("eE") + chance.choice(("", "+", "-")) + str(chance.randint(0, 25))
+        return text
+
+    def name(self) -> str:
+        letters = (self.chance.choice("abAB") for _ in range(self.chance.randint(1, 2)))
+        return '"' + "".join(one if self.chance.random() < 0.8 else f"\\u{ord(one):04x}" for one in letters) + '"'
+
+    def value(self, depth: int) -> str:
+        if depth == 0 or self.chance.random() < 0.3:
+            return self.chance.choice((self.number(), self.number(), '"1.23456"', "null", "true", '"a\\"b"', "{}", "[ ]"))
+        named = self.chance.random() < 0.5
+        parts = [
+            (f"{self.name()}{self.space()}:{self.space()}" if named else "") + self.value(depth - 1)
+            for _ in range(self.chance.randint(1, 4))
+        ]
+        inside = f"{self.space()},{self.space()}".join(parts)
+        return ("{" if named else "[") + self.space() + inside + self.space() + ("}" if named else "]")
+
+
+def load(text: str | bytes):
+    return json.loads(text, object_pairs_hook=Members, parse_float=decimal.Decimal, parse_int=decimal.Decimal)
+
+
+def wanted(value, paths, decimals):
+    if isinstance(value, Members):
+        kept = Members()
+        for name, inner in value:
+            under = [path[1:] for path in paths if path[0] in (name.lower(), "*")]
+            if [] not in under:
+                kept.append((name, wanted(inner, under, decimals)))
+        return kept
+    if isinstance(value, list):
+        under = paths + [path[1:] for path in paths if path[0] == "*"]
+        return [] if [] in under else [wanted(one, under, decimals) for one in value]
+    if isinstance(value, decimal.Decimal) and decimals is not None:
+        with decimal.localcontext() as context:
+            context.prec, context.rounding = 200, decimal.ROUND_HALF_UP
+            return value.quantize(decimal.Decimal(1).scaleb(-decimals))
+    return value
+
+
+def test_any_document_is_what_the_model_says(gw):
+    writer = Writer(5)
+    for _ in range(150):
+        document, decimals = writer.space() + writer.value(6) + writer.space(), writer.chance.choice((None, 0, 1, 3, 15))
+        paths = [
+            [writer.chance.choice(("a", "b", "ab", "*", "aa")) for _ in range(writer.chance.randint(1, 3))]
+            for _ in range(writer.chance.randint(1, 3))
+        ]
+        owed = f"redaction={','.join('.'.join(path) for path in paths)}" + (f"; rounded-answer={decimals}" if decimals is not None else "")
+        got = answered(gw, owed, whole(document))
+        assert got.status == 200, (document, owed)
+        assert load(got.body) == wanted(load(document), paths, decimals), (document, owed)
+
+
+def test_a_document_with_one_byte_changed_is_read_as_python_reads_it_or_withheld(gw):
+    writer, withheld = Writer(6), 0
+    for _ in range(150):
+        text = list(writer.value(4))
+        text[writer.chance.randrange(len(text))] = writer.chance.choice('{}[],:"\\0e-.x \x01')
+        document = "".join(text)
+        try:
+            said = load(document)
+        except ValueError:
+            assert answered(gw, "rounded-answer=1", whole(document)).status == 502, document
+            withheld += 1
+            continue
+        got = answered(gw, "rounded-answer=1", whole(document))
+        assert load(got.body) == wanted(said, [], 1), document
+    assert withheld > 50
