@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -393,3 +395,10 @@ def test_nothing_of_a_stranger_is_kept() -> None:
         assert house.world.facts.habits == {}
 
     story(tell, store)
+
+
+def test_the_policies_of_the_page_hold() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "context.md").read_text("utf-8")
+    blocks = re.findall(r"```cedar\n(.*?)```", page, re.DOTALL)
+    assert blocks
+    compile_sources([("context.cedar", "\n".join(blocks))], version=1)

@@ -48,6 +48,8 @@ MAX_STANDING = 1_000
 """Waivers that stand at once; with more, the policy is what needs to change."""
 SHOWN_DAYS = 30
 """Days for which an ended waiver is still listed."""
+MAX_SHOWN = 500
+"""Waivers of one list, the newest; each is compared with all that were."""
 KIND = "waiver-request"
 """Kind of the record that holds a request."""
 SUBJECTS = frozenset({"artifact", "dataset", "model", "adapter", "endpoint"})
@@ -140,7 +142,8 @@ def listed(context: Context) -> tuple[Waiver, ...]:
     """Requests that wait, what stands, and what ended lately, in this order."""
     now = context.clock.now()
     waiting = [_line_of_asked(context, one) for one in _waiting(context) if one.waits_until > now]
-    made = [_line_of(context, one, now) for one in context.facts.waivers.values() if one.expires_at > now - SHOWN_DAYS * DAY_MS]
+    shown = [one for one in context.facts.waivers.values() if one.expires_at > now - SHOWN_DAYS * DAY_MS][-MAX_SHOWN:]
+    made = [_line_of(context, one, now) for one in shown]
     rank = {"in-force": 0, "held-back": 1, "not-needed": 2, "revoked": 3, "ended": 4}
     return (*waiting, *sorted(made, key=lambda one: (rank[one.state], one.until, one.id)))
 
