@@ -407,7 +407,9 @@ def wanted(value, paths, decimals):
     if isinstance(value, list):
         under = paths + [path[1:] for path in paths if path[0] == "*"]
         return [] if [] in under else [wanted(one, under, decimals) for one in value]
-    if isinstance(value, decimal.Decimal) and decimals is not None:
+    if isinstance(value, decimal.Decimal) and decimals is not None and -decimals > value.as_tuple().exponent:
+        if value.adjusted() < -100:
+            return decimal.Decimal(0)
         with decimal.localcontext() as context:
             context.prec, context.rounding = 200, decimal.ROUND_HALF_UP
             return value.quantize(decimal.Decimal(1).scaleb(-decimals))
