@@ -11,6 +11,7 @@ from vouchgate.policy import catalog
 from vouchgate.policy.compile import compile_policies
 from vouchgate.policy.examine import Against, examine
 from vouchgate.policy.jobs import Checked, CheckJob, Job, ProofJob, Proved, compiled_texts, do, texts_of
+from vouchgate.policy.lints import slip
 from vouchgate.policy.load import Source
 from vouchgate.vocabulary.answers_policy import CheckReport, PolicyText, Proof
 
@@ -166,6 +167,17 @@ class Nothing(Here):
     def check(self, job: CheckJob) -> Checked:
         assert job.against == "the pack ai_lifecycle.cedar"
         return Checked(unproved=("nothing",))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "like"),
+    [
+        ("callers", "calers", True), ("callers", "callers", False), ("serve", "servee", True), ("importer", "importers", True), ("team-1", "team-2", False),
+        ("readers", "releasers", False), ("train", "brain", False), ("importers", "exporters", False), ("ab", "cd", False), ("", "a", True), ("trainers", "trianers", True),
+    ],
+)  # fmt: skip
+def test_slips(one: str, other: str, like: bool) -> None:
+    assert slip(one, other) == like == slip(other, one)
 
 
 def test_every_finding_names_file_line_and_fix() -> None:

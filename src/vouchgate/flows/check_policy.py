@@ -12,7 +12,6 @@ Rules
 from __future__ import annotations
 
 import asyncio
-import difflib
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
@@ -26,7 +25,7 @@ from vouchgate.policy.compile import CompiledPolicies, compile_policies, named_i
 from vouchgate.policy.examine import own
 from vouchgate.policy.hazards import PolicyFinding
 from vouchgate.policy.jobs import Checked, CheckJob, texts_of
-from vouchgate.policy.lints import NEAR, follows, unlike_pack
+from vouchgate.policy.lints import follows, slip, unlike_pack
 from vouchgate.policy.load import InvalidPolicy, PolicySet, Source
 from vouchgate.policy.values import Uid
 from vouchgate.vocabulary.answers import Caller
@@ -158,7 +157,7 @@ def _stale(context: Context, policies: PolicySet) -> Iterator[CheckFinding]:
     absent: dict[str, list[str]] = {}
     for policy in policies.policies:
         for one in sorted(named_in(policy.json) - known) if own(policy) else ():
-            near = difflib.get_close_matches(one.id, [uid.id for uid in known if uid.type == one.type], 1, NEAR)
+            near = [uid.id for uid in sorted(known) if uid.type == one.type and slip(one.id, uid.id)]
             if near:
                 yield CheckFinding(
                     kind="stale-name", severity="warning", policy=policy.id, file=policy.source, line=policy.line,

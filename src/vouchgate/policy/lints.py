@@ -16,7 +16,7 @@ Findings
 
 from __future__ import annotations
 
-import difflib
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -35,8 +35,8 @@ from vouchgate.vocabulary.vouches import TIERS
 
 HIGH_RISK = 80
 """Risk from which serious findings stand against a caller; nothing that uses or moves anything should still be permitted."""
-NEAR = 0.86
-"""Likeness from which one name is taken for a slip of another: one letter of seven."""
+SHORT_NAME = 6
+"""Characters from which two letters behind the first are a slip; below it, one."""
 WEAK = frozenset(TIERS[TIERS.index("cooperative") :])
 """Tiers that rest on the word of whoever is vouched for."""
 STAGES = frozenset({"ingest", "prepare", "train", "evaluate", "register", "serve", "agents"})
@@ -151,10 +151,25 @@ def _names(own: Sequence[Policy], policies: PolicySet) -> Iterator[PolicyFinding
                 yield finding(policy, "unknown-role", f"the base policy has no role `{one.id}`", f"use one of {roles}", "warning")
             elif one.type in ("Group", "Zone") and used[one] == 1:
                 others = [other.id for other in {*used, *base} if other.type == one.type and other != one]
-                near = difflib.get_close_matches(one.id, others, 1, NEAR)
+                near = [other for other in sorted(others) if slip(one.id, other)]
                 if near:
                     text = f"the {one.type.lower()} `{one.id}` is named here alone, and almost like `{near[0]}`"
                     yield finding(policy, "near-name", text, f"write `{near[0]}` if that was meant", "warning")
+
+
+def slip(one: str, other: str) -> bool:
+    """Whether one name is the other with a letter or two changed; `team-1` and `team-2` are two names."""
+    if one == other or re.sub(r"[0-9]", "", one) == re.sub(r"[0-9]", "", other):
+        return False
+    bound = 2 if min(len(one), len(other)) >= SHORT_NAME and one[0] == other[0] else 1
+    if abs(len(one) - len(other)) > bound:
+        return False
+    row = list(range(len(other) + 1))
+    for number, letter in enumerate(one, 1):
+        above, row = row, [number]
+        for place, beside in enumerate(other, 1):
+            row.append(min(above[place] + 1, row[-1] + 1, above[place - 1] + (letter != beside)))
+    return row[-1] <= bound
 
 
 def _ceiling(own: Sequence[Policy], policies: PolicySet) -> Iterator[PolicyFinding]:
