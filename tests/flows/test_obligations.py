@@ -347,6 +347,17 @@ async def test_nobody_agrees_to_what_is_asked_in_their_own_name(board):
     assert (await approvals.give(board.world.context, caller("bea"), "n")).state == "approved"
 
 
+@told(BOARD)
+async def test_no_workload_agrees_however_it_is_grouped(board):
+    made = await board.ask()
+    robot = registration(principal("test.local", "agent", "serve", "robot"), ("safety-board", "role:approver"))
+    await board.world.put(RegistrationPut(registration=robot))
+    machine = caller("ann")
+    who = msgspec.structs.replace(machine.principal, principal=msgspec.structs.replace(machine.principal.principal, id=robot.principal))
+    with pytest.raises(NotPermitted, match="is no person"):
+        await approvals.give(board.world.context, msgspec.structs.replace(machine, principal=who), made.problem.approval)
+
+
 @told(TWO)
 async def test_two_groups_need_two_people(here):
     made = await here.ask()

@@ -1,7 +1,7 @@
 """People agree to single requests, or refuse them.
 
 1. What waits is shown to whoever may see the status of things; its parameters only to whoever policy lets `approve` that resource.
-2. Agree: policy lets the person `approve` the resource, the person is in one of the groups that still lack somebody, asked for nothing of it
+2. Agree: a person, never a workload. Policy lets the person `approve` the resource, the person is in one of the groups that still lack somebody, asked for nothing of it
    in their own name or as somebody who acts, and agreed for no other group of it. Each act and each refused act is an entry.
 3. An agreement stands while all of that does: whoever is revoked, leaves the group or loses the role takes their agreements along (`fallen`),
    which is looked at when the approval is used.
@@ -25,6 +25,7 @@ from vouchgate.vocabulary.answers import Caller
 from vouchgate.vocabulary.answers_approvals import ApprovalState
 from vouchgate.vocabulary.approvals import Agreement, Approval
 from vouchgate.vocabulary.errors import Conflict, NotFound, NotPermitted
+from vouchgate.vocabulary.names import principal_parts
 from vouchgate.vocabulary.records import DeleteRecord
 from vouchgate.vocabulary.vouches import UnixMillis
 
@@ -145,13 +146,16 @@ def _member(facts: Facts, who: str, groups: Iterable[str]) -> bool:
 
 def _group_for(facts: Facts, one: Approval, who: str) -> str:
     """The group for which this person could agree, or nothing."""
-    if who in (one.principal, *one.actors) or who in {said.approver for said in one.given}:
+    taken = who in (one.principal, *one.actors) or who in {said.approver for said in one.given}
+    if taken or principal_parts(who).kind != "person":
         return ""
     lacking = [group for group in one.groups if group not in {said.group for said in one.given}]
     return next((group for group in lacking if _member(facts, who, (group,))), "")
 
 
 def _why_not(facts: Facts, one: Approval, who: str) -> str:
+    if principal_parts(who).kind != "person":
+        return f"`{who}` is no person"
     if who in (one.principal, *one.actors):
         return "nobody approves what is asked in their own name"
     if who in {said.approver for said in one.given}:
