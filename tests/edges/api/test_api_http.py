@@ -73,7 +73,11 @@ def log_in(api: Served) -> tuple[str, str, str]:
 # --- reading and acting over the unix socket
 
 
-@pytest.mark.parametrize("path", [path for path, *_ in READS if path not in ("/api/v1/why", "/api/v1/audit/proof", "/api/v1/vouches")])
+ASKED = ("/api/v1/why", "/api/v1/audit/proof", "/api/v1/vouches", "/api/v1/zones/proof", "/api/v1/zones/blast")
+"""Resources that answer a question, and none without it."""
+
+
+@pytest.mark.parametrize("path", [path for path, *_ in READS if path not in ASKED])
 def test_every_resource_answers(api: Served, path: str) -> None:
     status, body, headers = ask(api, "GET", path)
     assert status == 200
@@ -591,3 +595,22 @@ def test_closing_ends_live_streams() -> None:
         connection.getresponse()
         began = time.monotonic()
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/zones/proof",
+        "/api/v1/zones/proof?source=a",
+        "/api/v1/zones/proof?source=a&target=",
+        "/api/v1/zones/blast",
+        "/api/v1/zones/map?x=1",
+    ],
+)
+def test_a_question_about_zones_that_says_too_little_is_refused(api: Served, path: str) -> None:
+    assert ask(api, "GET", path)[0] == 400
+
+
+def test_questions_about_zones_are_answered(api: Served) -> None:
+    assert ask(api, "GET", "/api/v1/zones/proof?source=agents&target=serve")[0] == 200
+    assert ask(api, "GET", "/api/v1/zones/blast?of=alice")[0] == 200
