@@ -13,6 +13,7 @@ Rules
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from importlib import resources
 
@@ -21,13 +22,20 @@ from vouchgate.policy.load import MAX_LISTED, InvalidPolicy, PolicySet, Source, 
 from vouchgate.vocabulary.errors import NotFound
 
 BASE = "base"
+MAX_LOADED = 4
+"""Sets that are kept as loaded: what is checked, then signed, then applied is one text, and to validate it holds the process up each time."""
 _FOLDER = resources.files("vouchgate.policy") / "packs"
 
 
 def load(sources: Sequence[Source], schema: str | None = None) -> PolicySet:
     """Read, validate and refuse hazards (rules 1 and 2). Raises `InvalidPolicy`."""
-    others = [source for source in sources if source != pack(BASE)]
-    policies = read([pack(BASE), *others], schema if schema is not None else schema_text())
+    others = tuple(source for source in sources if source != pack(BASE))
+    return _loaded((pack(BASE), *others), schema if schema is not None else schema_text())
+
+
+@functools.lru_cache(maxsize=MAX_LOADED)
+def _loaded(sources: tuple[Source, ...], schema: str) -> PolicySet:
+    policies = read(sources, schema)
     validate(policies)
     found = hazards(policies)
     if found:
