@@ -88,9 +88,14 @@ def test_a_drift_is_recorded_once_when_it_begins_and_once_when_it_ends():
 def test_what_differs_only_once_is_a_push_under_way():
     async def go() -> None:
         async with running(make_world(), publishing=False) as world:
-            for said in ([[STALE], []], [[STALE], [EXTRA], []]):
+            older, old = (
+                Drift(point="gateway", kind="stale", what="filter lease", detail=f"version {one}, meant is {one + 1}") for one in (1, 2)
+            )
+            for said in ([[STALE], []], [[STALE], [EXTRA], []], [[older], [old], []]):
                 assert (await watch(world, Point(*said)).look()).ok
             assert told(world) == []
+            newer = Drift(point="gateway", kind="stale", what="filter lease", detail="version 1, meant is 9")
+            assert not (await watch(world, Point([older], [newer])).look()).ok, "it is stuck, whatever is meant by now"
 
     asyncio.run(go())
 

@@ -1,7 +1,8 @@
 """Drift: what enforcement points really enforce, read back every few seconds, beside what they are meant to.
 
 1. Each point has a reader that says how it differs; a point that cannot be read is drift too: nobody knows what it enforces.
-2. What differs must differ twice, `AGAIN_SECONDS` apart, before it is told: a push that is under way is no drift. So an alarm comes within
+2. What differs must differ twice, `AGAIN_SECONDS` apart, before it is told, and an older version must be the same older one: a push that is
+   under way is no drift, and a lease is pushed every few hundred milliseconds. So an alarm comes within
    EVERY_SECONDS + AGAIN_SECONDS and two readings: under 10 s while a reading takes less than 2 s.
 3. Grants that the gateway holds are decided again, `GRANTS_AT_ONCE` of them each time, round and round: a map that outlived its reasons is
    found though it is what was pushed. While cells wait to be decided nobody can tell, and it is left for the next time.
@@ -83,8 +84,8 @@ class DriftWatch:
         if found:
             await asyncio.sleep(AGAIN_SECONDS)
             again, count = await self._read(point, read)
-            kept = {(one.kind, one.what) for one in found}
-            found = [one for one in again if (one.kind, one.what) in kept]
+            kept = {_stuck(one) for one in found}
+            found = [one for one in again if _stuck(one) in kept]
         found += self._outlived(point)
         took = round(1000 * (time.monotonic() - begun), 1)
         return PointReading(point=point, read_at=self._context.clock.now(), resources=count, took_ms=took, drifts=tuple(found))
@@ -147,6 +148,11 @@ class DriftWatch:
             await context.sequencer.submit("system:drift", (), [Append(entry=entry)])
         except VouchgateError as error:
             log.error("a drift could not be recorded: %s", error.reason)
+
+
+def _stuck(one: Drift) -> tuple[str, str, str]:
+    """What must be seen twice; of a stale resource with the version that is there, which stands before the comma."""
+    return one.kind, one.what, one.detail.partition(",")[0] if one.kind == "stale" else ""
 
 
 def _name(one: Drift) -> tuple[str, str]:
