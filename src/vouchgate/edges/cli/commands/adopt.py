@@ -56,7 +56,7 @@ def _next(session: Session, options: argparse.Namespace) -> int:
     ]  # fmt: skip
     show.table(("zone", "mode", "score", "value", "exposure", "breaks", "calls"), rows, indent=0)
     for one in ranking.zones:
-        show.field(one.zone[:9], one.why, one.after)
+        show.line(f"  {harmless(one.zone)}: {harmless(one.why)}" + (f"; {harmless(one.after)}" if one.after else ""))
     first = next((one for one in ranking.zones if one.command), None)
     if first is not None:
         show.command("next", first.command)

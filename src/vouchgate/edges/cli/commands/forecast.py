@@ -26,7 +26,7 @@ def run(session: Session, options: argparse.Namespace) -> int:
         return code
     show = session.printer
     total = said.refused.get("30d", 0)
-    words = ", ".join(f"{count} within {name.replace('h', ' h').replace('d', ' d')}" for name, count in said.refused.items())
+    words = ", ".join(f"{said.refused.get(name, 0)} within {name[:-1]} {name[-1]}" for name in ("24h", "7d", "30d"))
     show.marked("bad" if code else "warn" if total else "good", f"of {said.allowed} cells that are allowed now, refused will be: {words}")
     for lapse in said.lapses:
         if not lapse.renews_itself:
