@@ -25,7 +25,7 @@ from vouchgate.policy.compile import CompiledPolicies, compile_policies, named_i
 from vouchgate.policy.examine import own
 from vouchgate.policy.hazards import PolicyFinding
 from vouchgate.policy.jobs import Checked, CheckJob, texts_of
-from vouchgate.policy.lints import follows, slip, unlike_pack
+from vouchgate.policy.lints import follows, lints, slip, unlike_pack
 from vouchgate.policy.load import InvalidPolicy, PolicySet, Source
 from vouchgate.policy.values import Uid
 from vouchgate.vocabulary.answers import Caller
@@ -67,13 +67,13 @@ def _report(
     policies: CompiledPolicies, old: CompiledPolicies | None, said: tuple[CheckFinding, ...], prover: Prover, seconds: float
 ) -> CheckReport:
     follow = _followed(policies.source)
-    missing: tuple[CheckFinding, ...] = ()
+    odd: tuple[CheckFinding, ...] = tuple(_finding(one) for one in lints(policies.source))
     job = CheckJob(schema=schema_text(), policies=texts_of(policies), in_force=texts_of(old) if old is not None else (), seconds=seconds)
     if follow is not None and old is None:
-        missing = tuple(_finding(one) for one in unlike_pack(policies.source, follow))
+        odd += tuple(_finding(one) for one in unlike_pack(policies.source, follow))
         job = _beside_pack(job, policies, follow)
     proved = _proved(job, prover)
-    findings = _once((*said, *missing, *proved.findings))
+    findings = _once((*said, *odd, *proved.findings))
     return CheckReport(
         ok=True,
         policies=len(policies.policies),

@@ -10,7 +10,8 @@ Findings, in this order
 4. `shadowed` (warning): a permit inside an unconditional forbid, or a policy inside another of the same effect whose conditions are a part of
    its own. Only these sure cases: no finding does not mean that every policy counts.
 5. `unscoped` (warning): a permit that names neither principal nor resource nor action.
-6. `any-action`, `administers`, `weak-tier`, `odd-zone` ... (warning): `lints`. What needs a proof, `examine` finds.
+
+What is odd in a policy's words is `lints`' to say, what needs a proof `examine`'s.
 
 A set that `catalog.load` accepts has no error here, and the other way round.
 """
@@ -27,7 +28,6 @@ from vouchgate.policy.catalog import BASE, pack, schema_text
 from vouchgate.policy.compile import CompiledPolicies, Request, Scope, evaluate, scope_of
 from vouchgate.policy.facts import REQUEST_FACTS
 from vouchgate.policy.hazards import PolicyFinding, finding, hazards
-from vouchgate.policy.lints import lints
 from vouchgate.policy.load import InvalidPolicy, Policy, PolicySet, Source, problems, read, remedy_for, validate_names
 from vouchgate.policy.obligations import EVERY, lift
 from vouchgate.policy.terms import NotCompiled
@@ -52,7 +52,6 @@ def check(sources: Sequence[Source], schema: str | None = None) -> list[PolicyFi
     for policy in policies.policies:
         found.extend(_odd(policy))
     found.extend(_shadowed(policies))
-    found.extend(lints(policies))
     return found
 
 
