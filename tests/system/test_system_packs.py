@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -72,7 +74,11 @@ def house() -> Iterator[Installation]:
         with Installation(more=more, folder=folder) as running:
             yield running
     finally:
-        os.killpg(server.pid, 15)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait(10)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
         server.wait(10)
         shutil.rmtree(folder, ignore_errors=True)
 
