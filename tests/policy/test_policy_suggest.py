@@ -225,6 +225,12 @@ def test_content_that_is_always_new_is_not_learned_from() -> None:
     assert found.cells == 1
 
 
+def test_what_a_replaced_permit_gave_beside_is_said() -> None:
+    assert "Beside it all gave acts that are not learned" in suggested(*daily(LONER, THINGS[0])).text
+    plain = '@id("plain") permit (principal, action in [Action::"use"], resource) when { context.risk < 80 };'
+    assert "Beside it" not in suggested(*daily(LONER, THINGS[0]), policies=compiled(plain)).text
+
+
 def test_a_permit_under_which_nothing_was_used_is_named() -> None:
     spare = '@id("spare") permit (principal in Group::"solo", action == Action::"chat", resource) when { context.risk < 10 };'
     assert suggested(*daily(TEAM[0], THINGS[0]), policies=compiled(EVERYTHING, spare)).unused == ("spare",)

@@ -138,6 +138,12 @@ class _Frame:
         named = {Uid("Action", group) for group in LEARNED_GROUPS}
         return not any(action in named or learnable(action.id, self.policies.actions) for action in one.scope.actions)
 
+    def _gives_more(self, one: CompiledPolicy) -> bool:
+        """Whether a permit that is replaced gives acts beside that are never learned."""
+        return one.scope.actions is None or any(
+            not learnable(action.id, self.policies.actions) and action.id != "use" for action in one.scope.actions
+        )
+
     def text(self, learned: Learned, begin: int, end: int) -> Written:
         """The whole policy file."""
         days = max(1, (end - begin + HOURS_PER_DAY - 1) // HOURS_PER_DAY)
@@ -150,6 +156,8 @@ class _Frame:
         if self.options.zone:
             head.append(f"For things of zone {self.options.zone} alone: keep the permits of other zones.")
         head += [f"It stands for the permits {_some(permits['used'])}."] if permits["used"] else []
+        mixed = [one.id for one in self._own() if one.id in permits["used"] and self._gives_more(one)]
+        head += [f"Beside it {_some(mixed)} gave acts that are not learned (imports, signing ...): keep those by hand."] if mixed else []
         head += [f"Nothing was used under {_some(permits['unused'])}."] if permits["unused"] else []
         made = write(
             learned, self.usage, self.world, head, self.basis, begin=begin, end=end, bounds=self.options.bounds, high=self.options.high_value,
