@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import http.client
 import json
+import shutil
 import socket
 import ssl
 import subprocess
@@ -137,6 +138,7 @@ class Tenant:
             self.loop.call_soon_threadsafe(self.loop.stop)
             self.thread.join(5)
             self.loop.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     async def _end(self) -> None:
         rest = asyncio.all_tasks() - {asyncio.current_task()}
