@@ -140,9 +140,8 @@ class _Frame:
 
     def _gives_more(self, one: CompiledPolicy) -> bool:
         """Whether a permit that is replaced gives acts beside that are never learned."""
-        return one.scope.actions is None or any(
-            not learnable(action.id, self.policies.actions) and action.id != "use" for action in one.scope.actions
-        )
+        named = one.scope.actions
+        return named is None or any(action.id == "move" or not learnable(action.id, self.policies.actions) for action in named)
 
     def text(self, learned: Learned, begin: int, end: int) -> Written:
         """The whole policy file."""
