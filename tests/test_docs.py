@@ -201,7 +201,7 @@ def test_commands_that_the_program_itself_names_exist():
 
 
 @pytest.mark.parametrize(
-    "line", ["vouchgate revok x", "vouchgate audit verfy", "vouchgate status --jsn", "vouchgate wrap", "vouchgate adopt"]
+    "line", ["vouchgate revok x", "vouchgate audit verfy", "vouchgate status --jsn", "vouchgate wrap", "vouchgate adopt serve --enforc"]
 )
 def test_a_command_that_is_wrong_is_found(line):
     with pytest.raises((Usage, AssertionError)):

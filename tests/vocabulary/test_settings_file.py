@@ -272,8 +272,10 @@ def test_the_template_shows_the_defaults() -> None:
 
 
 def test_the_examples_in_the_template_work_together() -> None:
-    """Uncommented as a whole it is one working installation, but for the keys that exclude each other."""
+    """Uncommented as a whole it is one working installation, but for keys that exclude each other, or need another one's default changed."""
     text = settings_template().replace("# command = []\n", "")
+    head, authzen, rest = text.partition("[authzen]\n")
+    text = head + authzen + rest.replace("# enabled = false\n", "# enabled = true\n", 1)
     lines = [
         line[2:]
         if line.startswith(("# [", "#  ")) or (line.startswith("# ") and line.split(" = ")[0][2:].isidentifier() and " = " in line)

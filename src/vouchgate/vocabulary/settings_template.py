@@ -25,6 +25,7 @@ _EXAMPLES: dict[str, dict[str, str]] = {
     "identities": {"name": '"shop"', "kind": '"service"', "zone": '"serve"', "groups": '["callers"]'},
     "crossings": {"from": '"admin"', "to": '"serve"', "actions": '["import", "admit"]', "kinds": '["artifact"]', "vouches": '["scan"]'},
     "assets": {"name": '"digits-train"', "kind": '"dataset"', "zones": '["serve"]'},
+    "applications": {"name": '"legacy"', "schema": '"policies/legacy.cedarschema"', "policies": '["policies/legacy.cedar"]'},
     "administrators": {"name": '"operator"', "uid": "1000", "roles": '["registrar", "responder"]'},
     "policies": {"path": '"policies/digits.cedar"'},
     "secrets": {"name": '"warehouse"', "rotator": '"postgres"'},

@@ -46,7 +46,7 @@ def run(session: Session, options: argparse.Namespace) -> int:
 
 def _next(session: Session, options: argparse.Namespace) -> int:
     if options.to != "plan":
-        raise Usage("no zone is named", remedy=f"write `vouchgate adopt ZONE --{options.to}`")
+        raise Usage("no zone is named", remedy="name it before the option; `vouchgate adopt` alone ranks them")
     ranking = session.client.get(AdoptRanking, "/api/v1/adopt/next")
     if session.json(ranking):
         return 0
