@@ -169,8 +169,9 @@ def _grants(things: tuple[Thing, ...]) -> dict[str, tuple[tuple[str, str], ...]]
 def _member(rng: random.Random, number: int, things: tuple[Thing, ...], grants: dict[str, tuple[tuple[str, str], ...]]) -> Member:
     group = rng.choices(tuple(_ROLES), _SHARES)[0]
     kind, zone, _ = _ROLES[group]
-    purpose = rng.choice(PURPOSES) if kind == "job" else ""
     by_name = {thing.name: thing for thing in things}
+    served = sorted({purpose for _, thing in grants[group] for purpose in by_name[thing].purposes})
+    purpose = rng.choice(served) if kind == "job" else ""
     fitting = [one for one in grants[group] if not purpose or purpose in by_name[one[1]].purposes]
     needs = rng.sample(fitting, min(len(fitting), rng.randint(2, 9)))
     others = [one for one in fitting if one not in needs]

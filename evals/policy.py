@@ -33,7 +33,7 @@ from benchmarks.rows import Row, emit, exit_code, share_interval  # noqa: E402
 from organisation import KINDS, benign, suspicious  # noqa: E402
 from policy_office import SABOTAGES, Office  # noqa: E402
 
-GENERATOR = "886a7c2f7a285c71680dc0d4063ba88eeefae6c426cdf0d01fc0e99e42223371"
+GENERATOR = "0511b9833bb27f37961274e9fb58d08e101208b4f5b48167b7a65412beeb485b"
 """SHA-256 of organisation.py as it was before any policy was tuned."""
 TUNING_SEEDS, SEEDS = (1, 2, 3), (101, 102)
 LEARN_DAYS, COUNT_DAYS = 28, 14
