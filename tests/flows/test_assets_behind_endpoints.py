@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from flows_world import ALICE, NOW, TD, endpoint, registration, zone
+from flows_world import ALICE, DAY, FINGERPRINT, NOW, SIGNED_ROOT, TD, about, endpoint, registration, revoked, vouched, zone
 
 from vouchgate.edges.envoy.maps import _keyed
-from vouchgate.flows.changes import AssetPut, AssetRemoved, EndpointPut, RegistrationPut, Revoked, ZonePut
+from vouchgate.flows.changes import AssetPut, AssetRemoved, EndpointPut, RegistrationPut, Revoked, TrustRootAdopted, ZonePut
 from vouchgate.flows.facts import Facts
 from vouchgate.flows.sequence import Sequenced
 from vouchgate.policy.catalog import schema_text
@@ -87,3 +87,24 @@ def test_a_revoked_content_touches_whoever_reads_it_by_name(facts: Facts) -> Non
         id="r", trust_domain=facts.trust_domain, target_kind="digest", target=digest, reason="poisoned", requested_by=ALICE, made_at=NOW
     )  # type: ignore[arg-type]
     assert (FILES.id, ALICE) in facts.cells(facts.touched(Revoked(revocation=revocation)))
+
+
+@pytest.mark.parametrize("by", ["digest", "failed scan"])
+def test_observe_never_lets_an_asset_pass_whose_content_was_withdrawn(by: str) -> None:
+    made = Facts(TD, FINGERPRINT)
+    content = file_digest(b"images")
+    changes: list[object] = [
+        TrustRootAdopted(signed=SIGNED_ROOT),
+        ZonePut(zone=zone("serve", mode="observe", observe_until=NOW + DAY)),
+        ZonePut(zone=zone("prepare")),
+        AssetPut(asset=Asset(id=SET, zones=("prepare",), digest=content.text)),
+        EndpointPut(endpoint=FILES),
+        vouched("scan", [about(content)]),
+    ]
+    for change in changes:
+        put(made, change)
+    assert not made.has_refused_evidence(FILES.id, NOW)
+    change = revoked("digest", content.text) if by == "digest" else vouched("scan", [about(content)], outcome="fail", issued_at=NOW + 1)
+    put(made, change)
+    assert made.has_refused_evidence(FILES.id, NOW)
+    assert FILES.id in made.endpoints_of(made.touched(change))  # type: ignore[arg-type]

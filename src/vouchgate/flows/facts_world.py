@@ -123,11 +123,14 @@ class Derived:
             world_facts.put_tool(self.world, tool, endpoint, self.evidence(tool, now))
 
     def has_refused_evidence(self, endpoint_id: str, now: UnixMillis) -> bool:
-        """Whether evidence on the endpoint, or on a model that it offers, was revoked or failed: observe never lets such pass."""
+        """Whether evidence on the endpoint, or on a model, asset or tool behind it, was revoked or failed: observe never lets such pass."""
         endpoint = self.endpoints.get(endpoint_id)
         if endpoint is None:
             return False
         served = [self.endpoints[name] for name in endpoint.models.values() if name in self.endpoints]
         names = {str(one.id) for one in (endpoint, *served)}
         names |= {resource(self.trust_domain, "artifact", one.model_digest) for one in (endpoint, *served) if one.model_digest}
-        return any(not REFUSED_EVIDENCE.isdisjoint(self.evidence(name, now).lacking.values()) for name in names)
+        names |= set(endpoint.tools.values())
+        found = [self.evidence(name, now) for name in names]
+        found += [self._asset_evidence(self.assets[endpoint.asset], now)] if endpoint.asset in self.assets else []
+        return any(not REFUSED_EVIDENCE.isdisjoint(one.lacking.values()) for one in found)
