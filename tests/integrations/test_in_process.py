@@ -110,6 +110,14 @@ def test_revoked_certificate_denies_a_token_bound_to_it(domain: Domain, leased: 
     assert code(Rules(leased()), token=token) == "jwt-unbound"
 
 
+@pytest.mark.parametrize("action", ["promote", "sign", "release-key"])
+def test_observe_never_lets_through_what_it_never_may(domain: Domain, leased: Make, action: str) -> None:
+    routes = (Route(method="POST", path=INFER, action=action),)
+    for header in (b"", f"Bearer {domain.token(BOB)}".encode()):
+        answer = decide(Rules(leased(mode="observe", routes=routes)), Asked("POST", INFER, header), NOW, 0)
+        assert answer.denied is not None and not answer.observed
+
+
 def test_observe_lets_unknown_callers_in_but_no_bad_credential(domain: Domain, leased: Make) -> None:
     rules = Rules(leased(mode="observe"))
     anonymous = decide(rules, Asked("POST", INFER), NOW, 0)

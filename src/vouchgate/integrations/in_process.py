@@ -6,7 +6,8 @@ In order
 3. Revocations: principal, token id, the certificate's serial number. A hit denies, in observe too.
 4. Grant: caller x action, not lapsed, for this kind of credential. One that depends on the single request, or that carries an
    obligation, is refused here: only the gateway can ask.
-In observe, a caller without any credential (2) or without a grant (4) passes, and the answer says what enforcing would refuse.
+In observe, a caller without any credential (2) or without a grant (4) passes, and the answer says what enforcing would refuse,
+but for actions that observe never lets through.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import msgspec
 from vouchgate.identity.bundle import TrustBundle, parse_jwks
 from vouchgate.identity.verify import who_is_calling
 from vouchgate.identity.x509svid import serial_of
-from vouchgate.vocabulary.decisions import Grant
+from vouchgate.vocabulary.decisions import Grant, never_observed
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.leased import LeasedMap
 from vouchgate.vocabulary.outcomes import Denied
@@ -137,7 +138,7 @@ def decide(rules: Rules, asked: Asked, now: UnixMillis, now_ns: int) -> Answer:
         return refusal("no-route", "this endpoint does not list this method and path")
     if rules.bundle is None:
         return refusal("no-bundle", "this server has no usable trust bundle")
-    observe = rules.leased.mode == "observe"
+    observe = rules.leased.mode == "observe" and not never_observed(route.action)
     ders = [_der(pem) for pem in asked.chain[:MAX_CHAIN]]
     who = _who(rules, rules.bundle, ders, asked.header, now)
     if isinstance(who, Denied):

@@ -39,15 +39,13 @@ from vouchgate.policy.obligations import NONE, lift
 from vouchgate.policy.values import Uid, to_cedar_json
 from vouchgate.policy.words import Told, tell
 from vouchgate.policy.world import World
-from vouchgate.vocabulary.decisions import Decision, Effect, Mode, Obligation, Risk
+from vouchgate.vocabulary.decisions import Decision, Effect, Mode, Obligation, Risk, never_observed
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.names import resource_parts
 from vouchgate.vocabulary.principals import VerifiedPrincipal
 from vouchgate.vocabulary.vouches import UnixMillis
 from vouchgate.vocabulary.wire import encode
 
-NEVER_OBSERVED: frozenset[str] = frozenset({"release-key", "approve", "waive", "sign", "promote"})
-"""Actions that observe never lets through (contracts, "Observe"); `administer` and `administer:*` beside them."""
 _PLAIN = frozenset({bool, int, str})
 """Types whose JSON form is themselves."""
 REFUSED_EVIDENCE: frozenset[str] = frozenset({"revoked", "failed", "unverified"})
@@ -55,11 +53,9 @@ REFUSED_EVIDENCE: frozenset[str] = frozenset({"revoked", "failed", "unverified"}
 
 
 def observable(action: str, lacking: Iterable[str] = (), *, known_use: bool = True) -> bool:
-    """Whether observe may let a denied act pass: not for the actions above, not over revoked or refused evidence, and only for the use of
+    """Whether observe may let a denied act pass: not for some actions, not over revoked or refused evidence, and only for the use of
     an endpoint that is known (`known_use`): observe exists for traffic, not for moving artifacts or for names that nobody registered."""
-    if not known_use:
-        return False
-    if action in NEVER_OBSERVED or action == "administer" or action.startswith("administer:"):
+    if not known_use or never_observed(action):
         return False
     return REFUSED_EVIDENCE.isdisjoint(lacking)
 

@@ -12,6 +12,15 @@ Mode = Literal["observe", "enforce"]
 ObligationKind = Literal["budget", "rounded-answer", "redaction", "step-up", "approval"]
 
 
+NEVER_OBSERVED: frozenset[str] = frozenset({"release-key", "approve", "waive", "sign", "promote"})
+"""Actions that observe never lets through (contracts, "Observe"); `administer` and `administer:*` beside them."""
+
+
+def never_observed(action: str) -> bool:
+    """Whether an action is decided in a zone that observes as it is in one that enforces, wherever it is enforced."""
+    return action in NEVER_OBSERVED or action == "administer" or action.startswith("administer:")
+
+
 class Obligation(Noun, frozen=True, kw_only=True):
     """A tightening that an allow carries."""
 

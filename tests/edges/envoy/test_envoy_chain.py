@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import time
 
+import msgspec
 import pytest
-from gateway_harness import CHAT, DIGITS, NO, TD, YES, Harness, b64, spiffe
+from gateway_harness import CHAT, DIGITS, LEGACY, NO, TD, YES, Harness, b64, spiffe
+
+from vouchgate.vocabulary.places import Route, Zone
 
 pytestmark = pytest.mark.gateway
 INFER = "/v2/models/digits/infer"
@@ -326,9 +329,30 @@ def test_our_own_token_never_reaches_a_legacy_server(gw: Harness):
     assert token not in answer.body.decode()
 
 
-def test_observe_ends_when_the_zone_enforces(gw: Harness):
-    from vouchgate.vocabulary.places import Zone
+def test_observe_never_lets_a_promotion_pass_that_nobody_decided(gw: Harness):
+    legacy = next(one for one in gw.endpoints() if one.id == LEGACY)
+    routes = (Route(method="POST", path="/promote", action="promote"),)
+    gw.do(lambda: gw.view.set_endpoints([*gw.endpoints()[:-1], msgspec.structs.replace(legacy, routes=routes)]))
+    gw.settled()
+    assert gw.call("POST", "/promote", plain=True, headers={"host": "legacy.test"}).status == 401
+    assert gw.call("POST", "/promote", who="bob", headers={"host": "legacy.test"}).status == 403
+    assert gw.asked[-1].action == "promote"
+    assert gw.call("POST", "/other", plain=True, headers={"host": "legacy.test"}).status == 200
 
+
+@pytest.mark.parametrize("name", ["x-http-method-override", "X-Original-URL"])
+def test_a_legacy_server_that_is_enforced_hears_of_no_other_request_than_was_decided(gw: Harness, name: str):
+    said = {"host": "legacy.test", name: "/admin"}
+    assert name.lower() in {header for header, _ in gw.call("GET", "/x", who="bob", headers=said).json["headers"]}
+    gw.do(lambda: gw.view.set_zones([gw.zone, Zone(name="old", trust_domain=TD)]))
+    gw.do(lambda: gw.view.set_grants(LEGACY, [gw.grant("bob", LEGACY, action="call")]))
+    gw.settled()
+    answer = gw.call("GET", "/x", who="bob", headers=said)
+    assert answer.status == 200
+    assert name.lower() not in {header for header, _ in answer.json["headers"]}
+
+
+def test_observe_ends_when_the_zone_enforces(gw: Harness):
     gw.do(lambda: gw.view.set_zones([gw.zone, Zone(name="old", trust_domain=TD)]))
     gw.settled()
     assert gw.call("GET", "/x", plain=True, headers={"host": "legacy.test"}).status == 401

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 from gateway_harness import CHAT, DIGITS, TD, revocation, spiffe
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from vouchgate.edges.envoy.bootstrap import bootstrap, envoy_binary, flags
 from vouchgate.edges.envoy.clusters import cluster
-from vouchgate.edges.envoy.filters import BEYOND
+from vouchgate.edges.envoy.filters import BEYOND, CALLER_STATE
 from vouchgate.edges.envoy.listener import listeners
 from vouchgate.edges.envoy.maps import MAX_ENTRIES_PER_MAP, allow_map, revocation_map
 from vouchgate.edges.envoy.messages import address
@@ -106,6 +107,19 @@ def test_a_map_is_bounded_and_says_what_it_left_out():
     many = [grant(id=f"g{number}", principal=spiffe(f"n{number}")) for number in range(MAX_ENTRIES_PER_MAP + 7)]
     message, overflow = allow_map(ENDPOINT, many, observe=False)
     assert (len(message.matcher.matcher_tree.exact_match_map.map), overflow) == (MAX_ENTRIES_PER_MAP, 7)
+
+
+@pytest.mark.parametrize("action", ["promote", "sign", "release-key", "approve", "waive", "administer:revoke"])
+def test_what_observe_never_lets_through_is_asked_in_an_observed_map_too(action: str):
+    routes = (*ENDPOINT.routes, Route(method="POST", path="/models", action=action))
+    made, _ = allow_map(msgspec.structs.replace(ENDPOINT, routes=routes), [grant()], observe=True)
+    by_action = made.matcher.on_no_match.matcher
+    assert by_action.matcher_tree.input.name == "vg.action"
+    assert set(by_action.matcher_tree.exact_match_map.map) == {action}
+    refused = str(by_action.matcher_tree.exact_match_map.map[action])
+    assert "anonymous" in refused and "ask" in refused and "observe" not in refused
+    assert "observe:" in str(by_action.on_no_match)
+    assert "vg.action" in CALLER_STATE
 
 
 def test_an_observed_map_has_no_anonymous_refusal():

@@ -32,6 +32,7 @@ from vouchgate.edges.envoy.settings import (
     NO_BODY,
     PARTNER_STATE,
     STRIP_AUTHORIZATION,
+    STRIP_OVERRIDES,
     GatewaySettings,
 )
 from vouchgate.edges.envoy.tokens import JWT, deny_tokens
@@ -45,7 +46,7 @@ BEYOND = ("vg", "cnf", "act", "scope")
 """Claims beyond the plain ones, each as a whole: a token with any of them is asked. `vg` marks them all; the others stand beside it so that
 a signer that forgot the mark opens nothing."""
 OVERRIDES = ("x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override")
-"""Headers by which some servers take another path or method than the one that was checked."""
+"""Headers by which some servers take another path or method than the one that was checked; a wrapped server hears them while it is observed."""
 CONNECTION_STATE = {"vg.end": "%DOWNSTREAM_PEER_CERT_V_END(%Y-%m-%dT%H:%M:%SZ)%", "vg.path": "%PATH(NQ)%"}
 CALLER_STATE = {
     "vg.caller": "|".join(
@@ -57,6 +58,7 @@ CALLER_STATE = {
             *(_CLAIM.format(name) for name in ("sub", "aud", *BEYOND)),
         ]
     ),
+    "vg.action": _ROUTE.format("action"),
     "vg.san": _SAN,
     "vg.sub": _CLAIM.format("sub"),
     "vg.jti": _CLAIM.format("jti"),
@@ -101,7 +103,8 @@ def chain(settings: GatewaySettings, slots: int, *, federated: bool = False) -> 
         fixed_filter(ASK, _ask(settings, headers)),
         fixed_filter("obligations", _obligations()),
         fixed_filter("strip", _strip("x-forwarded-client-cert", prefixes=("x-vg-", "x-envoy-"))),
-        fixed_filter(STRIP_AUTHORIZATION, _strip("authorization", "dpop", *OVERRIDES)),
+        fixed_filter(STRIP_AUTHORIZATION, _strip("authorization", "dpop")),
+        fixed_filter(STRIP_OVERRIDES, _strip(*OVERRIDES)),
         fixed_filter("envoy.filters.http.router", _router(settings)),
     ]
 

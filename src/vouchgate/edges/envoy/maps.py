@@ -5,7 +5,7 @@ Rules
    from the route, so a map under the wrong route, or a slot that changed hands, matches nothing. No entry has anything but `-` in its last
    four: a token with any claim beyond the plain ones is asked, be it marked (`vg`) or not.
 2. A hit is ALLOW under the name `grant:<grant id>`. A miss without any identity is DENY `anonymous`; any other miss is ALLOW `ask`, which
-   ext_authz must confirm; in an observe zone every miss is ALLOW `observe:<endpoint>`.
+   ext_authz must confirm; in an observe zone every miss is ALLOW `observe:<endpoint>`, but for actions that observe never lets through.
 3. A grant of one credential alone (`thumbprint`), one `per_request`, or with an obligation, is never in a map: it is asked.
 4. Revocations are read before maps: SAN, subject, token id, serial number of the certificate (it is signed; a fingerprint covers the
    signature too, which its holder can respell), each in an exact map; a hit is DENY `revoked:<revocation id>`.
@@ -33,7 +33,7 @@ from xds.type.matcher.v3 import matcher_pb2
 from vouchgate.edges.envoy.expressions import before, both, state_is_absent_or_later
 from vouchgate.edges.envoy.messages import TYPE_PREFIX, Message, packed
 from vouchgate.edges.envoy.settings import FEDERATED, PARTNER_STATE
-from vouchgate.vocabulary.decisions import Grant
+from vouchgate.vocabulary.decisions import Grant, never_observed
 from vouchgate.vocabulary.mcp import CALL_TOOL, MCP
 from vouchgate.vocabulary.places import Endpoint
 from vouchgate.vocabulary.vouches import Revocation, UnixMillis
@@ -74,14 +74,9 @@ def allow_map(
     kept = dict(list(keyed.items())[:MAX_ENTRIES_PER_MAP])
     miss = matcher_pb2.Matcher.OnMatch()
     if observe:
-        _verdict(miss, f"observe:{endpoint.id}", allow=True)
+        _observed(miss, endpoint)
     else:
-        _input(miss.matcher.matcher_tree, "vg.san")
-        no_certificate = miss.matcher.matcher_tree.exact_match_map.map[ABSENT].matcher
-        _input(no_certificate.matcher_tree, "vg.sub")
-        _verdict(no_certificate.matcher_tree.exact_match_map.map[ABSENT], "anonymous", allow=False)
-        _verdict(no_certificate.on_no_match, "ask", allow=True)
-        _verdict(miss.matcher.on_no_match, "ask", allow=True)
+        _asked_of_the_pdp(miss)
     made = rbac_filter_pb2.RBAC(rules_stat_prefix="map_")
     if kept:
         _input(made.matcher.matcher_tree, "vg.caller")
@@ -94,6 +89,27 @@ def allow_map(
     else:
         made.matcher.CopyFrom(miss.matcher)
     return made, len(keyed) - len(kept)
+
+
+def _observed(miss: Message, endpoint: Endpoint) -> None:
+    passing, never = miss, {route.action for route in endpoint.routes if never_observed(route.action)}
+    if any(never_observed(action) for action in endpoint.methods.values()):
+        never.add(MCP)
+    if never:
+        _input(miss.matcher.matcher_tree, "vg.action")
+        for action in sorted(never):
+            _asked_of_the_pdp(miss.matcher.matcher_tree.exact_match_map.map[action])
+        passing = miss.matcher.on_no_match
+    _verdict(passing, f"observe:{endpoint.id}", allow=True)
+
+
+def _asked_of_the_pdp(miss: Message) -> None:
+    _input(miss.matcher.matcher_tree, "vg.san")
+    no_certificate = miss.matcher.matcher_tree.exact_match_map.map[ABSENT].matcher
+    _input(no_certificate.matcher_tree, "vg.sub")
+    _verdict(no_certificate.matcher_tree.exact_match_map.map[ABSENT], "anonymous", allow=False)
+    _verdict(no_certificate.on_no_match, "ask", allow=True)
+    _verdict(miss.matcher.on_no_match, "ask", allow=True)
 
 
 def _keyed(endpoint: Endpoint, grants: Iterable[Grant], aliases: Mapping[str, Collection[str]]) -> dict[str, str]:

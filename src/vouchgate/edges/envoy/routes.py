@@ -31,6 +31,7 @@ from vouchgate.edges.envoy.settings import (
     NO_BODY,
     PLAIN_ROUTES,
     STRIP_AUTHORIZATION,
+    STRIP_OVERRIDES,
     TLS_ROUTES,
 )
 from vouchgate.edges.envoy.tokens import JWT, requires_token_of
@@ -174,6 +175,8 @@ def _base(endpoint: Endpoint, slot: int, authority: str, route: Route, *, observ
         made.request_headers_to_remove.extend(removed_headers(endpoint.egress))
     if endpoint.wrapped:
         made.typed_per_filter_config[STRIP_AUTHORIZATION].CopyFrom(packed(route_components_pb2.FilterConfig(disabled=True)))
+        if observed:
+            made.typed_per_filter_config[STRIP_OVERRIDES].CopyFrom(packed(route_components_pb2.FilterConfig(disabled=True)))
     return made
 
 

@@ -6,7 +6,7 @@ from vouchgate.vocabulary.wire import Noun
 
 ADS_CLUSTER = "vouchgate-ads"
 ASK_CLUSTER = "vouchgate-ext-authz"
-ASK, MODEL_NAME, STRIP_AUTHORIZATION = "ask", "model-name", "strip-authorization"
+ASK, MODEL_NAME, STRIP_AUTHORIZATION, STRIP_OVERRIDES = "ask", "model-name", "strip-authorization", "strip-overrides"
 NO_BODY = "no-body"
 TLS_LISTENER = "tls"
 PLAIN_LISTENER = "plain"
