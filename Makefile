@@ -61,6 +61,8 @@ bench: $(STAMP) example ## every benchmark and the kills, a missed goal notwiths
 	-$(BIN)/python -m benchmarks.scale
 	-$(BIN)/python -m benchmarks.authzen
 	-$(BIN)/python -m benchmarks.policy_edit
+	-$(BIN)/python evals/policy.py
+	-$(BIN)/python evals/zones.py
 	-$(BIN)/python evals/access.py
 	-$(BIN)/python evals/faults.py
 	$(BIN)/python benchmarks/figures.py
