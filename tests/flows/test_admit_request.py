@@ -14,6 +14,7 @@ from test_facts import STEPS, WORLD, Held
 from vouchgate.flows.admit_request import Admission, admit
 from vouchgate.flows.changes import EndpointPut, RegistrationPut, ZonePut
 from vouchgate.flows.facts import Facts
+from vouchgate.policy.facts import MAX_FACT_CHARACTERS
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.requests import Request
 from vouchgate.vocabulary.vouches import UnixMillis
@@ -60,6 +61,12 @@ def test_a_caller_with_a_certificate_is_let_in(world: Held) -> None:
     assert made.problem is None
     assert made.decision.principal == ALICE
     assert not made.decision.residual
+
+
+def test_a_path_that_no_policy_could_read_whole_is_refused(world: Held) -> None:
+    assert ask(world, **X509, path="/predict?" + "x" * (MAX_FACT_CHARACTERS - 9)).allowed
+    made = ask(world, **X509, path="/predict?" + "x" * (MAX_FACT_CHARACTERS - 8))
+    assert (code(made), made.problem.status) == ("path-too-long", 414)
 
 
 @pytest.mark.parametrize(

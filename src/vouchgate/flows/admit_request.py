@@ -26,6 +26,7 @@ from vouchgate.flows.habits import HOUR_MS, address_of, usual_facts
 from vouchgate.flows.obligations import STATUS, challenge_of, denied_with, owed_first, owed_on_answer
 from vouchgate.identity.dpop import Proof
 from vouchgate.identity.verify import forwarded
+from vouchgate.policy.facts import MAX_FACT_CHARACTERS
 from vouchgate.vocabulary.approvals import Owed, Settled
 from vouchgate.vocabulary.decisions import Decision, Missing
 from vouchgate.vocabulary.outcomes import Denied
@@ -92,6 +93,10 @@ def admit(request: Request, facts: Facts, now: UnixMillis, *, lease_until: UnixM
         return _refused(request, facts, now, "lease-expired", "the decision point has not heard from the control plane", "start it", 503)
     if endpoint is None:
         return _refused(request, facts, now, "no-route", "nothing is known of this endpoint", "see `vouchgate status`", 404)
+    if len(request.path) > MAX_FACT_CHARACTERS:
+        # cut off, it could end before what a policy forbids
+        reason = f"the path and query have more than {MAX_FACT_CHARACTERS} characters"
+        return _refused(request, facts, now, "path-too-long", reason, "send what is long in the body", 414)
     found = _caller(request, facts, now, bearer=endpoint.bearer, proofs=proofs)  # 2
     if isinstance(found, Denied):
         return _no(request, facts, now, found)
@@ -270,7 +275,7 @@ def _request_facts(request: Request, now: UnixMillis) -> dict[str, Any]:
         "hour": moment.hour,
         "weekday": moment.isoweekday(),
         "method": request.method[:16],
-        "path": request.path[:8192],
+        "path": request.path,
     }
     address = address_of(request.peer)
     if address.replace(".", "").isdigit() or ":" in address:
