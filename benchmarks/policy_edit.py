@@ -161,7 +161,7 @@ def main(arguments: list[str]) -> int:
         names = [f"caller-{number:03d}" for number in range(CALLERS)]
         for name in names:
             product.caller(name, ("callers",))
-        probed = names[:25] if quick else names[:100]
+        probed = names[:60] if quick else names[:100]
         rows = [*measure(product, 1 if quick else 5, probed), null(product)]
     emit("policy_edit-quick" if quick else "policy_edit", rows)
     return exit_code(rows)

@@ -10,6 +10,7 @@ from vouchgate.flows import waive
 from vouchgate.flows.administer import act_entry, authorise
 from vouchgate.flows.changes import SettingPut
 from vouchgate.flows.context import Context
+from vouchgate.flows.prevalidate import prevalidate
 from vouchgate.flows.revoke import enforced
 from vouchgate.flows.start import activate
 from vouchgate.policy.check import check
@@ -73,6 +74,7 @@ async def apply(context: Context, caller: Caller, text: str, reason: str) -> Pol
     """Propose a text; it is in force once another person has proposed exactly the same. Raises `InvalidPolicy`, `NotPermitted`."""
     started = time.monotonic()
     await authorise(context, caller, "policy-apply")
+    await prevalidate([(NAME, text)], context.validator, crossings=context.facts.crossings, zones=context.facts.zones)
     context.facts.compiled([(NAME, text)])
     who, digest = caller.principal.principal.id, hashlib.sha256(text.encode()).hexdigest()
     now = context.clock.now()

@@ -18,6 +18,7 @@ import msgspec
 
 from vouchgate.flows.administer import authorise
 from vouchgate.flows.context import Context
+from vouchgate.flows.prevalidate import beside
 from vouchgate.flows.prove import MAX_API_SECONDS, Prover
 from vouchgate.policy.catalog import BASE, load, pack, packs, schema_text
 from vouchgate.policy.check import cells, check
@@ -133,6 +134,7 @@ async def check_here(context: Context, caller: Caller, request: CheckRequest, pr
     if policy is None or in_force is None:
         raise Unavailable("no policy is loaded yet", remedy="wait until the control plane is ready")
     files = request.policies or tuple(PolicyText(name=name, text=text) for name, text in policy.sources)
+    await beside(context.facts, [(one.name, one.text) for one in files], context.validator)
     said = await asyncio.to_thread(_said, files)
     if any(one.severity == "error" for one in said):
         return CheckReport(ok=False, policies=0, findings=said)

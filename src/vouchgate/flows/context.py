@@ -104,6 +104,8 @@ class Context:
     """Tokens and nonces that are being used up right now; what is recorded as used is among the facts."""
     drifts: tuple[Drift, ...] = ()
     """What enforcement points were last seen to enforce otherwise than meant (flows/drift.py)."""
+    validator: Any = None
+    """Validates policies in a process of its own (flows/prevalidate.py); without one they are validated in this one."""
     started_at: UnixMillis = UnixMillis(0)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 

@@ -9,10 +9,11 @@ Rules
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 
 from vouchgate.flows.changes import AssetPut, AssetRemoved, Change, CrossingsPut, ZonePut
-from vouchgate.policy.catalog import load
+from vouchgate.policy.catalog import MAX_LOADED, load, schema_text, whole
 from vouchgate.policy.compile import CompiledPolicies, compile_policies
 from vouchgate.policy.load import InvalidPolicy, Source
 from vouchgate.segmentation.crossings import render
@@ -30,15 +31,27 @@ def compile_in_force(
     sources: Sequence[tuple[str, str]], *, version: int, crossings: Sequence[Crossing] = (), zones: Iterable[str] = ()
 ) -> CompiledPolicies:
     """Policy files with the base pack before them and what crossings become behind them (rule 1). Raises `InvalidPolicy`."""
-    text = render(crossings, zones)
-    generated = [Source(SOURCE, text)] if text else []
-    policies = load([*(Source(name, body) for name, body in sources), *generated])
     if any(name == SOURCE for name, _ in sources):
         raise InvalidPolicy(f"`{SOURCE}` is the name of generated policies", remedy="name the file otherwise")
+    ready = _compiled(sources_in_force(sources, crossings=crossings, zones=zones), schema_text())
+    return CompiledPolicies(ready.source, ready.policies, version=version)
+
+
+def sources_in_force(sources: Sequence[tuple[str, str]], *, crossings: Sequence[Crossing], zones: Iterable[str]) -> tuple[Source, ...]:
+    """Everything that is compiled, the base pack first."""
+    text = render(crossings, zones)
+    generated = [Source(SOURCE, text)] if text else []
+    return whole([*(Source(name, body) for name, body in sources), *generated])
+
+
+@functools.lru_cache(maxsize=MAX_LOADED)
+def _compiled(sources: tuple[Source, ...], schema: str) -> CompiledPolicies:
+    """What was compiled ahead (flows/prevalidate.py) is there when it comes into force; nothing of a request or a world is in it."""
+    policies = load(sources, schema)
     for policy in policies.policies:
         if policy.id.startswith(POLICIES) and policy.source != SOURCE:
             raise InvalidPolicy(f"{policy.where}: names that begin with `{POLICIES}` are of generated policies", remedy="name it otherwise")
-    return compile_policies(policies, version=version)
+    return compile_policies(policies)
 
 
 def check_where(

@@ -33,6 +33,7 @@ from vouchgate.flows.changes import (
 from vouchgate.flows.context import Context, Reads
 from vouchgate.flows.facts import Facts, sources_digest
 from vouchgate.flows.facts_credentials import live_credentials
+from vouchgate.flows.prevalidate import prepare, prevalidate
 from vouchgate.flows.sequence import Sequenced
 from vouchgate.flows.workload_servers import server_registrations
 from vouchgate.identity.bundle import make_bundle, write_jwks
@@ -138,6 +139,7 @@ async def publish_keys(context: Context) -> None:
 
 async def activate(context: Context, sources: Sequence[tuple[str, str]], *, author: str, approver: str) -> PolicyActivated | None:
     """A new signed policy version, if the text differs from the one in force. Raises `InvalidPolicy`."""
+    await prevalidate(sources, context.validator, crossings=context.facts.crossings, zones=context.facts.zones)
     context.facts.compiled(sources)
     digest = sources_digest(sources)
     current = context.facts.policy
@@ -162,6 +164,7 @@ async def activate(context: Context, sources: Sequence[tuple[str, str]], *, auth
 
 async def put(context: Context, change: Change, *, who: str = "system:control") -> Sequenced:
     """Commit one change of the installation itself, with its entry."""
+    await prepare(context.facts, [_unsequenced(change)], context.validator, checked=True)
     kind = type(change).__name__
     detail = {
         "record": wire.to_plain(change) if not isinstance(change, PolicyActivated) else {"version": change.version, "digest": change.digest}

@@ -37,6 +37,7 @@ from vouchgate.flows.exchange_token import service_id
 from vouchgate.flows.federate import Federation
 from vouchgate.flows.login_oidc import CallBack
 from vouchgate.flows.people import People
+from vouchgate.flows.prevalidate import beside
 from vouchgate.flows.rotate_secret import Secrets
 from vouchgate.flows.system_policy import PolicySystem
 from vouchgate.flows.system_prove import ProvingSystem
@@ -319,6 +320,7 @@ class System(ZonesSystem, PolicySystem, WatchSystem, ProvingSystem):
 
     async def policy_check(self, caller: Caller, text: str) -> answers.PolicyReport:
         await self._read(caller, "policy-check")
+        await beside(self.context.facts, [(change_policy.NAME, text)], self.context.validator)
         return await asyncio.to_thread(change_policy.report, self.context, text)
 
     async def policy_apply(self, caller: Caller, text: str, reason: str) -> answers.PolicyVersion:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
+from vouchgate.policy.catalog import load, verdict_key
 from vouchgate.policy.compile import CompiledPolicies, compile_policies
 from vouchgate.policy.load import Source, read
 from vouchgate.policy.prove import DEFAULT_SECONDS, equivalent, grants_nothing_new, never_allows, question_of
@@ -42,6 +43,15 @@ class CheckJob(Noun, frozen=True, kw_only=True, tag="check"):
     seconds: float = 10.0
 
 
+class ValidateJob(Noun, frozen=True, kw_only=True, tag="validate"):
+    """Whether one set may be loaded, base pack and generated policies among them."""
+
+    schema: str
+    policies: tuple[PolicyText, ...]
+    seconds: float = 3.0
+    """Below the five that one of our processes waits for another: behind it the set is still validated in process."""
+
+
 class Proved(Noun, frozen=True, kw_only=True, tag="proved"):
     """An answer to a question."""
 
@@ -56,6 +66,13 @@ class Checked(Noun, frozen=True, kw_only=True, tag="checked"):
     """What was not looked at to the end, and why."""
 
 
+class Validated(Noun, frozen=True, kw_only=True, tag="validated"):
+    """The set may be loaded."""
+
+    key: str
+    """`catalog.verdict_key` of what was read: schema, names and texts."""
+
+
 class Failed(Noun, frozen=True, kw_only=True, tag="failed"):
     """A typed error of the prover's process."""
 
@@ -64,8 +81,8 @@ class Failed(Noun, frozen=True, kw_only=True, tag="failed"):
     remedy: str
 
 
-Job = ProofJob | CheckJob
-Outcome = Proved | Checked | Failed
+Job = ProofJob | CheckJob | ValidateJob
+Outcome = Proved | Checked | Validated | Failed
 
 
 def texts_of(policies: CompiledPolicies, only: Collection[str] | None = None) -> tuple[PolicyText, ...]:
@@ -88,6 +105,10 @@ def compiled_texts(texts: Sequence[PolicyText], schema: str) -> CompiledPolicies
 
 def do(job: Job, clock: Callable[[], float]) -> Outcome:
     """Answer a job. Raises what `prove` raises."""
+    if isinstance(job, ValidateJob):
+        sources = tuple(Source(one.name, one.text) for one in job.policies)
+        load(sources, job.schema)
+        return Validated(key=verdict_key(sources, job.schema))
     from vouchgate.policy.examine import Against, examine
 
     policies = compiled_texts(job.policies, job.schema)

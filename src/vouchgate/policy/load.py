@@ -40,6 +40,8 @@ MAX_POLICY_COMMAS = 2_000
 """Elements of the sets of one policy; the validator needs 40 ms for as many."""
 MAX_BRACKET_DEPTH = 64
 """Nested brackets; Cedar's typed tree stops at 100 levels."""
+MAX_KEPT = 8
+"""Files that are kept as read: of a set that is edited most stay the same, the base pack always."""
 MAX_LISTED = 5
 """Problems named in one error."""
 
@@ -217,10 +219,15 @@ def _digest(schema_text: str, policies: Sequence[Policy]) -> str:
     return "sha256:" + hashlib.sha256(b"vouchgate/policy/v1\0" + canonical.encode()).hexdigest()
 
 
+@functools.lru_cache(maxsize=MAX_KEPT)
+def _kept(source: Source) -> tuple[Policy, ...]:
+    return tuple(read_source(source))
+
+
 def read(sources: Sequence[Source], schema_text: str = "") -> PolicySet:
     """Read without validating. Raises `InvalidPolicy`."""
     schema = _schema(schema_text) if schema_text else None
-    policies = tuple(policy for source in sources for policy in read_source(source))
+    policies = tuple(policy for source in sources for policy in _kept(source))
     text = "\n".join(source.text for source in sources)
     return PolicySet(
         policies=policies,

@@ -52,6 +52,7 @@ from vouchgate.flows.issue_identity import bundle_pem
 from vouchgate.flows.observe_traffic import Observer
 from vouchgate.flows.pdp_link import PdpLink
 from vouchgate.flows.people import People
+from vouchgate.flows.prevalidate import prevalidate
 from vouchgate.flows.publish import Publisher
 from vouchgate.flows.push_log import PushLog
 from vouchgate.flows.rotate_secret import Secrets, Vault
@@ -202,6 +203,7 @@ class Control:
             clock=self.clock,
             traffic=self.traffic,
             registering=Buckets(self.settings.limits.registrations_per_minute),
+            validator=wiring.prover(),
             started_at=self.clock.now(),
         )
 
@@ -399,6 +401,7 @@ class Control:
     async def reload(self) -> None:
         """Take in a new installation file: checked as a whole before the first change. Raises what is wrong with it."""
         fresh = wiring.load_installation(self.layout.data_dir)
+        await prevalidate(fresh.policies, self.context.validator)
         compile_sources(fresh.policies, version=0)
         self.settings = self.context.settings = fresh.settings
         await start.bring_in(self.context, fresh.signed_root, fresh.policies, fresh.bootstrap)

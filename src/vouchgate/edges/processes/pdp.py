@@ -21,7 +21,8 @@ from vouchgate.edges.processes import logs
 from vouchgate.edges.processes.rpc_server import Handler, Peer, serve
 from vouchgate.flows.admit_request import settled
 from vouchgate.flows.delegation import gateway_origins
-from vouchgate.flows.replica import Replica
+from vouchgate.flows.prevalidate import Validator
+from vouchgate.flows.replica import LOAD_AT_ONCE, Replica
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.approvals import Settled
 from vouchgate.vocabulary.layout import Layout
@@ -37,30 +38,39 @@ RECORD_SECONDS = 0.5
 """A decision that is not in the log by then is not given: below the gateway's own patience."""
 
 
-def handlers(replica: Replica) -> dict[str, Handler]:
+def handlers(replica: Replica, validator: Validator | None = None) -> dict[str, Handler]:
     """The frames methods."""
+    turn = asyncio.Lock()
+    """What changes the facts, one after the other: preparing awaits."""
 
     async def hello(_: Peer, __: dict[str, Any]) -> Any:
         return replica.hello()
 
     async def begin(_: Peer, __: dict[str, Any]) -> Any:
-        replica.begin()
+        async with turn:
+            replica.begin()
 
     async def load(_: Peer, params: dict[str, Any]) -> Any:
-        replica.load(params["changes"])
+        async with turn:
+            read = await replica.prepare(params["changes"], validator, loading=True)
+            for first in range(0, len(read), LOAD_AT_ONCE):
+                replica.load(read[first : first + LOAD_AT_ONCE])
+                await asyncio.sleep(0)
 
     async def end(_: Peer, params: dict[str, Any]) -> Any:
-        return replica.end(params["epoch"])
+        async with turn:
+            return replica.end(params["epoch"])
 
     async def apply(_: Peer, params: dict[str, Any]) -> Any:
-        return replica.apply(params["since"], params["changes"])
+        async with turn:
+            return replica.apply(params["since"], await replica.prepare(params["changes"], validator))
 
     async def lease(_: Peer, params: dict[str, Any]) -> Any:
         replica.lease(params["milliseconds"])
         return replica.hello()
 
     async def cells(_: Peer, params: dict[str, Any]) -> Any:
-        return replica.cells([(cell[0], cell[1]) for cell in params["cells"]])
+        return await replica.cells_in_turn([(cell[0], cell[1]) for cell in params["cells"]])
 
     return {"hello": hello, "begin": begin, "load": load, "end": end, "apply": apply, "lease": lease, "cells": cells}
 
@@ -92,7 +102,7 @@ async def run(data_dir: Path) -> None:
         return admission.problem.status, {**headers, "content-type": PROBLEM_MEDIA}, wire.encode(admission.problem)
 
     own = {users.of("control"), users.own}
-    frames = await serve(layout.pdp_socket, handlers(replica), allowed_uids=own)
+    frames = await serve(layout.pdp_socket, handlers(replica, wiring.prover()), allowed_uids=own)
     asked = await ext_authz.serve(str(layout.ext_authz_socket), decide, allowed_uids={users.of("gateway")})
     others: Service | None = None
     if installation.settings.authzen.enabled:

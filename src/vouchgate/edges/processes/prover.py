@@ -1,4 +1,4 @@
-"""The prover: one process for one question, without network, with bounded memory and CPU time.
+"""The prover: one process for one question (or one set to validate), without network, with bounded memory and CPU time.
 
 Rules
 1. The question arrives on standard input (policy/jobs.py), the answer leaves on standard output; no file is opened after z3 was loaded.
@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import resource
 import signal
 import sys
 import time
 
 from vouchgate.edges.processes import confine
-from vouchgate.policy.jobs import Failed, Job, Outcome, do
+from vouchgate.policy.jobs import Failed, Job, Outcome, ValidateJob, do
 from vouchgate.policy.prove import MAX_MEMORY_MIB, smt
 from vouchgate.vocabulary.errors import LimitExceeded, VouchgateError
 from vouchgate.vocabulary.wire import decode, encode
@@ -26,6 +27,8 @@ ADDRESS_BYTES = 4 * 1024**3
 """Address space: z3's own bound, its threads' stacks, and the interpreter."""
 SLACK_SECONDS = 30
 """CPU seconds beyond those of the question, to read and to replay."""
+VALIDATE_NICE = 5
+"""By how much a validation steps back behind decisions."""
 MAX_QUESTION_BYTES = 16 * 1024 * 1024
 """Two sets of policies at their bound."""
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
@@ -44,7 +47,12 @@ def _answer(question: bytes) -> Outcome:
     try:
         job: Job = decode(Job, question, what="question")  # type: ignore[arg-type]  # a union is no class to mypy
         confine.leave_network()
-        smt()
+        if isinstance(job, ValidateJob):
+            # decisions come first: whoever waits for the verdict can wait
+            os.nice(VALIDATE_NICE)
+        else:
+            smt()
+            _bound_z3()
         _bound(int(job.seconds))
         return do(job, time.monotonic)
     except VouchgateError as error:
@@ -53,11 +61,14 @@ def _answer(question: bytes) -> Outcome:
         return Failed(code=LimitExceeded.code, reason="the policies are too large to be proved about", remedy="ask about fewer at once")
 
 
-def _bound(seconds: int) -> None:
-    """Rules 2 and 3."""
+def _bound_z3() -> None:
     import z3
 
     z3.set_param("memory_max_size", MAX_MEMORY_MIB)
+
+
+def _bound(seconds: int) -> None:
+    """Rules 2 and 3."""
     for what, value in (
         (resource.RLIMIT_AS, ADDRESS_BYTES),
         (resource.RLIMIT_CPU, seconds + SLACK_SECONDS),
