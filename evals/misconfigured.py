@@ -2,6 +2,8 @@
 
 Rules
 1. The list was written from what is asked of check and drift, before anybody looked at what they can find, and is not tuned to them.
+   The good configuration alone was corrected after check had named two faults of it: nothing crossed by which anything could be deployed,
+   and the provider's policy did not say that it is meant for what is outside.
 2. Each misconfiguration is one small change as a tired engineer makes it. `names` is what a finding must say, all of it in one finding, to
    count: the policy, group, zone, crossing, endpoint, setting or resource that is wrong. Alternatives are written `one|other`.
 3. The good configuration is the pack for the AI lifecycle beside the example's server, with an identity in every group and every zone crossed.
@@ -32,7 +34,7 @@ SITE = f"""// What this site adds to the pack.
 // The provider outside is sent what is labelled for it alone.
 @id("callers-may-ask-the-provider")
 permit (principal in Group::"callers", action == Action::"chat", resource == Endpoint::"vg://{TD}/endpoint/provider")
-when {{ resource.labels.contains(principal.zone) && context.risk < 40 }};
+when {{ resource.outside && resource.labels.contains(principal.zone) && context.risk < 40 }};
 
 // The archive of released models is read by who evaluates.
 @id("evaluators-may-read-the-archive")
@@ -153,6 +155,13 @@ to = "register"
 actions = ["read"]
 kinds = ["artifact", "model"]
 vouches = ["scan", "structure"]
+
+[[crossings]]
+from = "register"
+to = "serve"
+actions = ["deploy"]
+kinds = ["artifact", "model"]
+vouches = ["validate", "approval"]
 
 [[crossings]]
 from = "agents"
