@@ -14,6 +14,7 @@ Usage: python -m benchmarks.policy_edit [--quick]
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import signal
 import sys
@@ -40,7 +41,12 @@ SETTLE_SECONDS = 30.0
 """The last edit is in force within this."""
 MOVED_MS = 10.0
 """A tenth of the goal; below it a difference is the machine's."""
-TEXTS = tuple(POLICY.replace("context.risk < 60", f"context.risk < {bound}") for bound in (60, 59))
+BOUNDS = range(59, 0, -1)
+"""Each edit is a text that was not seen before, as far as they reach: nothing that is kept from earlier ones helps."""
+TEXTS = tuple(POLICY.replace("context.risk < 60", f"context.risk < {bound}") for bound in BOUNDS)
+
+
+_numbers = itertools.count()
 
 
 class Editor(threading.Thread):
@@ -51,10 +57,8 @@ class Editor(threading.Thread):
         self._product, self._texts, self._over = product, texts, threading.Event()
 
     def run(self) -> None:
-        number = 0
         while not self._over.wait(EDIT_SECONDS):
-            number += 1
-            edit(self._product, self._texts[number % len(self._texts)])
+            edit(self._product, self._texts[next(_numbers) % len(self._texts)])
 
     def stop(self) -> None:
         self._over.set()

@@ -41,8 +41,8 @@ from vouchgate.vocabulary.vouches import UnixMillis
 
 MAX_UNDECIDED_SECONDS = 5.0
 """A change that has not been decided by then stops the renewal of leases."""
-CELLS_AT_ONCE = 256
-"""Cells of one question to the PDP worker: 10 to 20 ms of its time and of ours, so that no revocation waits longer for either."""
+CELLS_AT_ONCE = 64
+"""Cells of one question to the PDP worker: some 5 ms of our time to take the answer in, so that no revocation waits longer for it."""
 MAX_SEATS = 2_000
 """Grants of one endpoint's map at most, as the gateway bounds it (edges/envoy/maps.py); `[limits] entries_per_map` may say less."""
 PUSH_REST = 20.0
