@@ -427,3 +427,11 @@ class PolicyDifference(Noun, frozen=True, kw_only=True):
     new_digest: str
     changes: tuple[PolicyChange, ...]
     behaviour: ReplayOutcome | None = None
+
+
+class SettingsReport(Noun, frozen=True, kw_only=True):
+    """What checking settings found, beside their own contradictions, which are an error."""
+
+    endpoints: int
+    zones: int
+    findings: tuple[CheckFinding, ...] = ()
