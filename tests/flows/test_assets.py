@@ -324,6 +324,7 @@ async def test_an_import_places_and_a_model_is_served_only_where_it_lies() -> No
         said = {"endpoint": "digits", "digest": MODEL.text, "tier": "verified", "pid": 1, "uid": 1, "observed": "bytes"}
         with pytest.raises(Conflict, match="lies nowhere"):
             await serve_models.vouch_serving(world.context, said)
+        assert await serve_models.vouch_serving(world.context, said | {"tier": "declared"}), "a line of the settings lies nowhere"
         await assets.place_imported(world.context, caller(), ARTIFACT, "train")
         with pytest.raises(Conflict, match="it lies in train"):
             await serve_models.vouch_serving(world.context, said)

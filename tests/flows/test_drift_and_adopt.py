@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
+import msgspec
 import pytest
 from flows_world import (
     ALICE,
@@ -32,6 +33,7 @@ from vouchgate.flows.drift import DriftWatch
 from vouchgate.flows.needs import _drifts
 from vouchgate.vocabulary.answers import AdoptRequest, DecisionLine
 from vouchgate.vocabulary.answers_zones import Drift
+from vouchgate.vocabulary.decisions import Obligation
 from vouchgate.vocabulary.errors import Unavailable
 from vouchgate.vocabulary.names import principal, resource
 from vouchgate.vocabulary.places import Asset
@@ -123,6 +125,25 @@ def test_a_map_that_outlived_its_reasons_is_found():
             await world.put(revoked("principal", BOB))
             (one,) = (await watching.look()).points[0].drifts
             assert one.kind == "loosened" and BOB in one.detail and one.what == f"map of {DIGITS}"
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("lacks", ["vouch", "obligation", "condition"])
+def test_what_stands_in_no_map_has_not_outlived_anything(lacks):
+    """A grant that owes something, or depends on the request, is asked each time: without what it asks for it is a no, and that is meant."""
+
+    async def go() -> None:
+        async with running(make_world(), publishing=True) as world:
+            await serving(world, registration())
+            (grant,) = [one for some in world.points.grants.values() for one in some if one.principal == ALICE][:1]
+            asked = {
+                "vouch": {},
+                "obligation": {"obligations": (Obligation(kind="approval", value="board"),)},
+                "condition": {"condition": "per_request"},
+            }[lacks]
+            watching = DriftWatch(world.context, {"gateway": Point([])}, lambda: [msgspec.structs.replace(grant, principal=BOB, **asked)])
+            assert (await watching.look()).ok == (lacks != "vouch")
 
     asyncio.run(go())
 

@@ -101,7 +101,8 @@ class DriftWatch:
         """Rule 3."""
         if point != "gateway" or self._context.publisher.undecided or self._context.facts.policies is None:
             return []
-        held = list(self._grants())
+        # one that depends on the request, or owes something, stands in no map: it is asked each time
+        held = [one for one in self._grants() if one.condition == "none" and not one.obligations]
         if not held:
             return []
         self._position %= len(held)

@@ -93,13 +93,8 @@ async def vouch_serving(context: Context, params: dict[str, Any]) -> str:
             f"`{params['endpoint'][:64]}` serves content that was revoked",
             remedy=f"serve another model, or: `vouchgate revoke --undo {tainted}`",
         )
-    tainted = context.facts.lineage.tainted(digest.text)
-    if tainted:
-        raise Conflict(
-            f"`{params['endpoint'][:64]}` serves content that was revoked",
-            remedy=f"serve another model, or: `vouchgate revoke --undo {tainted}`",
-        )
-    check_served(context.facts, context.facts.endpoints[endpoint_id].zone, digest.text)
+    if params["tier"] != "declared":  # what is declared stands for a line of the settings; no content was looked at that could lie anywhere
+        check_served(context.facts, context.facts.endpoints[endpoint_id].zone, digest.text)
     artifact = resource(context.trust_domain, "artifact", digest.text)
     now = context.clock.now()
     holding = context.facts.lineage.holding(artifact, now)
