@@ -37,6 +37,41 @@ PROOFS_COUNT_SECONDS = 10
 NOBODY = 65534
 IMAGE = [0.0] * 64
 INFER = ("POST", "/v2/models/digits/infer", {"inputs": [{"name": "X", "shape": [1, 64], "datatype": "FP32", "data": IMAGE}]})
+REVIEWED = ("POST", f"/reviewed{INFER[1]}", INFER[2])
+CHAT_2 = ("POST", "/v1/chat/completions", {"model": "tiny-2", "max_tokens": 4, "messages": [{"role": "user", "content": "hi"}]})
+CROSSED = "#~ "
+"""Before each line of the example's settings that declares what may pass between zones."""
+MORE_ZONES = """
+[zones.train]
+lease_seconds = 2
+
+[[endpoints]]
+name = "reviewed"
+zone = "serve"
+upstream = "server:digits"
+prefix = "/reviewed"
+approvals = true
+routes = [{ method = "POST", path = "/v2/models/digits/infer", action = "infer" }]
+
+[[policies]]
+path = "demo.cedar"
+"""
+MORE_POLICY = """// What is asked for here, a person agrees to, each time.
+@id("demo-reviewed")
+permit (principal in Group::"callers", action == Action::"infer", resource == Endpoint::"vg://example.local/endpoint/reviewed")
+when { context.risk < 60 };
+
+@id("demo-a-person-agrees")
+@oblige("approval=role:approver")
+forbid (principal, action == Action::"infer", resource == Endpoint::"vg://example.local/endpoint/reviewed");
+
+// The second chat model, once somebody has looked at what is served.
+@id("demo-testers-may-chat-with-tiny-2")
+permit (principal in Group::"testers", action == Action::"chat", resource == Endpoint::"vg://example.local/endpoint/tiny-2")
+when { resource.vouches.contains("serves@rederived") && context.risk < 60 };
+"""
+ONLY_CALLERS = 'permit (principal, action == Action::"infer", resource is Endpoint) unless { principal in Group::"callers" };'
+"""As a question: whoever is no caller infers nothing. Not so in the example, whose jobs may at night."""
 
 
 class Installation:
@@ -61,6 +96,7 @@ class Installation:
         ):
             text = text.replace(old, new)
         self.settings.write_text(change(text), encoding="utf-8")
+        (self.folder / "demo.cedar").write_text(MORE_POLICY, encoding="utf-8")
         self.log = self.folder / "up.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen([*VOUCHGATE, "up", "--config", str(self.settings)], stdout=log, stderr=log)
@@ -85,11 +121,11 @@ class Installation:
         except ValueError:
             return done.returncode, done.stdout + done.stderr
 
-    def identity(self, name: str, *groups: str) -> ssl.SSLContext:
+    def identity(self, name: str, *groups: str, zone: str = "serve") -> ssl.SSLContext:
         """A TLS context with a certificate for `name`."""
         folder = self.folder / name
         more = [word for group in groups for word in ("--group", group)]
-        code, said = self.command("identity", "issue", "service", "serve", name, "--out", str(folder), *more)
+        code, said = self.command("identity", "issue", "service", zone, name, "--out", str(folder), *more)
         if code:
             raise SystemExit(f"no identity for {name}: {said}")
         context = self.anonymous(folder)
@@ -168,6 +204,12 @@ def knock(path: Path, request: bytes) -> str:
     return f"answered: {answer[:80]!r}" if answer else "refused: it hung up at once"
 
 
+def with_zones(settings: str) -> str:
+    """The example's settings, its crossings declared, and what the scenes ask for beside."""
+    head, _, crossings = settings.partition(CROSSED)
+    return head + (CROSSED + crossings).replace(CROSSED, "").replace("\n#~\n", "\n\n") + MORE_ZONES
+
+
 Scene = tuple[str, Callable[[], tuple[bool, str]]]
 
 
@@ -206,6 +248,11 @@ def scenes(here: Installation) -> Iterator[Scene]:
     yield "a workload fetches its identity, and is revoked", lambda: workload(here)
     yield "an agent acts for a caller, narrowed, with its own key", lambda: delegated(here)
     yield "a run ends and takes its credentials along", lambda: run_ended(here)
+    yield "a caller of another zone, and its twin within", lambda: crossing(here)
+    yield "a call that a person agrees to, once", lambda: approved(here, carol)
+    yield "a waiver for one missing vouch, and its end", lambda: waived(here)
+    yield "a statement about every request, refuted by one", lambda: refuted(here)
+    yield "the gateway read back", lambda: read_back(here)
     yield "the control plane stopped", lambda: control_stopped(here, carol)
     yield "a model whose vouch is withdrawn", lambda: vouch_withdrawn(here, carol)
     yield "a pickle, refused at import", lambda: pickle_refused(here)
@@ -367,6 +414,58 @@ def run_ended(here: Installation) -> tuple[bool, str]:
     ), f"{status} while {run} goes on; {after} on the same connection {(time.monotonic() - at) * 1000:.0f} ms after its end"
 
 
+def crossing(here: Installation) -> tuple[bool, str]:
+    """Two callers of one group, the one in a zone from which no crossing is declared."""
+    outside = here.identity("trainer", "callers", zone="train")
+    inside = here.identity("twin", "callers")
+    status, said = here.call(outside, *INFER)
+    twin, _ = here.call(inside, *INFER)
+    good = (status, twin) == (403, 200) and "no crossing is declared" in str(said.get("detail"))
+    return good, f"{status}: {said.get('detail')}; the same caller in zone serve {twin}"
+
+
+def approved(here: Installation, context: ssl.SSLContext) -> tuple[bool, str]:
+    """Refused until a person agrees to exactly these bytes; worth one call."""
+    status, _ = here.call(context, *REVIEWED)
+    code, waiting = here.command("approve", "list")
+    if code or not waiting:
+        return False, f"{status}, and nothing waits: {waiting}"
+    here.command("approve", "give", waiting[0]["id"])
+    other, _ = here.call(context, *REVIEWED[:2], {**INFER[2], "id": "another"})
+    let_in, _ = here.call(context, *REVIEWED)
+    again, _ = here.call(context, *REVIEWED)
+    seen = (status, other, let_in, again)
+    return seen == (403, 403, 200, 403), f"{status} until a person agrees; another body {other}; the same {let_in}; once more {again}"
+
+
+def waived(here: Installation) -> tuple[bool, str]:
+    """The second chat model is served, and nobody has looked at what: one string is missing."""
+    tester = here.identity("tester", "testers")
+    before, said = here.call(tester, *CHAT_2)
+    subject = "vg://example.local/endpoint/tiny-2"
+    code, waiver = here.command("waive", "serves@rederived", "--for", subject, "--until", "2d", "--why", "shown to the board")
+    if code:
+        return False, f"no waiver: {waiver}"
+    let_in, _ = here.call(tester, *CHAT_2)
+    here.command("revoke", waiver["id"], "--kind", "vouch", "--reason", "the board has seen it", "--yes")
+    after, _ = here.call(tester, *CHAT_2)
+    good = (before, let_in, after) == (403, 200, 403)
+    return (
+        good,
+        f"{before}, missing {', '.join(one['predicate'] for one in said.get('missing', ()))}; waived for two days {let_in}; the waiver revoked {after}",
+    )
+
+
+def refuted(here: Installation) -> tuple[bool, str]:
+    code, said = here.command("policy", "prove", "--never", ONLY_CALLERS)
+    return code == 1 and said["verdict"] == "refuted", f"only callers infer: {said['sentence'][:170]}"
+
+
+def read_back(here: Installation) -> tuple[bool, str]:
+    code, said = here.command("zones", "drift")
+    return code == 0 and said["ok"], f"{said['points'][0]['resources']} resources are enforced as they are meant"
+
+
 def control_stopped(here: Installation, context: ssl.SSLContext) -> tuple[bool, str]:
     pid = here.pids("control")
     os.kill(pid, signal.SIGSTOP)
@@ -445,7 +544,7 @@ def main() -> int:
         print(f"there is no model {MODEL}; run `make example` first")
         return 2
     begun = time.monotonic()
-    here = Installation()
+    here = Installation(with_zones)
     failed = 0
     try:
         here.wait_ready()

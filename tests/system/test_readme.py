@@ -24,6 +24,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 IDENTITY = (ROOT / "docs/identity.md").read_text(encoding="utf-8")
 DENIED = 1
 """Exit code of a command whose answer is no."""
+ANSWERS_NO = ("vouchgate why bob", "vouchgate policy suggest", "vouchgate zones prove agents serve")
+"""Commands of the page whose answer in a young example without crossings is no, as the page says."""
 
 
 def _demo() -> ModuleType:
@@ -38,7 +40,7 @@ def commands(after: str) -> list[str]:
     """The `vouchgate` and `python` lines of the first console block after a text."""
     block = re.search(r"```console\n(.*?)```", README[README.index(after) :], re.S)
     assert block is not None
-    lines = [line.partition("#")[0].strip() for line in block[1].splitlines()]
+    lines = [line.partition("  #")[0].strip() for line in block[1].splitlines()]
     return [line for line in lines if line.startswith(("vouchgate ", "python "))]
 
 
@@ -66,8 +68,19 @@ def test_the_commands_that_make_run_is_followed_by(example: Any) -> None:
     assert len(lines) >= 6
     for line in lines:
         done = _run(example, line)
-        expected = DENIED if line.startswith("vouchgate why bob") else 0
-        assert done.returncode == expected, f"{line}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == (DENIED if line.startswith(ANSWERS_NO) else 0), f"{line}\n{done.stdout}\n{done.stderr}"
+        assert done.stdout.strip()
+
+
+def test_what_decides_and_proves(example: Any) -> None:
+    """After the first calls, as on the page."""
+    for name in ("digits.cedar", "digits.vectors.toml"):
+        shutil.copy(ROOT / "examples/digits" / name, example.folder)
+    lines = commands("## Decide and prove")
+    assert len(lines) >= 12
+    for line in lines:
+        done = _run(example, line)
+        assert done.returncode == (DENIED if line.startswith(ANSWERS_NO) else 0), f"{line}\n{done.stdout}\n{done.stderr}"
         assert done.stdout.strip()
 
 

@@ -81,7 +81,7 @@ class Printer:
     def field(self, label: str, *values: str) -> None:
         """A label and its values below each other; empty values are left out."""
         for number, value in enumerate(value for value in values if value):
-            self.line("  " + self.paint((label if number == 0 else "").ljust(LABEL_WIDTH), "note") + harmless(value))
+            self.line("  " + self.paint(f"{label if number == 0 else '':<{LABEL_WIDTH - 1}} ", "note") + harmless(value))
 
     def command(self, label: str, command: str) -> None:
         """A command line to copy."""
