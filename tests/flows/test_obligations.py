@@ -252,6 +252,12 @@ async def test_one_approval_lets_exactly_one_request_pass(board):
 
 
 @told(BOARD)
+async def test_the_gateway_is_told_that_people_agreed_to_what_they_could_read(board):
+    await board.approved()
+    assert (await board.ask()).answer == "agreed=parameters"
+
+
+@told(BOARD)
 async def test_of_many_at_once_exactly_one_passes(board):
     await board.approved()
     made = await asyncio.gather(*(board.ask() for _ in range(40)))
@@ -471,7 +477,7 @@ async def test_what_is_used_up_is_used_up_after_a_restart_too(board):
 async def test_all_that_is_owed_is_met_or_nothing_passes(here):
     one = await here.approved()
     passed = await here.ask()
-    assert (passed.allowed, passed.answer) == (True, "rounded-answer=2; redaction=usage")
+    assert (passed.allowed, passed.answer) == (True, "rounded-answer=2; redaction=usage; agreed=parameters")
     assert here.world.facts.approvals.all[one.id].stage == "used"
     assert code(await here.ask()) == "budget-spent"
     assert not here.open()

@@ -4,7 +4,8 @@
 2. step-up: every credential that was presented must be young enough, by its own beginning (`notBefore`, RFC 5280, section 4.1.2.5; `iat`,
    RFC 7519, section 4.1.6). One whose beginning is not known is too old. The refusal is a challenge (RFC 9470, section 3).
 3. budget and approval: carried out by the control plane in the transaction that records the allow (settle.py). An approval binds everything
-   that the server can read as parameters, so it needs the body, and the body must be one that a person can read.
+   that the server can read as parameters, so it needs the body, and the body must be one that a person can read;
+   headers that could say more the gateway takes away (`AGREED`).
 4. rounded-answer and redaction: told to the gateway in `x-vg-obligations`, which it takes from nobody else.
 A kind that is not known here denies.
 """
@@ -29,6 +30,8 @@ from vouchgate.vocabulary.vouches import UnixMillis
 
 ANSWER_KINDS = ("rounded-answer", "redaction")
 """Carried out on the answer, by the gateway."""
+AGREED = "agreed=parameters"
+"""That people agreed to what they could read of the request: the gateway passes on no header beside it that could say more."""
 STATUS = {"step-up": 401, "budget-spent": 429, "approvals-full": 429}
 """HTTP status of a refusal; 403 for the others."""
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -37,7 +40,8 @@ _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 def owed_on_answer(decision: Decision) -> str:
     """Rule 4: what the gateway is told; empty where the answer passes as it is."""
-    return "; ".join(f"{one.kind}={one.value}" for one in decision.obligations if one.kind in ANSWER_KINDS)
+    told = [f"{one.kind}={one.value}" for one in decision.obligations if one.kind in ANSWER_KINDS]
+    return "; ".join([*told, *([AGREED] if any(one.kind == "approval" for one in decision.obligations) else [])])
 
 
 def owed_first(decision: Decision, request: Request, endpoint: Endpoint, now: UnixMillis) -> Owed | Denied | None:

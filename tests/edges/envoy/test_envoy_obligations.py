@@ -39,6 +39,27 @@ def answered(gw: Harness, owed: str, answer: bytes, **options):
     return gw.call("POST", INFER, who="dora", **options)
 
 
+HIDDEN = {"x-dry-run": "false", "cookie": "to=prod", "prefer": "x", "range": "bytes=0-", "if-match": "*", "x-amount": "9", "te": "trailers"}
+
+
+@pytest.mark.parametrize("owed", ["agreed=parameters", "rounded-answer=3; agreed=parameters"])
+def test_what_people_agreed_to_reaches_the_server_without_what_they_could_not_read(gw, owed):
+    gw.verdict, gw.upstreams["digits"].answer = owing(owed), b""
+    got = gw.call(
+        "POST", INFER, who="dora", body=b"{}", headers=HIDDEN | {"traceparent": "00-ab-cd-01", "content-type": "application/json"}
+    )
+    assert got.status == 200
+    names = {name.lower() for name, _ in got.json["headers"]}
+    assert names.isdisjoint(HIDDEN)
+    assert {"host", "content-type", "traceparent", "x-request-id"} <= names
+    assert got.json["headers"]
+
+
+def test_an_answer_that_people_agreed_to_and_that_owes_nothing_passes_as_it_is(gw):
+    got = answered(gw, "agreed=parameters", head(kind="text/plain", x_own="1") + b"content-length: 2\r\n\r\nok")
+    assert (got.status, got.body, got.headers["x-own"]) == (200, b"ok", "1")
+
+
 ROUNDED = [
     ("0.123456", "0.123"), ("0.9996", "1"), ("1.0005", "1.001"), ("-0.0004", "0"), ("-0", "0"), ("-0.0", "0"), ("0e5", "0"),
     ("1.23456e2", "1.23456e2"), ("1.2345678e2", "123.457"), ("123456789e-8", "1.235"), ("1E-10", "0"), ("1e-999999999999", "0"),

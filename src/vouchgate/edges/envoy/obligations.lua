@@ -6,11 +6,20 @@
 -- 3. A member is left out wherever its path leads: names are read without their escapes and in any case, twice is left out twice, an array on
 --    the way is looked through element by element whether the path says `*` or not.
 -- 4. Headers and trailers of the answer could tell what its body no longer does: all but a few are taken away.
+-- 5. Where people agreed to the request (`agreed=parameters`), the server gets what they could read (method, path, content type, body) and
+--    what carries the call: every other header, by which it could be told more, is taken away.
 
 local DROPPED = { "accept-encoding", "range", "if-range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "te", "trailer" }
 local KEPT = {
   [":status"] = true, ["date"] = true, ["server"] = true, ["retry-after"] = true, ["allow"] = true, ["mcp-session-id"] = true,
   ["x-request-id"] = true,
+}
+local AGREED = "agreed=parameters"
+local SEEN = {
+  ["host"] = true, ["content-type"] = true, ["content-length"] = true, ["transfer-encoding"] = true, ["accept"] = true,
+  ["accept-encoding"] = true, ["user-agent"] = true, ["authorization"] = true, ["dpop"] = true, ["idempotency-key"] = true,
+  ["mcp-session-id"] = true, ["mcp-protocol-version"] = true, ["mcp-method"] = true, ["mcp-name"] = true, ["x-request-id"] = true,
+  ["traceparent"] = true, ["x-forwarded-for"] = true, ["x-forwarded-proto"] = true,
 }
 local JSON_TYPES = { ["application/json"] = true, ["application/problem+json"] = true }
 local BODILESS = { ["204"] = true, ["304"] = true }
@@ -35,7 +44,7 @@ local function owed(text)
         end
         node[0] = true
       end
-    else
+    elseif part:match("^%s*(.-)%s*$") ~= AGREED then
       return nil, false
     end
   end
@@ -284,8 +293,17 @@ local function bare(headers, kind)
 end
 
 function envoy_on_request(handle)
-  if not said(handle) then return end
+  local text = said(handle)
+  if not text then return end
   local headers = handle:headers()
+  if text:find(AGREED, 1, true) then
+    local names = {}
+    for name in pairs(headers) do
+      if name:sub(1, 1) ~= ":" and not SEEN[name] then names[#names + 1] = name end
+    end
+    for _, name in ipairs(names) do headers:remove(name) end
+  end
+  if text == AGREED then return end
   for _, name in ipairs(DROPPED) do headers:remove(name) end
   handle:streamInfo():dynamicMetadata():set("vg", "request", headers:get("x-request-id") or "")
 end
@@ -319,7 +337,7 @@ end
 
 function envoy_on_response(handle)
   local text, all = said(handle)
-  if not text then return end
+  if not text or text == AGREED then return end
   local headers = handle:headers()
   local decimals, tree = owed(text)
   local status = headers:get(":status")
