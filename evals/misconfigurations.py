@@ -101,7 +101,7 @@ def _meddled(response, key, value):
         manager = hcm_pb2.HttpConnectionManager.FromString(one.filter_chains[0].filters[0].typed_config.value)
         if word == "LISTENER":
             one.name = "vg-aside"
-            one.address.pipe.path = str(_SWITCH.with_name("aside.sock"))
+            one.address.pipe.path = f"@vg-aside-{id(_aside)}"
             if not _aside:
                 _aside.append(1)
                 response.resources.add(name="vg-aside", version="1").resource.Pack(one, deterministic=True)
@@ -239,7 +239,7 @@ def findings(done: subprocess.CompletedProcess[str]) -> Said:
         answer = None
     if not isinstance(answer, dict) or done.returncode not in (0, 1):
         return Said([done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}"], 1)
-    made = [one for one in answer.get("findings", [])]
+    made = list(answer.get("findings", []))
     drifts = [one for point in answer.get("points", []) for one in point.get("drifts", [])]
     texts = [" ".join(str(part) for key, part in one.items() if key not in ("example", "severity", "remedy")) for one in (*made, *drifts)]
     return Said(texts, sum(one.get("severity") == "error" for one in made), answer.get("unproved", []))
@@ -309,7 +309,7 @@ def at_gateway(house: House, switch: Path, wanted: Callable[[str], bool]) -> lis
         if caller:
             house.revoke(caller.principal)
         seconds, texts = alarm(lambda case=case: [text for text in own(house) if case.named(text)], lambda: own(house))
-        texts += house.drift().findings if seconds < 0 else [one for one in house.drift().findings]
+        texts += house.drift().findings
         made.append(Outcome(case, texts, 0, seconds))
         tell(made[-1])
         switch.write_text("")
@@ -526,9 +526,9 @@ def opened(node: Any) -> bool:
     if isinstance(node, dict):
         if isinstance(node.get("principals"), list):
             node["principals"], changed = [{"any": True}], True
-        changed = any([opened(one) for one in node.values()]) or changed
+        changed = max([changed, *(opened(one) for one in node.values())])
     elif isinstance(node, list):
-        changed = any([opened(one) for one in node])
+        changed = max([False, *(opened(one) for one in node)])
     return changed
 
 

@@ -67,6 +67,15 @@ def found(text: str, **more: str) -> set[tuple[str, str]]:
     return {(one.kind, one.policy) for one in report(text, **more).findings}
 
 
+def test_of_a_provider_outside_no_vouch_is_asked_but_a_label_is() -> None:
+    text = (
+        '@id("ask") permit (principal in Group::"callers", action == Action::"chat", resource is Endpoint) when {{ {} context.risk < 40 }};'
+    )
+    assert found(text.format("resource.outside && resource.labels.contains(principal.zone) &&")) == set()
+    assert found(text.format("resource.outside &&")) == {("outside-unlabelled", "ask")}
+    assert found(text.format("resource.labels.contains(principal.zone) &&")) == {("asks-for-no-vouch", "ask")}
+
+
 def test_nothing_is_wrong_with_what_is_good() -> None:
     answer = report(GOOD)
     assert (answer.ok, answer.findings, answer.unproved) == (True, (), ())

@@ -296,8 +296,11 @@ def _satisfied(policies: CompiledPolicies, request: Request, world: World) -> se
 
 
 def _unvouched(problem: Problem) -> Any:
-    """Nothing is vouched for: not of the resource, not of what it stands for, not of the caller."""
+    """Nothing is vouched for: not of the resource, not of what it stands for, not of the caller. Of a provider outside nobody vouches for what it
+    serves; what a permit should ask for there is `_outside`."""
     parts: list[Any] = []
+    if "outside" in problem.shape.entities[problem.resource.type].attributes:
+        parts.append(not_of(problem.entities.read(problem.resource, "outside").term))
     for kind, entities in problem.entities.ground.items():
         attributes = problem.shape.entities[kind].attributes
         if "vouches" in attributes:

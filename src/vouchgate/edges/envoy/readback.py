@@ -3,6 +3,7 @@
 Rules
 1. Every resource that is held must be there with the held content: an equal version proves nothing by itself, and a push of equal content
    leaves the older version standing in the dump. Of a secret only the version is seen; Envoy says no secret.
+   Where content differs the first place is named, and of a map whose it is.
 2. What is there and not held is drift, whoever put it there: dynamic or static, a filter, a listener, a cluster, a route table, a secret.
 3. What the gateway was started with must be the bootstrap that was written for it, and unknown fields must be refused.
 4. What is held is looked at too (`unsound`): whatever renders it may be wrong. Leases end, upstreams are the endpoints', every listener
@@ -43,6 +44,8 @@ MAX_REMEMBERED = 20_000
 """Resources that were found equal; a gateway has at most a few thousand."""
 MAX_DRIFTS = 100
 """Of one reading; beyond it something is wrong as a whole."""
+MAX_PATH, MAX_BRIEF = 120, 120
+"""Characters of where something differs, and of what is there."""
 NOT_READ = (json_format.Error, AttributeError, KeyError, RecursionError, TypeError, ValueError)
 """What the parser raises where a dump is none of an Envoy."""
 _POOL = (downstream_connections_pb2,)
@@ -88,11 +91,12 @@ def drifts(
             if key[0] != SECRET_TYPE and compared.equal(entry, resource):
                 continue
             if version != resource.version:
-                found.append(
-                    Drift(point=point, kind="stale", what=what, detail=f"version {version or 'none'}, meant is {resource.version}")
-                )
+                detail = f"version {version or 'none'}, meant is {resource.version}{_whose(key, held)}"
+                found.append(Drift(point=point, kind="stale", what=what, detail=detail))
             elif key[0] != SECRET_TYPE:
-                found.append(Drift(point=point, kind="different", what=what, detail=f"other content than version {version} has"))
+                where = difference(_spelt(entry), _spelt(resource.value))
+                detail = f"other content than version {version} has{_whose(key, held)}: {where}"
+                found.append(Drift(point=point, kind="different", what=what, detail=detail))
     found += [
         Drift(point=point, kind="missing", what=f"{KINDS[key[0]]} {key[1]}", detail="it is not there, or its lease has ended")
         for key in sorted(_needed(held) & held.keys())
@@ -195,6 +199,55 @@ def _same(entry: dict[str, Any], value: Message) -> bool:
         )
     except NOT_READ:
         return False
+
+
+def _spelt(content: Any) -> Any:
+    """A dumped or held message as plain values in one spelling; as it is where it cannot be read."""
+    try:
+        made = json_format.ParseDict(content, any_pb2.Any()) if isinstance(content, dict) else content
+        return json_format.MessageToDict(made, preserving_proto_field_name=True)
+    except NOT_READ:
+        return content
+
+
+def difference(said: Any, meant: Any, path: str = "") -> str:
+    """The first place where they differ, and how, in at most a few hundred characters."""
+    at = path.lstrip(".")[-MAX_PATH:] or "content"
+    if isinstance(said, dict) and isinstance(meant, dict):
+        for field in sorted({*said, *meant}):
+            if field not in said or field not in meant:
+                return f"{at} {'lacks' if field in meant else 'has'} {field} {_brief(meant.get(field, said.get(field)))}"
+            if said[field] != meant[field]:
+                return difference(said[field], meant[field], f"{path}.{field}")
+    if isinstance(said, list) and isinstance(meant, list):
+        more, fewer = [one for one in said if one not in meant], [one for one in meant if one not in said]
+        if len(more) == len(fewer) and more:
+            return difference(more[0], fewer[0], f"{path}.{said.index(more[0])}")
+        if not more and not fewer:
+            return f"{at} is in another order"
+        return f"{at} has {_brief(more[0])}" if len(more) > len(fewer) else f"{at} lacks {_brief(fewer[0])}"
+    return f"{at} is {_brief(said)}, meant is {_brief(meant)}"
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, dict) and isinstance(value.get("name"), str):
+        return f"`{value['name'][:MAX_BRIEF]}`"
+    return f"`{json.dumps(value, sort_keys=True)[:MAX_BRIEF]}`"
+
+
+def _whose(key: Key, held: Mapping[Key, Resource]) -> str:
+    """Of a map: whose it is, by the routes that go by it."""
+    if key[0] != EXTENSION_TYPE or not key[1].startswith(MAP_PREFIX):
+        return ""
+    slot = key[1].removeprefix(MAP_PREFIX)
+    for (kind, _), resource in held.items():
+        if kind == ROUTE_TYPE:
+            for host in route_pb2.RouteConfiguration.FromString(resource.value.value).virtual_hosts:
+                for route in host.routes:
+                    said = route.metadata.filter_metadata["vg"].fields if "vg" in route.metadata.filter_metadata else {}
+                    if "slot" in said and said["slot"].string_value == slot:
+                        return f", of {said['endpoint'].string_value}"
+    return ""
 
 
 def _list(section: Any, field: str) -> list[dict[str, Any]]:
