@@ -34,8 +34,9 @@ from typing import Any
 
 from vouchgate.policy.compile import CompiledPolicies, Evaluation, Request, evaluate, facts_of
 from vouchgate.policy.facts import REQUEST_FACTS, action_uid, principal_uid, request_context, resource_uid
-from vouchgate.policy.grounds import Grounds, grounds
+from vouchgate.policy.grounds import Grounds, deciding
 from vouchgate.policy.obligations import NONE, lift
+from vouchgate.policy.recorded import NOT_RECORDED
 from vouchgate.policy.values import Uid, to_cedar_json
 from vouchgate.policy.words import Told, tell
 from vouchgate.policy.world import World
@@ -117,6 +118,7 @@ def decide(
         action=action,
         resource=resource,
         facts_digest=facts_digest,
+        facts=None if unknown else {name: context[name] for name in NOT_RECORDED if name in context},
         policy_digest=policies.digest,
         policy_version=policies.version,
         evidence_epoch=evidence_epoch,
@@ -169,7 +171,7 @@ def _answer(request: Request, world: World, policies: CompiledPolicies, unknown:
         return _Answer(None, Grounds(), refusal)
     lifted = lift(evaluate(policies, request, world, unknown), carries)
     facts = facts_of(policies, request, world, unknown)
-    found = grounds(policies, lifted.evaluation, facts, carries)
+    found = deciding(policies, lifted.evaluation, facts, carries)
     return _Answer(lifted.evaluation, found, tell(lifted, found, facts, world), lifted.obligations)
 
 

@@ -1,6 +1,7 @@
 """Grounds: what an evaluation rests on, and for a "no" the cheapest change that would turn it over.
 
-    grounds(compiled, evaluation, facts, carries) -> Grounds
+    grounds(compiled, evaluation, facts, carries) -> Grounds            everything, for whoever explains
+    deciding(compiled, evaluation, facts, carries) -> Grounds           the same without the leaves that are no vouch, for whoever decides
 
 Rules
 1. An allow rests on one satisfied permit (the one whose vouches last longest) and on every forbid in scope not applying. While these facts
@@ -12,12 +13,13 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from vouchgate.policy.compile import CompiledPolicies, CompiledPolicy, Evaluation, Request, evaluate
 from vouchgate.policy.leaves import Leaf, cost, flip, scope_flip, scope_supports, supports
 from vouchgate.policy.obligations import NONE, lift, meetable
+from vouchgate.policy.resting import rests_on
 from vouchgate.policy.terms import Facts
 from vouchgate.policy.unknowns import FALSE, TRUE
 from vouchgate.policy.values import Uid
@@ -63,13 +65,28 @@ class Grounds:
 
 def grounds(policies: CompiledPolicies, evaluation: Evaluation, facts: Facts, carries: Collection[str] = NONE) -> Grounds:
     """What the evaluation rests on; see the module."""
+    return _grounds(policies, evaluation, facts, carries, _standing)
+
+
+def deciding(policies: CompiledPolicies, evaluation: Evaluation, facts: Facts, carries: Collection[str] = NONE) -> Grounds:
+    """`grounds` as far as a decision reads them: `used` and `plan` are the same, of the leaves there are the vouches."""
+    return _grounds(policies, evaluation, facts, carries, rests_on)
+
+
+def _grounds(
+    policies: CompiledPolicies,
+    evaluation: Evaluation,
+    facts: Facts,
+    carries: Collection[str],
+    standing_of: Callable[[CompiledPolicy, bool, Facts], tuple[Leaf, ...]],
+) -> Grounds:
     pairs = list(zip(evaluation.in_scope, evaluation.masks, strict=True))
     if evaluation.effect == "deny":
         satisfied = [policy for policy, mask in pairs if policy.forbids and mask & TRUE and not meetable(policy, carries)]
         return Grounds(plan=_plan(policies, evaluation, satisfied, facts, carries))
-    standing = [_standing(policy, True, facts) for policy, mask in pairs if not policy.forbids and mask & TRUE]
+    standing = [standing_of(policy, True, facts) for policy, mask in pairs if not policy.forbids and mask & TRUE]
     best = standing[0] if len(standing) == 1 else max(standing, key=lambda leaves: _earliest(leaves, facts), default=())
-    against = [leaf for policy, mask in pairs if policy.forbids and mask == FALSE for leaf in _standing(policy, False, facts)]
+    against = [leaf for policy, mask in pairs if policy.forbids and mask == FALSE for leaf in standing_of(policy, False, facts)]
     leaves = tuple(dict.fromkeys((*best, *against)))
     return Grounds(leaves, tuple(held for held in (_provider(leaf, facts) for leaf in leaves) if held is not None))
 
