@@ -7,7 +7,7 @@ NODE := build/node
 PACKS := build/packs
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-packs check bench bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-prove bench-replay bench-scale bench-authzen bench-policy-edit eval-access eval-faults eval-policy eval-zones docs example clean
+.PHONY: help run demo test test-packs check bench bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-prove bench-replay bench-scale bench-authzen bench-policy-edit eval-access eval-faults eval-policy eval-zones eval-misconfig docs example clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -63,6 +63,7 @@ bench: $(STAMP) example ## every benchmark and the kills, a missed goal notwiths
 	-$(BIN)/python -m benchmarks.policy_edit
 	-$(BIN)/python evals/policy.py
 	-$(BIN)/python evals/zones.py
+	-$(BIN)/python evals/misconfigurations.py
 	-$(BIN)/python evals/access.py
 	-$(BIN)/python evals/faults.py
 	$(BIN)/python benchmarks/figures.py
@@ -111,6 +112,9 @@ eval-policy: $(STAMP) ## suspicious requests that static roles permit, least pri
 
 eval-zones: $(STAMP) ## a compromised worker in every zone of two tenants tries everything (as root): nothing outside declared flows
 	$(BIN)/python evals/zones.py
+
+eval-misconfig: $(STAMP) example ## what a tired engineer gets wrong in policies, settings and at enforcement points (as root): all of it found, by name
+	$(BIN)/python evals/misconfigurations.py
 
 docs: $(STAMP) ## generate docs/catalog.md and the import diagram
 	$(BIN)/python docs/generate.py

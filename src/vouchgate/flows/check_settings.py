@@ -75,8 +75,8 @@ def _crossings(new: Settings, old: Settings) -> Iterator[CheckFinding]:
     for (source, target), actions in more.items():
         text = f"[[crossings]] from `{source}` to `{target}`: {_listed(actions)} did not pass before"
         yield _say("crossing-added", text, f"leave it out, or see what it opens: `vouchgate zones prove {source} {target}`")
-    for (source, target), gone in fewer.items():
-        text = f"[[crossings]] from `{source}` to `{target}`: {_listed(gone)} need no longer be vouched for"
+    for (source, target), lost in fewer.items():
+        text = f"[[crossings]] from `{source}` to `{target}`: {_listed(lost)} need no longer be vouched for"
         yield _say("crossing-loosened", text, "ask for it again under `vouches`")
 
 
