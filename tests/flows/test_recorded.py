@@ -119,6 +119,23 @@ def test_a_request_is_a_record_with_the_decision_behind_it() -> None:
     asyncio.run(go())
 
 
+def test_a_request_that_was_asked_about_is_recorded_with_all_of_its_facts() -> None:
+    async def go() -> None:
+        async with world_of() as world:
+            asked = decided(world, hour=3, usual_hour=False, purpose="billing", method="POST")
+            ahead = world.facts.standing((DIGITS, ALICE), NOW)[0]
+            chain = msgspec.structs.replace(asked, id="c" * 32, actors=(BOB,))
+            for one in (asked, ahead, chain):
+                await write(world, ocsf.decision(one), label=one.id)
+            await log(world, *(event(number, decision_id=one.id) for number, one in enumerate((asked, ahead, chain), 1)))
+            (first, second, third), _ = read(world)
+            assert (first.whole, first.usual_hour, first.purpose, first.usual_network) == (True, False, "billing", None)
+            assert not second.whole, "decided ahead of the request: nothing is known of it"
+            assert not third.whole, "the facts are the subject's alone"
+
+    asyncio.run(go())
+
+
 def test_a_request_that_no_policy_decided_is_left_out_by_why() -> None:
     async def go() -> None:
         async with world_of() as world:

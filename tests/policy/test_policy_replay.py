@@ -208,6 +208,13 @@ def test_a_fact_that_was_not_recorded_leaves_the_answer_open_and_one_that_was_ab
     assert replayed(compiled(), new, [record(effect="deny")]).opened == 0
 
 
+def test_a_record_that_is_whole_leaves_nothing_open() -> None:
+    new = compiled(f'@id("p") permit ({IN}) when {{ context has purpose && context.purpose == "billing" && context.risk < 60 }};')
+    asked = [record(effect="deny", whole=whole, **more) for whole in (True, False) for more in ({}, {"purpose": "billing"})]
+    found = replayed(compiled(), new, asked, not_recorded=frozenset({"purpose"}))
+    assert (found.same, found.opened, found.gained) == (1, 1, 2)
+
+
 def test_an_obligation_is_a_change_of_its_own() -> None:
     permit = f'@id("yes") permit ({IN}) when {{ context.risk < 60 }};'
     new = compiled(permit, f'@id("slow") @oblige("budget=5/minute") forbid ({IN});')
@@ -270,6 +277,7 @@ RECORDS = st.lists(
         source_ip=st.sampled_from((None, "10.0.0.1", "192.0.2.1", "127.0.0.1")),
         usual_hour=st.sampled_from((None, True, False)),
         actors=st.sampled_from(((), ("spiffe://test.local/agent/a/b",))),
+        whole=st.booleans(),
     ),
     min_size=1,
     max_size=30,

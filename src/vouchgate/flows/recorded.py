@@ -21,7 +21,7 @@ import msgspec
 
 from vouchgate.audit import ocsf
 from vouchgate.flows.context import Reads
-from vouchgate.policy.recorded import Recorded
+from vouchgate.policy.recorded import NOT_RECORDED, Recorded
 from vouchgate.vocabulary.decisions import Decision
 from vouchgate.vocabulary.places import Endpoint, resource_of
 
@@ -87,6 +87,7 @@ class _Decided(msgspec.Struct):
     evaluated_at: int
     mode: str = "enforce"
     facts_digest: str = ""
+    facts: dict[str, Any] | None = None
     actors: tuple[str, ...] = ()
     risk: _Risk = _Risk()
     determining: tuple[str, ...] = ()
@@ -175,6 +176,7 @@ class LogReader:
             source_ip=host if host.replace(".", "").isdigit() or ":" in host else None,
             method=str(detail.get("method", ""))[:16],
             path=str(detail.get("path", ""))[:8192],
+            **_facts_of(decided),
         )
 
     def _of_decision(self, decided: _Decided) -> Recorded | str:
@@ -194,6 +196,7 @@ class LogReader:
             decision=decided.id,
             actors=decided.actors,
             risk=decided.risk.value,
+            **_facts_of(decided),
         )
 
     def _decision_of(self, key: str) -> _Decided | None:
@@ -211,6 +214,13 @@ class LogReader:
         self._decisions[key] = decided
         if len(self._decisions) > MAX_DECISIONS:
             self._decisions.popitem(last=False)
+
+
+def _facts_of(decided: _Decided | None) -> dict[str, Any]:
+    """What the access log does not hold; a decision that says it says all of it. Of a chain it says the subject's alone, so that stays open."""
+    if decided is None or decided.facts is None or decided.actors:
+        return {}
+    return {"whole": True} | {name: value for name, value in decided.facts.items() if name in NOT_RECORDED}
 
 
 def _refused(decided: _Decided) -> str:

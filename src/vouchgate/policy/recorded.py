@@ -12,7 +12,7 @@ Rules
 2. Another format, a newer version of ours or another trust domain is refused before the first record is read.
 3. A line that is none, in the middle, is damage and is refused with its number; it is never skipped.
 4. A fact that is not in a record was absent, unless the header names it among `not_recorded`: then it is unknown, and whatever depends on it is
-   told as open, never guessed. `hour` and `weekday` are those of `time`.
+   told as open, never guessed; unless the record says that it is whole. `hour` and `weekday` are those of `time`.
 5. Lines are bounded; the file is not: it is read as a stream.
 
 Left to others: where records come from (flows/replay.py), what they mean under a policy (`replay`).
@@ -92,6 +92,8 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     depth: int | None = None
     actor: str | None = None
     on_behalf_of: str | None = None
+    whole: bool = False
+    """All facts of the request are here: one that is not was absent, whatever the header says."""
     hour: int | None = None
     """Only where it is not that of `time`."""
     weekday: int | None = None

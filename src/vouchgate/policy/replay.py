@@ -98,9 +98,9 @@ def context_of(record: Recorded, reads: frozenset[str] | None = None) -> dict[st
     return context
 
 
-def unknown_in(context: Mapping[str, Any], not_recorded: frozenset[str]) -> frozenset[str]:
+def unknown_in(context: Mapping[str, Any], not_recorded: frozenset[str], record: Recorded) -> frozenset[str]:
     """Facts that were not recorded."""
-    return not_recorded.difference(context) if not_recorded else not_recorded
+    return not_recorded.difference(context) if not_recorded and not record.whole else frozenset()
 
 
 def decide_recorded(policies: CompiledPolicies, world: World, record: Recorded, not_recorded: frozenset[str] = frozenset()) -> Verdict:
@@ -112,7 +112,7 @@ def decide_recorded(policies: CompiledPolicies, world: World, record: Recorded, 
         return NOT_KNOWN
     if world.dangling(request.principal) or world.dangling(request.resource):
         return NOT_KNOWN
-    return _verdict(policies, request, world, unknown_in(request.context, not_recorded))
+    return _verdict(policies, request, world, unknown_in(request.context, not_recorded, record))
 
 
 def _verdict(policies: CompiledPolicies, request: Request, world: World, unknown: frozenset[str]) -> Verdict:
@@ -246,7 +246,8 @@ class Replay:
             made = _Question(None)
         else:
             reads = self._classes.reads(who, action, thing)
-            made = _Question(None if reads is None else facts_reader(reads), (who, action, thing), reads)
+            whole = reads is not None and not self._not_recorded.isdisjoint(reads)
+            made = _Question(None if reads is None else facts_reader(reads, whole=whole), (who, action, thing), reads)
         self._questions[principal, record.action, resource] = made
         return made
 
@@ -254,7 +255,7 @@ class Replay:
         self.decided += 1
         context = context_of(record, question.reads)
         own = (Uid("Principal", record.principal), Uid("Action", record.action), uid_of_resource(record.resource))
-        request, unknown = Request(*(question.who or own), context), unknown_in(context, self._not_recorded)
+        request, unknown = Request(*(question.who or own), context), unknown_in(context, self._not_recorded, record)
         was, now = (self._one(policies, request, unknown) for policies in (self._old, self._new))
         kind = kind_of(was, now)
         pair = _Pair(was, now, kind, "" if kind == "same" else because(was, now))
@@ -387,9 +388,9 @@ def _weekday(record: Recorded) -> int:
 _READERS: dict[str, Callable[[Recorded], Any]] = {"delegated": _delegated, "hour": _hour, "weekday": _weekday}
 
 
-def facts_reader(reads: frozenset[str]) -> Callable[[Recorded], Any]:
-    """What makes one value of the facts that are read. A fact that no record can hold is absent in all."""
-    plain = sorted(name for name in reads if name in _ALWAYS or name in _OPTIONAL)
+def facts_reader(reads: frozenset[str], *, whole: bool = False) -> Callable[[Recorded], Any]:
+    """What makes one value of the facts that are read. A fact that no record can hold is absent in all; `whole`: it counts whether a record is."""
+    plain = sorted(name for name in reads if name in _ALWAYS or name in _OPTIONAL) + (["whole"] if whole else [])
     made = [_READERS[name] for name in sorted(reads) if name in _READERS]
     get: Callable[[Recorded], Any] = operator.attrgetter(*plain) if plain else _no_facts
     if not made:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from vouchgate.vocabulary.vouches import UnixMillis
 from vouchgate.vocabulary.wire import Noun
@@ -62,6 +62,9 @@ class Decision(Noun, frozen=True, kw_only=True):
     action: str
     resource: str
     facts_digest: str = ""
+    facts: dict[str, Any] | None = None
+    """Facts of the request that the access log does not hold (`usual_hour`, `purpose`, `run` ...), so that it can be decided again under another
+    policy; None where it was decided ahead of any request."""
     policy_digest: str
     policy_version: int
     evidence_epoch: int
