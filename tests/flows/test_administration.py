@@ -35,7 +35,7 @@ from flows_world import (
 
 from vouchgate.flows import adopt, change_policy, explain, issue_identity, login, revoke
 from vouchgate.flows.administer import authorise
-from vouchgate.flows.changes import EndpointPut, RegistrationPut, SettingPut
+from vouchgate.flows.changes import EndpointPut, RegistrationPut, RegistrationRemoved, SettingPut
 from vouchgate.flows.context import Buckets
 from vouchgate.identity.ca import spki_of
 from vouchgate.vocabulary.answers import AdoptRequest, RevokeRequest, WrapRequest
@@ -303,6 +303,43 @@ def test_a_policy_takes_two_persons_with_the_same_text() -> None:
         assert not made.waits_for
         assert made.version == 2
         assert {*made.signed_by.split(", ")} == {ANN.principal.principal.id, BEN.principal.principal.id}
+
+    scene(story)
+
+
+def test_whoever_authors_does_not_approve_and_whoever_approves_does_not_author() -> None:
+    async def story(world: World) -> None:
+        other, approver = caller("oda", "policy-author"), caller("pia", "policy-approver")
+        await world.put(
+            *(
+                RegistrationPut(registration=registration(one.principal.principal.id, one.principal.principal.groups))
+                for one in (other, approver)
+            )
+        )
+        with pytest.raises(NotPermitted):
+            await change_policy.apply(world.context, approver, POLICY, "r")
+        assert (await change_policy.apply(world.context, ANN, POLICY, "r")).waits_for
+        with pytest.raises(NotPermitted):
+            await change_policy.apply(world.context, other, POLICY, "r")
+        made = await change_policy.apply(world.context, approver, POLICY, "r")
+        assert (made.version, made.waits_for) == (2, "")
+
+    scene(story)
+
+
+@pytest.mark.parametrize("how", ["revoked", "roles lost", "gone"])
+def test_a_proposal_falls_with_the_right_of_its_author(how: str) -> None:
+    async def story(world: World) -> None:
+        await change_policy.apply(world.context, ANN, POLICY, "r")
+        who = ANN.principal.principal.id
+        change: Any = {
+            "revoked": revoked("principal", who),
+            "roles lost": RegistrationPut(registration=registration(who, ("role:auditor",))),
+            "gone": RegistrationRemoved(principal=who),
+        }[how]
+        await world.put(change)
+        assert (await change_policy.apply(world.context, BEN, POLICY, "r")).waits_for
+        assert change_policy.current(world.context).version == 1
 
     scene(story)
 

@@ -44,6 +44,7 @@ ACTIONS: dict[AdministerVerb, str] = {
     "audit": "administer:audit",
     "policy-check": "administer:check",
     "policy-apply": "administer:author-policy",
+    "policy-approve": "administer:approve-policy",
     "backup": "administer:backup",
     "place": "administer:place",
     "analyse": "administer:analyse",

@@ -7,16 +7,18 @@ import time
 from collections.abc import Iterator
 
 from vouchgate.flows import waive
-from vouchgate.flows.administer import act_entry, authorise
+from vouchgate.flows.administer import ACTIONS, act_entry, authorise, system_of
 from vouchgate.flows.changes import SettingPut
 from vouchgate.flows.context import Context
+from vouchgate.flows.policy_history import proposal
 from vouchgate.flows.prevalidate import prevalidate
 from vouchgate.flows.revoke import enforced
 from vouchgate.flows.start import activate
+from vouchgate.identity.verify import registered
 from vouchgate.policy.check import check
 from vouchgate.policy.load import Source
 from vouchgate.vocabulary.answers import Caller, PolicyFinding, PolicyReport, PolicyVersion
-from vouchgate.vocabulary.errors import InvalidInput, Unavailable
+from vouchgate.vocabulary.errors import Conflict, InvalidInput, Unavailable
 
 APPROVAL_HOURS = 24
 """Hours within which the second person must agree."""
@@ -71,24 +73,27 @@ def _waived(context: Context) -> Iterator[PolicyFinding]:
 
 
 async def apply(context: Context, caller: Caller, text: str, reason: str) -> PolicyVersion:
-    """Propose a text; it is in force once another person has proposed exactly the same. Raises `InvalidPolicy`, `NotPermitted`."""
+    """Propose a text as its author; it is in force once another person, an approver, has applied exactly the same, while the author may still
+    write policies. Raises `InvalidPolicy`, `NotPermitted`."""
     started = time.monotonic()
-    await authorise(context, caller, "policy-apply")
+    who, digest = caller.principal.principal.id, hashlib.sha256(text.encode()).hexdigest()
+    author = _author(context, digest)
+    seconds = author not in ("", who) and not context.settings.solo
+    await authorise(context, caller, "policy-approve" if seconds else "policy-apply")
     await prevalidate([(NAME, text)], context.validator, crossings=context.facts.crossings, zones=context.facts.zones)
     context.facts.compiled([(NAME, text)])
-    who, digest = caller.principal.principal.id, hashlib.sha256(text.encode()).hexdigest()
     now = context.clock.now()
-    waiting, author, until = (*context.facts.settings.get("policy-proposal", "").split(" "), "", "", "")[:3]
-    agreed = context.settings.solo or (waiting == digest and author not in ("", who) and until.isdigit() and now < int(until))
-    if not agreed:
+    if seconds and _author(context, digest) != author:
+        raise Conflict(f"the proposal of `{author}` has lapsed meanwhile", remedy="let an author propose the text again")
+    if not (context.settings.solo or seconds):
         entry = act_entry(context, caller, "propose-policy", "", "done", {"sha256": digest, "reason": reason[:500]})
-        proposal = f"{digest} {who} {now + APPROVAL_HOURS * 3_600_000}"
-        await context.sequencer.submit(who, [SettingPut(key="policy-proposal", value=proposal)], [entry])
+        waiting = f"{digest} {who} {now + APPROVAL_HOURS * 3_600_000}"
+        await context.sequencer.submit(who, [SettingPut(key="policy-proposal", value=waiting)], [entry])
         return PolicyVersion(
             version=current(context).version + 1,
             digest=digest,
             text=text,
-            waits_for="another policy author or approver, with the same text",
+            waits_for="a policy approver who is another person, with the same text",
         )
     entry = act_entry(context, caller, "apply-policy", "", "done", {"sha256": digest, "reason": reason[:500], "author": author or who})
     # a proposal is used up: the same text again, after another policy was in force, takes two persons again
@@ -103,3 +108,13 @@ async def apply(context: Context, caller: Caller, text: str, reason: str) -> Pol
         applied_at=made.applied_at,
         points=await enforced(context, started),
     )
+
+
+def _author(context: Context, digest: str) -> str:
+    """Who proposed this text and may still write policies; empty where nobody did, or where the proposal has lapsed."""
+    waits, now = proposal(context), context.clock.now()
+    registration = context.facts.registration_of(waits.author, now) if waits is not None and waits.sha256 == digest else None
+    if waits is None or registration is None:
+        return ""
+    made = context.facts.decide(registered(registration, now), ACTIONS["policy-apply"], system_of(context), now)
+    return waits.author if made.effect == "allow" else ""

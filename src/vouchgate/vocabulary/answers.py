@@ -22,7 +22,7 @@ from vouchgate.vocabulary.wire import Noun
 NEVER = UnixMillis(0)
 AdministerVerb = Literal[
     "read", "explain", "revoke", "unrevoke", "adopt", "wrap", "import", "issue-identity", "login", "bootstrap", "accept-clock", "audit",
-    "policy-check", "policy-apply", "backup", "register", "unregister", "join-token", "run", "federate", "secret", "rotate-key",
+    "policy-check", "policy-apply", "policy-approve", "backup", "register", "unregister", "join-token", "run", "federate", "secret", "rotate-key",
     "kill-sessions", "place", "analyse", "waive", "vouch", "approve",
 ]  # fmt: skip
 """Action `administer:<verb>` that `decide` is asked about before an act (contracts, "Administration")."""
