@@ -340,3 +340,32 @@ def test_a_stream_that_cannot_be_told_is_cut_off_so_that_it_begins_again():
         assert server.nodes() == []
 
     run(story)
+
+
+def test_what_was_sent_without_its_end_is_known_until_it_is_sent_with_one_or_taken_back(monkeypatch):
+    async def story(server: AdsServer, point: Point) -> None:
+        add = AdsServer._add
+
+        def endless(self, node, response, key, held, **more) -> None:
+            add(self, node, response, key, held, **more)
+            response.resources[-1].ClearField("ttl")
+
+        server.set_resources(EXTENSION_TYPE, {"revocations": thing(), "map/1": thing(ttl=5.0)})
+        await point.ask(EXTENSION_TYPE, "revocations")
+        await point.accept("revocations")
+        monkeypatch.setattr(AdsServer, "_add", endless)
+        await point.ask(EXTENSION_TYPE, "map/1")
+        await point.ack(await point.hear())
+        assert server.unleased == {(EXTENSION_TYPE, "map/1")}
+        monkeypatch.setattr(AdsServer, "_add", add)
+        server.heartbeat(EXTENSION_TYPE, {"map/1": 5.0})
+        await point.ack(await point.hear())
+        assert server.unleased == set()
+        monkeypatch.setattr(AdsServer, "_add", endless)
+        server.set_resources(EXTENSION_TYPE, {"map/1": thing("y", "2", ttl=5.0)})
+        await point.ack(await point.hear())
+        server.remove(EXTENSION_TYPE, ["map/1"])
+        await point.hear()
+        assert server.unleased == set()
+
+    run(story)

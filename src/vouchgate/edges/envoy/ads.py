@@ -128,6 +128,8 @@ class AdsServer:
         self._progress = asyncio.Event()
         self._server: _CheckedServer | None = None
         self._withheld: Callable[[Key], bool] | None = None
+        self.unleased: set[Key] = set()
+        """Sent last without the end that it was to have."""
         self.refused_peers = 0
 
     async def start(self, path: str) -> None:
@@ -387,10 +389,22 @@ class AdsServer:
                 continue
             carried.append((key, held.version))
             self._add(node, response, key, held, body=body)
+        self._noted(response)
         node.nonces[response.nonce] = carried
         while len(node.nonces) > MAX_NAMES:
             node.nonces.pop(next(iter(node.nonces)))
         return response
+
+    def _noted(self, response: Message) -> None:
+        """By the message as it goes out: what was to end by itself and was sent without an end. No gateway tells that of what it holds."""
+        for one in response.resources:
+            key = response.type_url, one.name
+            held = self._held.get(key)
+            if held is not None and held.ttl is not None and not one.HasField("ttl"):
+                self.unleased.add(key)
+            else:
+                self.unleased.discard(key)
+        self.unleased.difference_update((response.type_url, name) for name in response.removed_resources)
 
     def _add(self, node: Node, response: Message, key: Key, held: Resource, *, body: bool) -> None:
         made = response.resources.add(name=key[1], version=held.version)

@@ -44,6 +44,15 @@ class GatewayReader:
     async def __call__(self) -> tuple[Sequence[Drift], int]:
         said = await self._supervisor.call("read_back")
         held, endpoints, withheld = self._ads.held(), list(self._endpoints()), self._ads.withholding
+        unleased = [
+            Drift(
+                point=POINT,
+                kind="unleased",
+                what=f"filter {name}",
+                detail="it was sent without an end, and would outlive the control plane",
+            )
+            for _, name in sorted(self._ads.unleased)
+        ]
 
         def compare() -> tuple[list[Drift], int]:
             dump, info = parsed(_inflated(said["dump"]), "configuration dump"), parsed(_inflated(said["info"]), "server information")
@@ -53,7 +62,7 @@ class GatewayReader:
                 raise InvalidInput("what the gateway says of itself is no dump of an Envoy", remedy="restart it") from None
             # after a start it may keep what it had, until that was decided again
             found = [one for one in found if not (withheld and one.kind in ("stale", "extra", "missing"))]
-            return found + unsound(POINT, held, endpoints, self._settings), count
+            return found + unleased + unsound(POINT, held, endpoints, self._settings), count
 
         return await asyncio.to_thread(compare)
 
