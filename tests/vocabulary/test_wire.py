@@ -52,6 +52,8 @@ def strategy(hint: Any) -> st.SearchStrategy[Any]:
         if len(arguments) == 2 and arguments[1] is Ellipsis:
             return st.lists(strategy(arguments[0]), max_size=2).map(tuple)
         return st.tuples(*map(strategy, arguments))
+    if origin is frozenset:
+        return st.frozensets(strategy(arguments[0]), max_size=2)
     if origin is list:
         return st.lists(strategy(arguments[0]), max_size=2)
     if origin is dict:
@@ -75,8 +77,9 @@ def annotated(arguments: tuple[Any, ...]) -> st.SearchStrategy[Any]:
             return st.from_regex(meta.pattern, fullmatch=True).filter(lambda text, most=longest: len(text) <= most and "\n" not in text)
         if getattr(meta, "ge", None) is not None and arguments[0] is int:
             return st.integers(meta.ge, meta.le if meta.le is not None else meta.ge + 1000)
-        if getattr(meta, "min_length", None):
-            return strategy(arguments[0]).filter(lambda value, least=meta.min_length: len(value) >= least)
+        if getattr(meta, "min_length", None) or getattr(meta, "max_length", None):
+            least, most = meta.min_length or 0, meta.max_length or 10**6
+            return strategy(arguments[0]).filter(lambda value, least=least, most=most: least <= len(value) <= most)
     return strategy(arguments[0])
 
 
