@@ -96,7 +96,7 @@ def busy_surface() -> MemorySurface:
         would_be="deny",
         decision_id="h" * 32,
     )
-    surface.add(path="/a\u202egpj.exe\x00", resource=f"vg://{TD}/endpoint/digits")
+    surface.add(path="/a\u202egpj.exe\x00", resource=f"vg://{TD}/endpoint/digits", waivers=(HOSTILE, "b1b47ac5"))
     return surface
 
 
@@ -158,6 +158,10 @@ def test_hostile_names_stay_text(seen: Any) -> None:
 def test_filters_narrow_and_say_when_nothing_is_left(seen: Any) -> None:
     assert 0 < seen["denied"] < seen["rows"]
     assert "No decision matches" in seen["none"]
+
+
+def test_a_decision_says_that_it_rests_on_waivers(seen: Any) -> None:
+    assert seen["text"].count("rests on 2 waivers") == 1
 
 
 def test_why_opens_by_keyboard_and_closes(seen: Any) -> None:

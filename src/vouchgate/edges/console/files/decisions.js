@@ -106,6 +106,12 @@ function draw(fresh = new Set()) {
   at("decisions-empty").textContent = lines.length ? "No decision matches the filter." : "No call yet. The next one appears here.";
 }
 
+// Evidence that two persons agreed to go without; it is said wherever a decision stands.
+function waived(line) {
+  const count = (line.waivers || []).length;
+  return count ? h("small", { class: "waived", title: line.waivers.join("\n") }, count === 1 ? "! rests on a waiver" : `! rests on ${count} waivers`) : null;
+}
+
 function row(line, fresh) {
   const open = h("button", { type: "button", class: "why-button", "aria-label": `Why: ${parts(line.principal || "nobody").last} ${line.action} ${parts(line.resource).last}` },
     verdict(line.effect, line.would_be));
@@ -114,7 +120,7 @@ function row(line, fresh) {
     h("td", {}, open),
     h("td", {}, who(line.principal, line.authenticated)),
     h("td", {}, h("span", { class: "name", title: line.resource }, h("b", {}, parts(line.resource).last || "none"), h("small", {}, line.action))),
-    h("td", { class: "request" }, h("code", { title: line.path }, `${line.method} ${line.path}`), line.reason && tone(line) !== "allow" ? h("small", { title: line.reason }, prose(line.reason)) : null),
+    h("td", { class: "request" }, h("code", { title: line.path }, `${line.method} ${line.path}`), line.reason && tone(line) !== "allow" ? h("small", { title: line.reason }, prose(line.reason)) : null, waived(line)),
     h("td", { class: "number" }, line.duration_ms ? line.duration_ms.toFixed(1) : ""));
   made.addEventListener("click", () => explain(line));
   return made;
