@@ -32,27 +32,30 @@ class Habit(Noun, frozen=True, kw_only=True):
     """`10.1.2.0/24`, `2001:db8:1::/48`; sorted."""
 
 
-@functools.lru_cache(maxsize=REMEMBERED)
-def network_of(address: str) -> str:
-    """The network of a peer's address; an IPv4 peer on an IPv6 socket (RFC 4291, section 2.5.5.2) is the IPv4 peer. Empty for no address."""
+def _peer(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An IPv4 peer on an IPv6 socket (RFC 4291, section 2.5.5.2) is the IPv4 peer. None for no address."""
     try:
         read = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
+        return None
+    return read.ipv4_mapped or read if isinstance(read, ipaddress.IPv6Address) else read
+
+
+@functools.lru_cache(maxsize=REMEMBERED)
+def network_of(address: str) -> str:
+    """The network of a peer's address. Empty for no address."""
+    read = _peer(address)
+    if read is None:
         return ""
-    if isinstance(read, ipaddress.IPv6Address) and read.ipv4_mapped is not None:
-        read = read.ipv4_mapped
     return str(ipaddress.ip_network((read, V4_PREFIX if read.version == 4 else V6_PREFIX), strict=False))
 
 
 @functools.lru_cache(maxsize=REMEMBERED)
 def is_within(address: str, networks: tuple[str, ...]) -> bool:
     """Whether an address is in one of the declared networks."""
-    try:
-        read = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
+    read = _peer(address)
+    if read is None:
         return False
-    if isinstance(read, ipaddress.IPv6Address) and read.ipv4_mapped is not None:
-        read = read.ipv4_mapped
     return any(read.version == one.version and read in one for one in (ipaddress.ip_network(text) for text in networks))
 
 
