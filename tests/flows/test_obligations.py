@@ -594,6 +594,9 @@ async def test_records_of_what_ended_long_ago_go(board):
 
 def test_what_a_reader_would_not_see_is_written_out():
     assert readable("a\u202eb\u0000\u2028ü\ue000") == "a\\u202eb\\u0000\\u2028ü\\ue000"
+    for hidden in "\u00a0\u00ad\u034f\u115f\u1160\u17b4\u180b\u2003\u200b\u2800\u3000\u3164\ufe0f\uffa0\U000e0100\U000e0041":
+        assert readable(f"1{hidden}0") == f"1\\u{ord(hidden):04x}0"
+    assert readable("zu viel, ünïcode, 模型 e\u0301") == "zu viel, ünïcode, 模型 e\u0301"
 
 
 def test_what_one_of_the_chain_owes_all_owe():

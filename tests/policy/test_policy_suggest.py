@@ -14,7 +14,7 @@ from vouchgate.policy.check import check
 from vouchgate.policy.compile import CompiledPolicies, compile_policies
 from vouchgate.policy.facts import put_artifact, put_asset, put_endpoint, put_principal
 from vouchgate.policy.learn import EXCESS, Options, learn, unseen_share
-from vouchgate.policy.load import Source
+from vouchgate.policy.load import Source, read
 from vouchgate.policy.privilege import Grants, table
 from vouchgate.policy.recorded import DAY_MS, HOUR_MS, Recorded
 from vouchgate.policy.replay import decide_recorded
@@ -214,6 +214,12 @@ def test_what_is_suggested_is_never_laxer_than_the_permit_that_it_narrows() -> N
 )
 def test_the_conditions_of_a_policy_are_found(text: str, clauses: str) -> None:
     assert clauses_of(text) == clauses
+
+
+def test_a_comment_at_the_end_of_a_policy_swallows_nothing_of_what_is_suggested() -> None:
+    kept = clauses_of('permit (principal, action, resource)\nwhen { context.risk < 10 } // not when "risky"\n;')
+    made = f"permit (principal, action, resource)\n{kept};\n\npermit (principal, action, resource)\n{kept}\nunless {{ true }};"
+    assert len(read([Source("s.cedar", made)], catalog.schema_text()).policies) == 2
 
 
 def test_content_that_is_always_new_is_not_learned_from() -> None:

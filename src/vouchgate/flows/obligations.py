@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import unicodedata
 from typing import Any
 
@@ -34,8 +35,10 @@ AGREED = "agreed=parameters"
 """That people agreed to what they could read of the request: the gateway passes on no header beside it that could say more."""
 STATUS = {"step-up": 401, "budget-spent": 429, "approvals-full": 429}
 """HTTP status of a refusal; 403 for the others."""
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Categories of characters that a reader does not see, or that move others about."""
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
+"""Categories of characters that a reader does not see, or that move others about; the plain space beside them."""
+_BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+"""Letters and marks that show nothing (Unicode, DerivedCoreProperties: Default_Ignorable_Code_Point), and the blank Braille pattern."""
 
 
 def owed_on_answer(decision: Decision) -> str:
@@ -134,7 +137,11 @@ def readable(text: str) -> str:
     """With everything that a reader does not see as an escape."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(one if unicodedata.category(one) not in _HIDDEN else f"\\u{ord(one):04x}" for one in text)
+    return "".join(f"\\u{ord(one):04x}" if _is_hidden(one) else one for one in text)
+
+
+def _is_hidden(one: str) -> bool:
+    return one != " " and (unicodedata.category(one) in _HIDDEN or _BLANK.match(one) is not None)
 
 
 def denied_with(decision: Decision, settled: Settled) -> Decision:

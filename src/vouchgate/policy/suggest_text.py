@@ -184,7 +184,9 @@ def basis_of(permit: CompiledPolicy) -> Basis:
 
 def clauses_of(text: str) -> str:
     """What stands between the head of a policy and its last `;`."""
-    depth, begun = 0, False
+    depth, begun, last = 0, False, [match[0] for match in _TOKEN.finditer(text.rstrip().removesuffix(";").rstrip())][-1:]
+    # what follows must not stand in the comment
+    ended = "\n" if last and last[0].startswith("//") else ""
     for match in _TOKEN.finditer(text):
         part = match[0]
         if part == "(":
@@ -193,7 +195,7 @@ def clauses_of(text: str) -> str:
             depth -= 1
         begun = begun or (part in ("permit", "forbid") and depth == 0)
         if begun and part == ")" and depth == 0:
-            return text[match.end() :].rstrip().removesuffix(";").strip()
+            return text[match.end() :].rstrip().removesuffix(";").strip() + ended
     return ""
 
 
