@@ -88,8 +88,8 @@ def _meddled(response, key, value):
         made.value = one.SerializeToString(deterministic=True)
     if word == "ROUTE" and url.endswith("RouteConfiguration"):
         one = route_pb2.RouteConfiguration.FromString(value.value)
-        for host in one.virtual_hosts:
-            route = route_pb2.Route()
+        for host in (host for host in one.virtual_hosts if host.routes):
+            route = type(host.routes[0])()
             route.CopyFrom(host.routes[0])
             route.name = "vg-aside"
             route.match.Clear()

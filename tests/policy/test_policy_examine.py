@@ -76,6 +76,14 @@ def test_of_a_provider_outside_no_vouch_is_asked_but_a_label_is() -> None:
     assert found(text.format("resource.labels.contains(principal.zone) &&")) == {("asks-for-no-vouch", "ask")}
 
 
+def test_a_vouch_that_is_written_once_and_almost_like_another_is_a_slip() -> None:
+    text = '@id("in-{0}") permit (principal in Group::"importers", action == Action::"admit", resource is Artifact) '
+    text += 'when {{ resource.vouches.containsAll(["scan", "{1}"]) && context.risk < 60 }};'
+    two = text.format("a", "structure") + text.format("b", "structure").replace("importers", "others")
+    assert ("near-name", "in-c") in found(two + text.format("c", "structrue").replace("importers", "thirds"))
+    assert not {kind for kind, _ in found(two + text.format("c", "sbom").replace("importers", "thirds"))} & {"near-name"}
+
+
 def test_nothing_is_wrong_with_what_is_good() -> None:
     answer = report(GOOD)
     assert (answer.ok, answer.findings, answer.unproved) == (True, (), ())

@@ -9,7 +9,7 @@ Findings
 2. `administers`: a permit of administration, approval or waivers outside the base policy, whose roles those are.
 3. `weak-tier`, `any-vouch`: evidence that anybody can declare, and one vouch of several where all were meant.
 4. `odd-zone`: an action in a stage of the lifecycle where it has no place.
-5. `near-name`, `unknown-role`: a group that is written once and almost like another; a role that the base policy does not have.
+5. `near-name`, `unknown-role`: a group, zone or vouch that is written once and almost like another; a role that the base policy does not have.
 6. `no-ceiling`: policies that permit use or movement without one forbid on the risk.
 7. `missing-forbid`: what a set that follows a pack has lost of it.
 """
@@ -75,7 +75,7 @@ def lints(policies: PolicySet) -> list[PolicyFinding]:
     for policy in own:
         if policy.effect == "permit":
             found += [*_wide(policy, policies), *_offices(policy, policies), *_evidence(policy), *_place(policy)]
-    return [*found, *_names(own, policies), *_ceiling(own, policies)]
+    return [*found, *_names(own, policies), *_vouch_names(own), *_ceiling(own, policies)]
 
 
 def _wide(policy: Policy, policies: PolicySet) -> Iterator[PolicyFinding]:
@@ -117,10 +117,8 @@ def _offices(policy: Policy, policies: PolicySet) -> Iterator[PolicyFinding]:
 def _evidence(policy: Policy) -> Iterator[PolicyFinding]:
     for node in nodes(policy):
         match node:
-            case pst.BinaryOp(op="contains" | "contains_all" | "contains_any" as op, left=pst.GetAttr(attr="vouches"), right=right):
-                texts = [
-                    one.value for one in (right.elements if isinstance(right, pst.Set) else (right,)) if isinstance(one, pst.StringLit)
-                ]
+            case pst.BinaryOp(op="contains" | "contains_all" | "contains_any" as op, left=pst.GetAttr(attr="vouches")):
+                texts = _vouches(node)
                 weak = [text for text in texts if text == "serves" or text.partition("@")[2] in WEAK]
                 if weak:
                     fix = f"ask for a tier that was checked: `{weak[0].partition('@')[0]}@rederived`"
@@ -155,6 +153,26 @@ def _names(own: Sequence[Policy], policies: PolicySet) -> Iterator[PolicyFinding
                 if near:
                     text = f"the {one.type.lower()} `{one.id}` is named here alone, and almost like `{near[0]}`"
                     yield finding(policy, "near-name", text, f"write `{near[0]}` if that was meant", "warning")
+
+
+def _vouch_names(own: Sequence[Policy]) -> Iterator[PolicyFinding]:
+    """A predicate that one policy alone names: whoever misspells it in a permit denies, and in a forbid lets through."""
+    named = {policy.id: {text.partition("@")[0] for node in nodes(policy) for text in _vouches(node)} for policy in own}
+    used = Counter(word for words in named.values() for word in words)
+    for policy in own:
+        for word in sorted(words for words in named[policy.id] if used[words] == 1):
+            near = [other for other in sorted(used) if other != word and used[other] > 1 and slip(word, other)]
+            if near:
+                text = f"the vouch `{word}` is named here alone, and almost like `{near[0]}`"
+                yield finding(policy, "near-name", text, f"write `{near[0]}` if that was meant", "warning")
+
+
+def _vouches(node: Any) -> list[str]:
+    """The words of `vouches.contains...`."""
+    match node:
+        case pst.BinaryOp(op="contains" | "contains_all" | "contains_any", left=pst.GetAttr(attr="vouches"), right=right):
+            return [one.value for one in (right.elements if isinstance(right, pst.Set) else (right,)) if isinstance(one, pst.StringLit)]
+    return []
 
 
 def slip(one: str, other: str) -> bool:
