@@ -29,7 +29,8 @@ from cedarpy import pst
 
 from vouchgate.policy.answers import Answers
 from vouchgate.policy.load import Policy, PolicySet
-from vouchgate.policy.terms import CedarError, Facts, NotCompiled, Term, compile_term, uid_of
+from vouchgate.policy.operators import CedarError, Facts
+from vouchgate.policy.terms import NotCompiled, Term, compile_term, uid_of
 from vouchgate.policy.unknowns import ERROR, FALSE, TRUE, compile_partial, context_reads
 from vouchgate.policy.values import Uid, to_cedar_json
 from vouchgate.policy.world import World

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from vouchgate.policy.compile import CompiledPolicy, Evaluation
 from vouchgate.policy.leaves import Leaf, flip
-from vouchgate.policy.terms import Facts
+from vouchgate.policy.operators import Facts
 from vouchgate.policy.unknowns import TRUE
 from vouchgate.policy.values import Uid
 from vouchgate.policy.world import World

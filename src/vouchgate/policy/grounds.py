@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from vouchgate.policy.compile import CompiledPolicies, CompiledPolicy, Evaluation, Request, evaluate
 from vouchgate.policy.leaves import Leaf, cost, flip, scope_flip, scope_supports, supports
 from vouchgate.policy.obligations import NONE, lift, meetable
+from vouchgate.policy.operators import Facts
 from vouchgate.policy.resting import rests_on
-from vouchgate.policy.terms import Facts
 from vouchgate.policy.unknowns import FALSE, TRUE
 from vouchgate.policy.values import Uid
 from vouchgate.policy.world import Held

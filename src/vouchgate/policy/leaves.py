@@ -18,7 +18,8 @@ from typing import Any, Literal
 from cedarpy import pst
 
 from vouchgate.policy.compile import Scope
-from vouchgate.policy.terms import CedarError, Facts, compile_term, uid_of
+from vouchgate.policy.operators import CedarError, Facts
+from vouchgate.policy.terms import compile_term, uid_of
 from vouchgate.policy.unknowns import FALSE, TRUE, children, compile_partial, context_reads, mask_of
 from vouchgate.policy.values import Uid
 

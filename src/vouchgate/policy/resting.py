@@ -18,7 +18,7 @@ from cedarpy import pst
 
 from vouchgate.policy.compile import CompiledPolicy
 from vouchgate.policy.leaves import Leaf, leaves_of
-from vouchgate.policy.terms import Facts
+from vouchgate.policy.operators import Facts
 from vouchgate.policy.unknowns import FALSE, TRUE, children, compile_partial
 
 Resting = Callable[[bool, Facts], tuple[Leaf, ...]]

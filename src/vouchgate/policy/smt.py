@@ -24,6 +24,7 @@ from cedarpy import pst
 
 from vouchgate.policy.compile import CompiledPolicies, CompiledPolicy
 from vouchgate.policy.extensions import I64_MAX, I64_MIN, DateTime, Decimal, Duration, Ip
+from vouchgate.policy.operators import CedarError, Facts
 from vouchgate.policy.patterns import matcher
 from vouchgate.policy.schema_shape import Attribute, Kind, Shape, shape_of
 from vouchgate.policy.smt_entities import Entities
@@ -45,7 +46,7 @@ from vouchgate.policy.smt_terms import (
     negate,
     pattern,
 )
-from vouchgate.policy.terms import CedarError, Facts, NotCompiled, compile_term, uid_of
+from vouchgate.policy.terms import NotCompiled, compile_term, uid_of
 from vouchgate.policy.unknowns import children
 from vouchgate.policy.values import Uid, Values, key
 from vouchgate.policy.world import World

@@ -17,19 +17,8 @@ from typing import Any
 
 from cedarpy import pst
 
-from vouchgate.policy.terms import (
-    OPERATORS,
-    UNARY,
-    CedarError,
-    Facts,
-    NotCompiled,
-    attribute,
-    compile_term,
-    has_attribute,
-    is_in,
-    is_of_type,
-    like_matcher,
-)
+from vouchgate.policy.operators import OPERATORS, UNARY, CedarError, Facts, is_in, is_of_type, like_matcher
+from vouchgate.policy.terms import NotCompiled, attribute, compile_term, has_attribute
 from vouchgate.policy.values import Record, values
 
 TRUE, FALSE, ERROR = 1, 2, 4

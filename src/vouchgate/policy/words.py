@@ -11,7 +11,7 @@ from vouchgate.policy.crossing_words import tell_crossing
 from vouchgate.policy.grounds import Grounds
 from vouchgate.policy.leaves import Leaf
 from vouchgate.policy.obligations import Lifted
-from vouchgate.policy.terms import Facts
+from vouchgate.policy.operators import Facts
 from vouchgate.policy.values import Uid
 from vouchgate.policy.world import World
 from vouchgate.vocabulary.decisions import Missing
