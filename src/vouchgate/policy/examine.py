@@ -25,6 +25,7 @@ from vouchgate.policy.lints import HIGH_RISK
 from vouchgate.policy.load import Policy
 from vouchgate.policy.obligations import EVERY, meetable
 from vouchgate.policy.prove import Clock, Goal, Search, answer, any_of, both_of, grants_nothing_new, look_for, not_of
+from vouchgate.policy.smt_environments import Environment
 from vouchgate.policy.telling import Replayed
 from vouchgate.policy.unknowns import TRUE
 from vouchgate.policy.world import World
@@ -32,7 +33,7 @@ from vouchgate.vocabulary.answers_policy import CheckFinding
 from vouchgate.vocabulary.crossing_words import SOURCE
 
 if TYPE_CHECKING:
-    from vouchgate.policy.smt import Environment, Problem
+    from vouchgate.policy.smt import Problem
 
 VOUCHED: frozenset[str] = frozenset({"infer", "chat", "embed", "import", "admit", "promote", "export", "deploy", "release-key"})
 """Actions of which a permit should ask for evidence on what is used or moved."""

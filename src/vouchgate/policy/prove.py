@@ -27,6 +27,7 @@ from vouchgate.policy.compile import CompiledPolicies, CompiledPolicy, Evaluatio
 from vouchgate.policy.crosscheck import crosscheck
 from vouchgate.policy.load import Source, problems, read
 from vouchgate.policy.obligations import EVERY, lift, meetable, obligations_of, strictest
+from vouchgate.policy.smt_environments import Environment, environments
 from vouchgate.policy.telling import Replayed, counterexample, smaller
 from vouchgate.policy.world import World
 from vouchgate.vocabulary.answers_policy import Proof
@@ -34,7 +35,7 @@ from vouchgate.vocabulary.decisions import Obligation
 from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded, Unsupported
 
 if TYPE_CHECKING:
-    from vouchgate.policy.smt import Environment, Problem
+    from vouchgate.policy.smt import Problem
     from vouchgate.policy.smt_model import Example
 
 DEFAULT_SECONDS = 30.0
@@ -250,14 +251,14 @@ def meant(problem: Problem, question: CompiledPolicies) -> Any:
 
 def look_for(goal: Goal, clock: Clock, seconds: float, *, only: Callable[[Environment], bool] | None = None) -> Search:
     """A request that refutes, in one kind of request after the other. Raises `Unsupported`, `LimitExceeded`."""
-    translation, _ = smt()
+    smt()  # before anything is counted: without z3 nothing is decided
     count = sum(len(policies.policies) for policies in goal.sets)
     if count > MAX_POLICIES:
         raise LimitExceeded(
             f"the question is about {count} policies, the bound is {MAX_POLICIES}", remedy="ask about fewer policies at once"
         )
     search, end = Search(), clock() + min(seconds, MAX_SECONDS)
-    kinds = translation.environments(goal.sets)
+    kinds = environments(goal.sets)
     for environment in kinds:
         if only is not None and not only(environment):
             continue

@@ -1,13 +1,11 @@
 """Cedar's typed tree translated to z3: when a policy applies, and when it errs, over a request and a world that are not known.
 
-    environments(sets) -> list[Environment]            every kind of request that these policies can tell apart
     Problem(environment, sets)                          one of them: caller and resource of a type, one action, an open context
     problem.applies(policy) -> Applied                  satisfied, erring: z3 Booleans (or `bool` where that is already known)
 
 Rules
 1. An expression has a value and the condition under which it does not err; `&&`, `||` and `if` evaluate what Cedar evaluates.
-2. An environment fixes the types of caller and resource and the action, up to what policies can tell apart. Requests to which the schema
-   does not apply the action are environments too (`fits` is false): the engine decides them all the same.
+2. An environment (`smt_environments`) fixes the types of caller and resource and the action, up to what policies can tell apart.
 3. What cannot be translated exactly leaves its policy open: whether it is satisfied and whether it errs become free Booleans, and the
    construct is noted in `untranslated`. So what is unsatisfiable then is unsatisfiable; what is not has to be replayed.
 4. A part without variables is evaluated by `terms`, so that constants are those of the engine.
@@ -26,8 +24,9 @@ from vouchgate.policy.compile import CompiledPolicies, CompiledPolicy
 from vouchgate.policy.extensions import I64_MAX, I64_MIN, DateTime, Decimal, Duration, Ip
 from vouchgate.policy.operators import CedarError, Facts
 from vouchgate.policy.patterns import matcher
-from vouchgate.policy.schema_shape import Attribute, Kind, Shape, shape_of
+from vouchgate.policy.schema_shape import Attribute, Kind, shape_of
 from vouchgate.policy.smt_entities import Entities
+from vouchgate.policy.smt_environments import Environment
 from vouchgate.policy.smt_terms import (
     ADDRESS,
     BOOL,
@@ -62,47 +61,11 @@ ERRS: Result = (None, False)
 
 
 @dataclass(frozen=True, slots=True)
-class Environment:
-    """One kind of request."""
-
-    principal: str
-    action: Uid
-    """One that stands for every action which these policies cannot tell from it."""
-    resource: str
-    context: tuple[tuple[str, Attribute], ...]
-    fits: bool
-    """Whether the schema applies the action to these types."""
-
-
-@dataclass(frozen=True, slots=True)
 class Applied:
     """When a policy counts."""
 
     satisfied: Bool
     errs: Bool
-
-
-def environments(sets: Sequence[CompiledPolicies]) -> list[Environment]:
-    """Those that fit the schema first. Raises `Unsupported` for a schema that cannot be read."""
-    shape, actions = shape_of(sets[0].source.schema_text), sets[0].actions
-    named = frozenset[Uid]().union(*(policies.named for policies in sets))
-    groups: dict[Any, list[Uid]] = {}
-    contexts = {tuple(action.context.items()) for action in shape.actions.values() if action.principals}
-    for action, above in actions.items():
-        context = tuple(shape.actions[action.id].context.items()) if shape.actions[action.id].principals else min(contexts, key=len)
-        groups.setdefault((above & named, action if action in named else None, context), []).append(action)
-    found = []
-    for (_, _, context), alike in groups.items():
-        for principal in sorted(shape.principals):
-            for resource in sorted(shape.resources):
-                fitting = [one for one in alike if _fits(shape, one, principal, resource)]
-                found.append(Environment(principal, min(fitting or alike), resource, context, bool(fitting)))
-    return sorted(found, key=lambda one: (not one.fits, one.action, one.resource))
-
-
-def _fits(shape: Shape, action: Uid, principal: str, resource: str) -> bool:
-    applies = shape.actions[action.id]
-    return principal in applies.principals and resource in applies.resources
 
 
 def _nodes(node: Any) -> Iterable[Any]:
@@ -524,4 +487,4 @@ _COMPARISONS: dict[str, Any] = {
     "greater_eq": lambda left, right: left >= right,
 }
 
-__all__ = ["Applied", "Environment", "Problem", "environments"]
+__all__ = ["Applied", "Problem"]
