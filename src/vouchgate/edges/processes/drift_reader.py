@@ -1,37 +1,21 @@
-"""Reads the gateway back for the control plane: the supervisor, which alone may open the admin pipe beside the gateway itself, asks; the
-control plane compares, off its event loop.
-
-The dump crosses the supervisor as compressed bytes: it reads nothing of what a gateway says.
-"""
+"""Reads the gateway back for the control plane: the supervisor asks (admin_pipe.py), the control plane compares, off its event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
-from vouchgate.edges.envoy.admin import DUMP, INFO, MAX_DUMP_BYTES, fetch, parsed
+from vouchgate.edges.envoy.admin import MAX_DUMP_BYTES, parsed
 from vouchgate.edges.envoy.ads import AdsServer
 from vouchgate.edges.envoy.readback import NOT_READ, Compared, drifts, unsound
 from vouchgate.edges.envoy.settings import GatewaySettings
-from vouchgate.edges.processes.rpc_server import Handler, Peer
 from vouchgate.flows.context import Remote
 from vouchgate.vocabulary.answers_zones import Drift
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.places import Endpoint
 
 POINT = "gateway"
-
-
-def read_back_handler(admin_socket: str) -> Handler:
-    """The supervisor's side."""
-
-    async def read_back(_: Peer, __: dict[str, Any]) -> Any:
-        dump, info = await fetch(admin_socket, DUMP), await fetch(admin_socket, INFO)
-        return {"dump": await asyncio.to_thread(zlib.compress, dump, 1), "info": zlib.compress(info, 1)}
-
-    return read_back
 
 
 class GatewayReader:

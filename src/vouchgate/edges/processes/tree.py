@@ -31,7 +31,7 @@ from vouchgate import wiring
 from vouchgate.audit.checkpoints import origin_of
 from vouchgate.edges.envoy.access_log import fetch_counters
 from vouchgate.edges.envoy.bootstrap import bootstrap, envoy_binary, flags
-from vouchgate.edges.processes.drift_reader import read_back_handler
+from vouchgate.edges.processes.admin_pipe import read_back_handler
 from vouchgate.edges.processes.gateway_settings import gateway_settings
 from vouchgate.edges.processes.rpc_server import Handler, Peer, serve
 from vouchgate.evidence.trustroot import fingerprint
