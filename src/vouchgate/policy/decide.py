@@ -34,7 +34,7 @@ from typing import Any
 
 from vouchgate.policy.compile import CompiledPolicies, Evaluation, Request, evaluate, facts_of
 from vouchgate.policy.facts import REQUEST_FACTS, action_uid, principal_uid, request_context, resource_uid
-from vouchgate.policy.grounds import Grounds, deciding
+from vouchgate.policy.grounds import FOREVER, Grounds, deciding
 from vouchgate.policy.obligations import NONE, lift
 from vouchgate.policy.recorded import NOT_RECORDED
 from vouchgate.policy.values import Uid, to_cedar_json
@@ -85,7 +85,7 @@ def decide(
         principal_uid(principal.principal.id), action_uid(action), resource_uid(resource), request_context(principal, risk, context)
     )
     if principal.not_after <= now:
-        answer = _Answer(
+        answer = _answered(
             None, Grounds(), Told(f"the credential of caller `{principal.principal.id}` has lapsed", "present a fresh credential")
         )
     else:
@@ -124,23 +124,28 @@ def decide(
         evidence_epoch=evidence_epoch,
         risk=risk,
         determining=answer.determining,
-        vouches_used=answer.found.vouch_ids,
-        waivers=answer.found.waivers,
+        vouches_used=answer.vouch_ids,
+        waivers=answer.waivers,
         missing=answer.told.missing,
         errors=answer.evaluation.errors if answer.evaluation else (),
         obligations=() if residual else answer.obligations,
         reason=answer.told.reason,
         remedy=answer.told.remedy,
-        not_after=UnixMillis(min([principal.not_after, *answer.found.not_after])),
+        not_after=UnixMillis(min(principal.not_after, answer.lapses)),
         evaluated_at=now,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
+    """What of an answer does not depend on who asks when; worked out once."""
+
     evaluation: Evaluation | None
     """None where a name was not known, so that no policy was asked."""
-    found: Grounds
+    vouch_ids: tuple[str, ...]
+    waivers: tuple[str, ...]
+    lapses: int
+    """When the first of the vouches lapses (step 5)."""
     told: Told
     obligations: tuple[Obligation, ...] = ()
 
@@ -155,7 +160,13 @@ class _Answer:
         return self.evaluation.residual if self.evaluation.effect == "residual" else self.evaluation.determining
 
 
+def _answered(evaluation: Evaluation | None, found: Grounds, told: Told, obligations: tuple[Obligation, ...] = ()) -> _Answer:
+    return _Answer(evaluation, found.vouch_ids, found.waivers, min(found.not_after, default=FOREVER), told, obligations)
+
+
 def _check(unknown: frozenset[str], context: Mapping[str, Any]) -> None:
+    if not unknown:
+        return
     strange = sorted(unknown - REQUEST_FACTS)
     if strange:
         raise InvalidInput(f"`{strange[0]}` cannot be unknown", remedy=f"only {', '.join(sorted(REQUEST_FACTS))} can")
@@ -168,11 +179,11 @@ def _answer(request: Request, world: World, policies: CompiledPolicies, unknown:
     """Steps 2, 3 and 6; reads nothing but what it is given, so that it may be kept (rule 7)."""
     refusal = _unknown_names(request, world, policies)
     if refusal is not None:
-        return _Answer(None, Grounds(), refusal)
+        return _answered(None, Grounds(), refusal)
     lifted = lift(evaluate(policies, request, world, unknown), carries)
     facts = facts_of(policies, request, world, unknown)
     found = deciding(policies, lifted.evaluation, facts, carries)
-    return _Answer(lifted.evaluation, found, tell(lifted, found, facts, world), lifted.obligations)
+    return _answered(lifted.evaluation, found, tell(lifted, found, facts, world), lifted.obligations)
 
 
 def _unknown_names(request: Request, world: World, policies: CompiledPolicies) -> Told | None:

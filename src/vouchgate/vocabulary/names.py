@@ -10,6 +10,7 @@ Rules
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import NewType
 
@@ -23,6 +24,8 @@ PrincipalId = NewType("PrincipalId", str)
 ResourceId = NewType("ResourceId", str)
 """`vg://td/<kind>/<name>` or `vg://td/artifact/sha256:<hex>`, checked by `resource_id`."""
 
+MAX_KEPT = 8_192
+"""Names whose parts are remembered, the latest ones: each decision takes the same three or four apart again. A text that is no name is not kept."""
 MAX_TRUST_DOMAIN = 255
 """Characters, SPIFFE-ID section 2.1."""
 PRINCIPAL_KINDS = frozenset({"person", "service", "job", "step", "server", "notebook", "agent", "system", "declared"})
@@ -61,6 +64,7 @@ def trust_domain(text: str) -> TrustDomain:
     return TrustDomain(text)
 
 
+@functools.lru_cache(maxsize=MAX_KEPT)
 def principal_parts(text: str) -> PrincipalParts:
     """Take a principal's name apart. Raises `InvalidName`."""
     match = _PRINCIPAL.match(text)
@@ -80,6 +84,7 @@ def principal_id(text: str) -> PrincipalId:
     return PrincipalId(text)
 
 
+@functools.lru_cache(maxsize=MAX_KEPT)
 def resource_parts(text: str) -> ResourceParts:
     """Take a thing's name apart. Raises `InvalidName`."""
     match = _RESOURCE.match(text)
