@@ -171,7 +171,7 @@ class Control:
         )
         self.system.tokens = self.token_service
         self.system.prover = wiring.prover()
-        reader = GatewayReader(self._looking, self.ads, gateway, lambda: self.facts.endpoints.values())
+        reader = GatewayReader(self._looking, self.ads, gateway, self.facts.endpoints.values)
         self.system.drift = DriftWatch(self.context, {POINT: reader}, self.view.granted)
         self.health = Health(self.context, self.observer, free=lambda: wiring.free_bytes(self.layout.control))
         self._svid: tuple[str, str] | None = None
