@@ -223,8 +223,11 @@ class House(Installation):
 
     def ran(self, command: Sequence[str], *arguments: str) -> subprocess.CompletedProcess[str]:
         """The command line, whatever it answers."""
-        whole = [*(command or [str(Path(sys.executable).with_name("vouchgate"))]), *arguments]
-        return subprocess.run(whole, check=False, capture_output=True, text=True, timeout=180, cwd=self.folder, stdin=subprocess.DEVNULL)
+        whole = [*(command or self.command), *arguments]
+        done = subprocess.run(whole, check=False, capture_output=True, text=True, timeout=180, cwd=self.folder, stdin=subprocess.DEVNULL)
+        if "Traceback (most recent call last)" in done.stderr:
+            raise RuntimeError(done.stderr)
+        return done
 
     def drift(self, *more: str) -> Said:
         """`vouchgate zones drift`, now."""
@@ -346,7 +349,7 @@ class Watch:
 
     def __init__(self, house: House, *more: str) -> None:
         command = [
-            str(Path(sys.executable).with_name("vouchgate")),
+            *house.command,
             "zones",
             "drift",
             "--watch",
