@@ -29,7 +29,7 @@ from vouchgate.flows.sequence import Sequenced  # noqa: E402
 from vouchgate.policy import facts as world_facts  # noqa: E402
 from vouchgate.policy.catalog import pack  # noqa: E402
 from vouchgate.policy.world import Evidence, Held  # noqa: E402
-from vouchgate.vocabulary.answers import DecisionLine  # noqa: E402
+from vouchgate.vocabulary.answers_decisions import DecisionLine  # noqa: E402
 from vouchgate.vocabulary.decisions import Risk  # noqa: E402
 from vouchgate.vocabulary.digests import file_digest  # noqa: E402
 from vouchgate.vocabulary.names import PrincipalId, ResourceId, TrustDomain, principal, resource  # noqa: E402

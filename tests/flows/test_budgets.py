@@ -19,7 +19,7 @@ from vouchgate.flows.observe_traffic import Observer
 from vouchgate.flows.shape import SOURCE, Shaped
 from vouchgate.flows.spent import flag, spent_until
 from vouchgate.vocabulary import wire
-from vouchgate.vocabulary.answers import DecisionLine
+from vouchgate.vocabulary.answers_decisions import DecisionLine
 from vouchgate.vocabulary.errors import Conflict, Unavailable
 from vouchgate.vocabulary.places import Budget, Egress
 from vouchgate.vocabulary.records import SetOffset

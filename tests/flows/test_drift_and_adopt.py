@@ -31,7 +31,8 @@ from vouchgate.flows import drift as drift_flow
 from vouchgate.flows.changes import AssetPut, EndpointPut, RegistrationPut, ZonePut
 from vouchgate.flows.drift import DriftWatch
 from vouchgate.flows.needs import _drifts
-from vouchgate.vocabulary.answers import AdoptRequest, DecisionLine
+from vouchgate.vocabulary.answers import AdoptRequest
+from vouchgate.vocabulary.answers_decisions import DecisionLine
 from vouchgate.vocabulary.answers_zones import Drift
 from vouchgate.vocabulary.decisions import Obligation
 from vouchgate.vocabulary.errors import Unavailable

@@ -9,7 +9,7 @@ from flows_world import ALICE, BOB, DAY, DIGITS, HOUR, NOW, about, endpoint, mak
 
 from vouchgate.flows import forecast as ahead
 from vouchgate.flows.changes import EndpointPut, RegistrationPut, ZonePut
-from vouchgate.vocabulary.answers import DecisionLine
+from vouchgate.vocabulary.answers_decisions import DecisionLine
 from vouchgate.vocabulary.answers_identities import PartnerState
 from vouchgate.vocabulary.answers_zones import Forecast
 from vouchgate.vocabulary.vouches import UnixMillis

@@ -24,7 +24,7 @@ from vouchgate.flows.habits import DAY_MS, DAYS, HOUR_MS, MIN_DAYS, Habits, Seen
 from vouchgate.flows.observe_traffic import Observer
 from vouchgate.flows.shape import SOURCE, Shaped
 from vouchgate.storage.opening import open_memory
-from vouchgate.vocabulary.answers import DecisionLine
+from vouchgate.vocabulary.answers_decisions import DecisionLine
 from vouchgate.vocabulary.decisions import Decision, Risk
 from vouchgate.vocabulary.errors import Conflict, InvalidInput
 from vouchgate.vocabulary.habits import Habit, check_networks, hours_of, is_within, network_of

@@ -19,7 +19,7 @@ from vouchgate.flows.observe_traffic import Observer
 from vouchgate.flows.report import line_of
 from vouchgate.flows.shape import SOURCE, Shaped, shape
 from vouchgate.flows.traffic import Traffic
-from vouchgate.vocabulary.answers import DecisionLine
+from vouchgate.vocabulary.answers_decisions import DecisionLine
 from vouchgate.vocabulary.errors import Conflict, LimitExceeded
 from vouchgate.vocabulary.events import Event
 from vouchgate.vocabulary.names import principal

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from installation import Answer, Caller, Installation, mine
 
-from vouchgate.vocabulary.answers import EndpointState, RevokeOutcome
+from vouchgate.vocabulary.answers import RevokeOutcome
+from vouchgate.vocabulary.answers_decisions import EndpointState
 
 
 class Legacy(http.server.BaseHTTPRequestHandler):

@@ -38,7 +38,8 @@ from spiffetls.tlsconfig.authorize import authorize_id
 from vouchgate.edges.cli.keys import dpop_proof
 from vouchgate.identity.bundle import make_bundle, write_jwks
 from vouchgate.identity.ca import make_ca, spki_of
-from vouchgate.vocabulary.answers import CallerState, DecisionPage, Explanation, Need
+from vouchgate.vocabulary.answers import Need
+from vouchgate.vocabulary.answers_decisions import CallerState, DecisionPage, Explanation
 from vouchgate.vocabulary.answers_identities import PartnerState, RegistrationRequest
 from vouchgate.vocabulary.principals import FOREIGN_ID, Registration, Selector
 from vouchgate.vocabulary.vouches import UnixMillis

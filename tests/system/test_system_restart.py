@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 from installation import Caller, Installation
 
-from vouchgate.vocabulary.answers import EndpointState
+from vouchgate.vocabulary.answers_decisions import EndpointState
 from vouchgate.vocabulary.errors import VouchgateError
 
 LEASE, CALLERS = 10, 3

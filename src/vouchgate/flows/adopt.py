@@ -20,14 +20,7 @@ from vouchgate.flows.changes import Change, EndpointPut, SettingPut, ZonePut
 from vouchgate.flows.context import Context
 from vouchgate.flows.revoke import enforced
 from vouchgate.flows.would_refuse import would_refuse
-from vouchgate.vocabulary.answers import (
-    AdoptOutcome,
-    AdoptRequest,
-    Caller,
-    WrapOutcome,
-    WrapRequest,
-    ZoneState,
-)
+from vouchgate.vocabulary.answers import AdoptOutcome, AdoptRequest, Caller, WrapOutcome, WrapRequest, ZoneState
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound
 from vouchgate.vocabulary.names import TrustDomain, resource
 from vouchgate.vocabulary.places import Endpoint, Route, Zone

@@ -18,7 +18,8 @@ from vouchgate.policy.load import Policy
 from vouchgate.policy.obligations import EVERY
 from vouchgate.policy.turning import told_gained, told_lost, told_standing, turning
 from vouchgate.vocabulary import wire
-from vouchgate.vocabulary.answers import Explanation, Fix, PathStep, PolicyUse, VouchState
+from vouchgate.vocabulary.answers import VouchState
+from vouchgate.vocabulary.answers_decisions import Explanation, Fix, PathStep, PolicyUse
 from vouchgate.vocabulary.decisions import Decision
 from vouchgate.vocabulary.errors import InvalidInput, NotFound
 from vouchgate.vocabulary.names import principal_id, resource_id

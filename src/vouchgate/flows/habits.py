@@ -29,7 +29,7 @@ from vouchgate.flows.context import Reads
 from vouchgate.flows.facts import Facts
 from vouchgate.flows.sequence import Sequenced, Sequencer
 from vouchgate.vocabulary import wire
-from vouchgate.vocabulary.answers import DecisionLine
+from vouchgate.vocabulary.answers_decisions import DecisionLine
 from vouchgate.vocabulary.errors import VouchgateError
 from vouchgate.vocabulary.habits import Habit, hours_of, is_within, network_of
 from vouchgate.vocabulary.names import PrincipalId, resource

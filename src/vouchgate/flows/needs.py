@@ -11,7 +11,8 @@ from vouchgate.flows.context import Context
 from vouchgate.flows.login import GLASS, broken_until
 from vouchgate.flows.policy_history import proposal
 from vouchgate.identity.ca import load_ca
-from vouchgate.vocabulary.answers import EndpointState, Need, PointState, ProcessState
+from vouchgate.vocabulary.answers import Need, PointState, ProcessState
+from vouchgate.vocabulary.answers_decisions import EndpointState
 from vouchgate.vocabulary.answers_identities import PartnerState
 
 OWN_MACHINE = "the log is tamper-evident against everyone but this machine's administrator: no outside witness is configured"

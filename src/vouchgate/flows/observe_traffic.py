@@ -26,7 +26,7 @@ from vouchgate.flows.shape import SOURCE, Shaped
 from vouchgate.flows.traffic import Traffic
 from vouchgate.identity.verify import declared, registered
 from vouchgate.policy.obligations import EVERY
-from vouchgate.vocabulary.answers import DecisionLine
+from vouchgate.vocabulary.answers_decisions import DecisionLine
 from vouchgate.vocabulary.decisions import Decision
 from vouchgate.vocabulary.errors import VouchgateError
 from vouchgate.vocabulary.names import principal

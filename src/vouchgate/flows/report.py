@@ -22,12 +22,7 @@ from vouchgate.flows.shape import shape
 from vouchgate.flows.vouch_states import lacking_states, newest_states
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.answers import (
-    CallerState,
     ClockState,
-    DecisionFilter,
-    DecisionLine,
-    DecisionPage,
-    EndpointState,
     Metric,
     PointState,
     ProcessState,
@@ -38,6 +33,7 @@ from vouchgate.vocabulary.answers import (
     VouchState,
     WitnessState,
 )
+from vouchgate.vocabulary.answers_decisions import CallerState, DecisionFilter, DecisionLine, DecisionPage, EndpointState
 from vouchgate.vocabulary.answers_identities import PartnerState
 from vouchgate.vocabulary.decisions import Decision
 from vouchgate.vocabulary.errors import InvalidInput, VouchgateError

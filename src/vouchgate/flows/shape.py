@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from vouchgate.audit import ocsf
 from vouchgate.vocabulary import wire
-from vouchgate.vocabulary.answers import DecisionLine
+from vouchgate.vocabulary.answers_decisions import DecisionLine
 from vouchgate.vocabulary.events import Event
 
 SOURCE = "gateway"

@@ -44,7 +44,7 @@ from vouchgate.flows.system_prove import ProvingSystem
 from vouchgate.flows.system_watch import WatchSystem
 from vouchgate.flows.system_zones import ZonesSystem
 from vouchgate.flows.token_service import TokenService
-from vouchgate.vocabulary import answers, answers_approvals, answers_identities
+from vouchgate.vocabulary import answers, answers_approvals, answers_decisions, answers_identities
 from vouchgate.vocabulary.answers import AdministerVerb, Caller
 from vouchgate.vocabulary.ca import CaInstallRequest, CaRequested, CaStatus, CaStepRequest
 from vouchgate.vocabulary.errors import Conflict, Unavailable
@@ -122,11 +122,11 @@ class System(ZonesSystem, PolicySystem, WatchSystem, ProvingSystem):
         await self._read(caller)
         return await report.status(self.context, self.checkpoints, self.federation.listed())
 
-    async def endpoints(self, caller: Caller) -> tuple[answers.EndpointState, ...]:
+    async def endpoints(self, caller: Caller) -> tuple[answers_decisions.EndpointState, ...]:
         await self._read(caller)
         return report.endpoint_states(self.context)
 
-    async def callers(self, caller: Caller, after: str, limit: int) -> tuple[answers.CallerState, ...]:
+    async def callers(self, caller: Caller, after: str, limit: int) -> tuple[answers_decisions.CallerState, ...]:
         await self._read(caller)
         return report.caller_states(self.context, after, limit)
 
@@ -138,20 +138,22 @@ class System(ZonesSystem, PolicySystem, WatchSystem, ProvingSystem):
         await self._read(caller)
         return report.registrations(self.context, after, limit)
 
-    async def decisions(self, caller: Caller, limit: int, before: int, where: answers.DecisionFilter) -> answers.DecisionPage:
+    async def decisions(
+        self, caller: Caller, limit: int, before: int, where: answers_decisions.DecisionFilter
+    ) -> answers_decisions.DecisionPage:
         await self._read(caller)
         return report.decisions(self.context, limit, before, where)
 
-    async def subscribe_decisions(self, caller: Caller) -> AsyncIterator[answers.DecisionLine]:
+    async def subscribe_decisions(self, caller: Caller) -> AsyncIterator[answers_decisions.DecisionLine]:
         await self._read(caller)
         async for line in self.context.traffic.watch():
             yield line
 
-    async def why(self, caller: Caller, principal: str, action: str, resource: str) -> answers.Explanation:
+    async def why(self, caller: Caller, principal: str, action: str, resource: str) -> answers_decisions.Explanation:
         await self._read(caller, "explain")
         return explain.why(self.context, principal, action, resource)
 
-    async def why_decision(self, caller: Caller, id: str) -> answers.Explanation:
+    async def why_decision(self, caller: Caller, id: str) -> answers_decisions.Explanation:
         await self._read(caller, "explain")
         return explain.why_recorded(self.context, id)
 

@@ -23,7 +23,8 @@ from vouchgate.edges.api.rates import MAX_BUCKETS, Rates
 from vouchgate.edges.api.sessions import MAX_SESSIONS, MAX_SESSIONS_OF_ONE, Sessions
 from vouchgate.edges.api.stream import events
 from vouchgate.edges.cli.printing import duration, harmless
-from vouchgate.vocabulary.answers import DecisionLine, Metric, Sample
+from vouchgate.vocabulary.answers import Metric, Sample
+from vouchgate.vocabulary.answers_decisions import DecisionLine
 from vouchgate.vocabulary.errors import LimitExceeded
 
 SPOOL = Path(tempfile.mkdtemp(prefix="vg"))

@@ -18,7 +18,8 @@ import pytest
 from surface_memory import DIGEST, TD, MemorySurface
 from surface_served import Served
 
-from vouchgate.vocabulary.answers import CallerState, EndpointState, Need
+from vouchgate.vocabulary.answers import Need
+from vouchgate.vocabulary.answers_decisions import CallerState, EndpointState
 from vouchgate.vocabulary.places import Endpoint
 
 HOSTILE = '<img src=x onerror="alert(1)"><script>alert(2)</script>"\'><b>bold'

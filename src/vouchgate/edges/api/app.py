@@ -36,8 +36,9 @@ from vouchgate.edges.api.sessions import COOKIE, Sessions
 from vouchgate.edges.api.surface import Surface
 from vouchgate.edges.bounded_http import whole_body
 from vouchgate.edges.console.assets import console_routes
-from vouchgate.vocabulary.answers import AdoptRequest, Caller, DecisionFilter, ImportRequest, RevokeRequest, WrapRequest
+from vouchgate.vocabulary.answers import AdoptRequest, Caller, ImportRequest, RevokeRequest, WrapRequest
 from vouchgate.vocabulary.answers_approvals import WaiveRequest
+from vouchgate.vocabulary.answers_decisions import DecisionFilter
 from vouchgate.vocabulary.answers_identities import ExchangeRequest, IdentityRequest, JoinTokenRequest, RegistrationRequest, RunRequest
 from vouchgate.vocabulary.answers_policy import CheckRequest, ProofRequest
 from vouchgate.vocabulary.answers_zones import AssetMove, AssetRequest, ExportRequest

@@ -29,12 +29,6 @@ from vouchgate.vocabulary.answers import (
     AuditReport,
     BackupOutcome,
     Caller,
-    CallerState,
-    DecisionFilter,
-    DecisionLine,
-    DecisionPage,
-    EndpointState,
-    Explanation,
     ImportOutcome,
     ImportRequest,
     Metric,
@@ -50,6 +44,7 @@ from vouchgate.vocabulary.answers import (
     ZoneState,
 )
 from vouchgate.vocabulary.answers_approvals import ApprovalState, VouchTaken, Waiver, WaiveRequest
+from vouchgate.vocabulary.answers_decisions import CallerState, DecisionFilter, DecisionLine, DecisionPage, EndpointState, Explanation
 from vouchgate.vocabulary.answers_identities import (
     CodeIssued,
     ExchangeOutcome,

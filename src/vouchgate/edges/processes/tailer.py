@@ -25,7 +25,7 @@ from vouchgate.edges.envoy.access_log import MAX_LINE_BYTES, parse_line
 from vouchgate.edges.processes import logs
 from vouchgate.flows.shape import SOURCE, Shaped, shape
 from vouchgate.vocabulary import wire
-from vouchgate.vocabulary.answers import DecisionLine
+from vouchgate.vocabulary.answers_decisions import DecisionLine
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, VouchgateError
 from vouchgate.vocabulary.layout import Layout
 

@@ -6,7 +6,8 @@ import argparse
 
 from vouchgate.edges.cli.printing import ago, short_name
 from vouchgate.edges.cli.session import Session
-from vouchgate.vocabulary.answers import AuditPage, DecisionLine
+from vouchgate.vocabulary.answers import AuditPage
+from vouchgate.vocabulary.answers_decisions import DecisionLine
 from vouchgate.vocabulary.wire import decode
 
 SUMMARY = "read the log"

@@ -7,7 +7,7 @@ import argparse
 from vouchgate.edges.cli.arguments import nearest
 from vouchgate.edges.cli.printing import TIER_MEANS, short_digest, short_name
 from vouchgate.edges.cli.session import Session
-from vouchgate.vocabulary.answers import EndpointState
+from vouchgate.vocabulary.answers_decisions import EndpointState
 from vouchgate.vocabulary.errors import NotFound
 
 SUMMARY = "the vouches that an endpoint rests on"

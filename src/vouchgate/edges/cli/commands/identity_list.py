@@ -6,7 +6,7 @@ import argparse
 
 from vouchgate.edges.cli.printing import ago, duration
 from vouchgate.edges.cli.session import Session
-from vouchgate.vocabulary.answers import CallerState
+from vouchgate.vocabulary.answers_decisions import CallerState
 
 SUMMARY = "who is registered, who was seen"
 

@@ -6,7 +6,8 @@ import argparse
 
 from vouchgate.edges.cli.printing import ago, duration, short_name
 from vouchgate.edges.cli.session import Session
-from vouchgate.vocabulary.answers import EndpointState, Need, Status
+from vouchgate.vocabulary.answers import Need, Status
+from vouchgate.vocabulary.answers_decisions import EndpointState
 from vouchgate.vocabulary.wire import Noun
 
 SUMMARY = "what is running, what is refused, what needs you"

@@ -7,7 +7,7 @@ import argparse
 from vouchgate.edges.cli.arguments import Usage
 from vouchgate.edges.cli.printing import MARKS, TIER_MEANS, harmless, short_digest, short_name
 from vouchgate.edges.cli.session import Session
-from vouchgate.vocabulary.answers import Explanation
+from vouchgate.vocabulary.answers_decisions import Explanation
 
 SUMMARY = "explain a decision: who, what, because of which evidence, how to fix it"
 DETAIL = """explain a recorded decision (its id, a grant, request id or log index), or decide one now:
