@@ -5,8 +5,8 @@
 1. The list (misconfigured.py) was written before anybody looked at what is found. One installation runs on the good configuration.
 2. Changed Cedar files go to `vouchgate policy check --json`, changed settings to `vouchgate config check --json` beside those in force. At the
    gateway, real sidecars and a cluster's recorded policies the change is made for real and `vouchgate zones drift --json` is asked.
-3. A misconfiguration counts as found only if one finding, that the good configuration does not have, says every word of `names`; neither its
-   remedy nor the request that shows it counts.
+3. A misconfiguration counts as found only if one finding, that the good configuration does not have, says every word of `names`; the request
+   that shows it does not count.
 4. Alarms of what runs: from the change to the first reading that tells it, as the control plane or `zones drift --watch` reads by itself.
 5. Null: a check that says nothing must find nothing. Sabotage: a copy of the package in which one lint is silent must miss what only it finds.
 """
@@ -244,7 +244,7 @@ def findings(done: subprocess.CompletedProcess[str]) -> Said:
         return Said([done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}"], 1)
     made = list(answer.get("findings", []))
     drifts = [one for point in answer.get("points", []) for one in point.get("drifts", [])]
-    texts = [" ".join(str(part) for key, part in one.items() if key not in ("example", "severity", "remedy")) for one in (*made, *drifts)]
+    texts = [" ".join(str(part) for key, part in one.items() if key not in ("example", "severity")) for one in (*made, *drifts)]
     return Said(texts, sum(one.get("severity") == "error" for one in made), answer.get("unproved", []))
 
 
