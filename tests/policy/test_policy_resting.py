@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from policy_world import ARTIFACT, CALLER, ENDPOINT, good_world, raw
 
-from policy.policy_world import ARTIFACT, CALLER, ENDPOINT, good_world, raw
 from vouchgate.policy.catalog import pack, packs, schema_text
 from vouchgate.policy.compile import CompiledPolicies, Request, evaluate, facts_of
 from vouchgate.policy.facts import REQUEST_FACTS, action_uid, principal_uid, resource_uid
