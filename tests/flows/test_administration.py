@@ -46,6 +46,7 @@ from vouchgate.vocabulary.names import principal
 ROLES = ("auditor", "registrar", "policy-author", "policy-approver", "responder", "key-custodian")
 ANN, BEN, REG = caller("ann", *ROLES), caller("ben", *ROLES), caller("reg", "registrar")
 SPKI = spki_of(ec.generate_private_key(ec.SECP256R1()).public_key())
+NOBODY = '@id("nobody") forbid (principal, action == Action::"infer", resource);\n'
 POLICY = SPINE[0][1] + '\n@id("extra") forbid (principal, action == Action::"chat", resource);\n'
 
 
@@ -340,6 +341,30 @@ def test_a_proposal_falls_with_the_right_of_its_author(how: str) -> None:
         await world.put(change)
         assert (await change_policy.apply(world.context, BEN, POLICY, "r")).waits_for
         assert change_policy.current(world.context).version == 1
+
+    scene(story)
+
+
+def test_a_policy_is_said_to_be_enforced_once_every_map_was_decided_under_it() -> None:
+    async def story(world: World) -> None:
+        assert world.granted()
+        await change_policy.apply(world.context, ANN, POLICY + NOBODY, "r")
+        made = await change_policy.apply(world.context, BEN, POLICY + NOBODY, "r")
+        assert [one.outcome for one in made.points] == ["enforced"]
+        assert not world.context.publisher.undecided
+        assert not world.granted()
+
+    scene(story)
+
+
+def test_a_policy_whose_maps_are_late_is_not_said_to_be_enforced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revoke, "ACKNOWLEDGE_SECONDS", 0.05)
+
+    async def story(world: World) -> None:
+        await change_policy.apply(world.context, ANN, POLICY + NOBODY, "r")
+        world.pdp.away = "away"
+        made = await change_policy.apply(world.context, BEN, POLICY + NOBODY, "r")
+        assert [one.outcome for one in made.points] == ["expires-by-lease"]
 
     scene(story)
 

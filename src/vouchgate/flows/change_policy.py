@@ -106,7 +106,7 @@ async def apply(context: Context, caller: Caller, text: str, reason: str) -> Pol
         text=made.text,
         signed_by=made.signed_by,
         applied_at=made.applied_at,
-        points=await enforced(context, started),
+        points=await enforced(context, started, maps=True),
     )
 
 

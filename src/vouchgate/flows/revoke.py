@@ -9,6 +9,7 @@ Undo is a new signed statement by another person (with `solo` the same one); aft
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 
@@ -28,6 +29,8 @@ from vouchgate.vocabulary.places import DEFAULT_LEASE_SECONDS
 from vouchgate.vocabulary.records import Append
 from vouchgate.vocabulary.vouches import Revocation, TargetKind, UnixMillis
 
+LOOK_SECONDS = 0.01
+"""Between two looks at whether maps were pushed."""
 ACKNOWLEDGE_SECONDS = 2.0
 """How long an answer waits for the points; after that their leases bound it."""
 MIN_SERIAL_DIGITS, MAX_SERIAL_DIGITS = 24, 42
@@ -170,8 +173,9 @@ def plan(context: Context, revocation: Revocation) -> tuple[tuple, tuple[str, ..
     return vouches, tuple(sorted(endpoints)), tuple(sorted(set(lost))), len(lost)
 
 
-async def enforced(context: Context, started: float) -> tuple[PointOutcome, ...]:
-    """Step 4."""
+async def enforced(context: Context, started: float, *, maps: bool = False) -> tuple[PointOutcome, ...]:
+    """Step 4. `maps`: what was done is enforced by the maps alone, each of which has to be decided and pushed anew."""
+    pushed = await _maps_pushed(context) if maps else True
     # a gateway that is not connected (a control plane that just started has heard of none) goes on by its lease
     acknowledged = {GATEWAY: False, **await context.points.wait_enforced(timeout=ACKNOWLEDGE_SECONDS)}
     after = round((time.monotonic() - started) * 1000, 2)
@@ -179,10 +183,20 @@ async def enforced(context: Context, started: float) -> tuple[PointOutcome, ...]
     lease = max((zone.lease_seconds for zone in context.facts.zones.values()), default=DEFAULT_LEASE_SECONDS)
     return tuple(
         PointOutcome(point=point, outcome="enforced", at=now, after_ms=after)
-        if did
+        if did and pushed
         else PointOutcome(point=point, outcome="expires-by-lease", at=UnixMillis(now + 1000 * lease))
         for point, did in sorted(acknowledged.items())
     )
+
+
+async def _maps_pushed(context: Context) -> bool:
+    """Whether, in time, nothing waits to be decided and every connected point holds the newest maps."""
+    until = time.monotonic() + ACKNOWLEDGE_SECONDS
+    while context.publisher.undecided or any(one.maps_behind for one in context.points.status().points):
+        if time.monotonic() >= until:
+            return False
+        await asyncio.sleep(LOOK_SECONDS)
+    return True
 
 
 async def unrevoke(context: Context, caller: Caller, revocation_id: str, reason: str) -> Approved:
