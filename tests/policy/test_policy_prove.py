@@ -236,7 +236,10 @@ def test_a_construct_without_translation_is_never_proved_away() -> None:
 def test_out_of_time_is_unknown_and_says_so() -> None:
     ticks = iter(range(10_000))
     proof = never_allows(
-        PACK, question_of("permit (principal, action, resource) when { context.risk < 10 && context.risk > 20 };", SCHEMA), clock=lambda: next(ticks), seconds=3
+        PACK,
+        question_of("permit (principal, action, resource) when { context.risk < 10 && context.risk > 20 };", SCHEMA),
+        clock=lambda: next(ticks),
+        seconds=3,
     )
     assert proof.verdict == "unknown"
     assert "the bound of 3 seconds was reached after" in proof.why[0]
