@@ -166,6 +166,25 @@ def test_what_is_loosened_against_another_policy(kind: str, policy: str, old: st
     assert all(one.example for one in answer.findings if one.kind == "grants-more")
 
 
+STAYS_FORBID = '@id("personal-stays")'
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "told"),
+    [
+        ("", "budget=5/minute", True),
+        ("budget=5/minute", "budget=5000/minute", True),
+        ("budget=5/minute; rounded-answer=2", "budget=5/minute", True),
+        ("budget=5/minute", "budget=4/minute", False),
+        ("budget=5/minute", "budget=5/minute; step-up=300", False),
+        ("budget=5/minute", "", False),
+    ],
+)
+def test_a_forbid_that_can_be_met_by_less_is_told(was: str, now: str, told: bool) -> None:
+    old, new = (GOOD.replace(STAYS_FORBID, f'{STAYS_FORBID} @oblige("{owes}")' if owes else STAYS_FORBID) for owes in (was, now))
+    assert (("owes-less", "personal-stays") in {(one.kind, one.policy) for one in report(new, against=old).findings}) is told
+
+
 def test_a_narrower_policy_grants_nothing_more() -> None:
     assert found(GOOD.replace("context.risk < 40", "context.risk < 30"), against=GOOD) == set()
 

@@ -8,7 +8,8 @@ Findings (warnings, each with a request that shows it where there is one)
    forbidden by others. Of several that are the same, the later ones.
 3. What a permit asks too little for, on the actions that matter (`LEAST`): `asks-for-nothing`, `asks-for-no-vouch`, `no-risk-bound`, `any-caller`,
    `outside-unlabelled`. Only its own condition counts: a forbid elsewhere that happens to stop it today may be changed by somebody else.
-4. `grants-more`: what is allowed now and is not in force; `removes-forbid`, `narrows-forbid`: a forbid in force that is gone, or forbids less.
+4. `grants-more`: what is allowed now and is not in force; `removes-forbid`, `narrows-forbid`, `owes-less`: a forbid in force that is gone, forbids
+   less, or can be met by less.
 
 Of base and generated policies nothing is said but 4. A bound that is reached is told in `unproved`; then no finding means nothing.
 """
@@ -23,7 +24,7 @@ from vouchgate.policy.catalog import BASE
 from vouchgate.policy.compile import CompiledPolicies, CompiledPolicy, Request, evaluate
 from vouchgate.policy.lints import HIGH_RISK
 from vouchgate.policy.load import Policy
-from vouchgate.policy.obligations import EVERY, meetable
+from vouchgate.policy.obligations import EVERY, meetable, obligations_of, strictest
 from vouchgate.policy.prove import Clock, Goal, Search, answer, any_of, both_of, grants_nothing_new, look_for, not_of
 from vouchgate.policy.smt_environments import Environment
 from vouchgate.policy.telling import Replayed
@@ -244,6 +245,7 @@ class _Examination:
                 fix = f"keep it: {' '.join(one.policy.text.split())[:160]}"
                 self.found.append(CheckFinding(kind="removes-forbid", severity="warning", policy=one.id, text=text, remedy=fix))
         for one in against.old.policies:
+            self._owes_less(one, against)
             self._narrower(one, against)
         old, new = ({(one.id, one.policy.text.strip()) for one in policies.policies} for policies in (against.old, against.new))
         if old == new:
@@ -260,6 +262,16 @@ class _Examination:
             self.found.append(finding)
         elif proof.verdict == "unknown":
             self.unproved.append(f"whether it allows more than {against.name}: {proof.why[0]}")
+
+    def _owes_less(self, one: CompiledPolicy, against: Against) -> None:
+        """A forbid of the same name that can be met where it could not, or by less."""
+        other = next((other for other in against.new.policies if other.id == one.id and other.forbids), None)
+        if other is None or not one.forbids:
+            return
+        was, now = obligations_of(one), obligations_of(other)
+        if now and (not was or strictest((*was, *now)) != strictest(now)):
+            asked = "could not be met" if not was else "asked for " + ", ".join(f"{each.kind}={each.value}" for each in was)
+            self._say(other, "owes-less", f"the forbid of this name in {against.name} {asked}", "take it back, or say why")
 
     def _narrower(self, one: CompiledPolicy, against: Against) -> None:
         """A forbid of the same name that forbids less, whether or not a permit makes use of it today."""
