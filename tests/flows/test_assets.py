@@ -257,6 +257,37 @@ async def test_only_a_registrar_places_and_placing_moves_nothing() -> None:
         assert world.facts.assets == {}
 
 
+@looped
+async def test_what_is_taken_away_and_placed_anew_is_still_what_it_was_and_where_it_was() -> None:
+    """Else one registrar alone could do by two acts what a move needs two roles and a crossing for."""
+    async with running(make_world(), publishing=False) as world:
+        await placed(world, PROMOTE)
+        first = AssetRequest(kind="dataset", name="d", zones=("train",), digest=MODEL.text, labels=("personal",), purposes=("research",))
+        await assets.put(world.context, caller(), first)
+        changed = (
+            msgspec.structs.replace(first, labels=()),
+            msgspec.structs.replace(first, purposes=()),
+            msgspec.structs.replace(first, purposes=("research", "billing")),
+        )
+        for wrong in changed:
+            with pytest.raises(Conflict):
+                await assets.put(world.context, caller(), wrong)
+        await assets.remove(world.context, caller(), "d", "to place it anew")
+        for wrong in (
+            *changed,
+            msgspec.structs.replace(first, zones=("serve",)),
+            AssetRequest(kind="model", name="other", zones=("serve",), digest=MODEL.text),
+            AssetRequest(kind="artifact", name=MODEL.text, zones=("serve",)),
+        ):
+            with pytest.raises(Conflict):
+                await assets.put(world.context, caller(), wrong)
+        replayed = Facts(TD, world.facts._fingerprint)
+        start.replay(world.store, replayed, NOW)
+        assert replayed.departed == world.facts.departed
+        back = await assets.put(world.context, caller(), msgspec.structs.replace(first, zones=()))
+        assert back.asset == Asset(id=back.asset.id, zones=("train",), digest=MODEL.text, labels=("personal",), purposes=("research",))
+
+
 async def move(world: World, target: str = "serve", **changes: Any) -> Any:
     return await assets.move(world.context, caller(), AssetMove(**({"asset": ARTIFACT, "target": target} | changes)))
 

@@ -2,7 +2,7 @@
 
 1. vouchgate.toml places what it names once; afterwards the recorded place stands. Crossings are the settings' own, whole.
 2. `put` places what lies nowhere yet, or says more of what is known (`administer:place`). It moves nothing: content that lies somewhere is
-   not given a second name in another zone.
+   not given a second name in another zone, and what was taken away comes back where it lay. It takes no label away and adds no purpose.
 3. `move` is a decision about the thing, `promote`, `export` or `deploy` with `target`: policy must permit it, and where crossings are declared
    one from where it lies to the target must cover it. Promoting and deploying need vouches of two distinct roles (contracts, "Roots of trust").
 4. An import places what it admitted in the zone for which it was decided.
@@ -129,20 +129,40 @@ async def put(context: Context, caller: Caller, request: AssetRequest) -> AssetS
     facts, now = context.facts, context.clock.now()
     made = _asked(context, request)
     known = facts.assets.get(made.id)
-    if known is not None and request.zones and set(request.zones) != set(known.zones):
-        raise Conflict(f"`{made.id}` lies in {', '.join(known.zones) or 'no zone'}", remedy="move it: `vouchgate assets move`")
-    if known is None and not request.zones:
+    before = known or facts.departed.get(made.id)
+    if before is not None:
+        _check_more(made, before, request.zones)
+    if before is None and not request.zones:
         raise InvalidInput(f"`{made.id}` is to lie nowhere", remedy="name a zone: `--zone ZONE`")
     if known is None and len(facts.assets) >= MAX_ASSETS:
         raise Conflict(f"{MAX_ASSETS} things are placed", remedy="remove what is no longer used")
-    made = msgspec.structs.replace(made, zones=known.zones if known else request.zones)
+    made = msgspec.structs.replace(made, zones=before.zones if before else request.zones)
     digest = made.digest or (resource_parts(made.id).name if "/artifact/" in made.id else "")
-    lies = zones_of_content(facts, digest) - set(made.zones) if digest and (known is None or known.digest != made.digest) else set()
-    if lies:
+    lies = (zones_of_content(facts, digest) or _lay(facts, digest)) - set(made.zones) if digest else set()
+    if lies and (known is None or known.digest != made.digest):
         raise Conflict(f"that content lies in zone `{min(lies)}`", remedy="name it there, and move it: `vouchgate assets move`")
     entry = act_entry(context, caller, "place", made.id, "done", {"zones": list(made.zones), "digest": made.digest})
     await context.sequencer.submit(caller.principal.principal.id, [AssetPut(asset=made)], [entry])
     return _state(facts, made, now)
+
+
+def _check_more(made: Asset, before: Asset, zones: tuple[str, ...]) -> None:
+    """Rule 2 for what is known, or was. Raises `Conflict`."""
+    if zones and set(zones) != set(before.zones):
+        raise Conflict(f"`{made.id}` lies in {', '.join(before.zones) or 'no zone'}", remedy="move it: `vouchgate assets move`")
+    lost = sorted(set(before.labels) - set(made.labels))
+    if lost:
+        raise Conflict(f"`{made.id}` holds `{lost[0]}`", remedy="name its labels again; they are taken away in vouchgate.toml alone")
+    if before.purposes and not (made.purposes and set(made.purposes) <= set(before.purposes)):
+        named = ", ".join(before.purposes)
+        raise Conflict(f"`{made.id}` is there for {named} alone", remedy="name these or fewer; others are added in vouchgate.toml alone")
+
+
+def _lay(facts: Facts, digest: str) -> set[str]:
+    """Where content lay that was taken away."""
+    artifact = resource(facts.trust_domain, "artifact", digest)
+    gone = (one for one in facts.departed.values() if one.id == artifact or (one.digest and one.digest == digest))
+    return {zone for one in gone for zone in one.zones}
 
 
 def _asked(context: Context, request: AssetRequest) -> Asset:
@@ -163,7 +183,7 @@ async def remove(context: Context, caller: Caller, name: str, reason: str) -> As
     asset = full_asset(context.facts, name)
     state = _state(context.facts, asset, context.clock.now())
     entry = act_entry(context, caller, "remove-asset", asset.id, "done", {"zones": list(asset.zones), "reason": reason[:500]})
-    await context.sequencer.submit(caller.principal.principal.id, [AssetRemoved(id=asset.id)], [entry])
+    await context.sequencer.submit(caller.principal.principal.id, [AssetRemoved(id=asset.id, was=asset)], [entry])
     return state
 
 

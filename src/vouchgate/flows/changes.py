@@ -81,6 +81,8 @@ class AssetRemoved(Noun, frozen=True, kw_only=True, tag="asset-removed"):
     """Something lies nowhere any more."""
 
     id: str
+    was: Asset | None = None
+    """Where it lay, and what it held: taken away and placed anew it is still that."""
 
 
 class CrossingsPut(Noun, frozen=True, kw_only=True, tag="crossings"):

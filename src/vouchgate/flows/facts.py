@@ -97,6 +97,8 @@ class Facts(Cells, Standing, Registered):
         self.crossings: tuple[Crossing, ...] = ()
         self.endpoints: dict[str, Endpoint] = {}
         self.assets: dict[str, Asset] = {}
+        self.departed: dict[str, Asset] = {}
+        """Assets that were taken away, as they were."""
         self._stands_for: dict[str, set[str]] = {}
         """Name of content -> assets that stand for it."""
         self.registrations: dict[str, Registration] = {}
@@ -241,7 +243,8 @@ class Facts(Cells, Standing, Registered):
                 self._place(asset)
                 self._renew_asset(asset.id, now)
                 self._renew_secret(asset.id)
-            case AssetRemoved(id=asset_id):
+            case AssetRemoved(id=asset_id, was=was):
+                self.departed[asset_id] = was or self.assets.get(asset_id) or Asset(id=ResourceId(asset_id))
                 self._place(Asset(id=ResourceId(asset_id)))
                 del self.assets[asset_id]
                 self._renew_asset(asset_id, now)
