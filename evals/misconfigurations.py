@@ -451,7 +451,7 @@ def at_sidecars(house: House, wanted: Callable[[str], bool]) -> list[Outcome]:
     with running(house, good) as began:
         watch = Watch(house, "--sidecars", str(out), *where)
         try:
-            house.until(lambda: watch.last is not None and not watch.said(), 30, f"the good sidecar drifts: {watch.said()[:3]}")
+            house.until(lambda: watch.last is not None and not watch.said(), 120, f"the good sidecar drifts: {watch.said()[:3]}")
             for case in (one for one in listed.SIDECARS if wanted(one.name)):
                 if case.edit == "copy":
                     (out / "sidecar-aside.json").write_text(path.read_text())
