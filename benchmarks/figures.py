@@ -45,7 +45,6 @@ RUNS = {
     "policy_edit": ("Revocations beside edits of the policy", "make bench-policy-edit"),
     "eval-policy": ("Requests that static roles would permit, and least privilege suggested from traffic", "make eval-policy"),
     "eval-zones": ("A compromised worker in every zone of two tenants", "make eval-zones"),
-    "eval-misconfig": ("Injected misconfigurations", "make eval-misconfig"),
     "access": ("Every door of the example, tried with every kind of defective identity", "make eval-access"),
     "faults": ("Kills and stops of every process at random points, under load", "make eval-faults"),
 }
