@@ -1,7 +1,8 @@
 """The formats that can be read: every module of `formats/`, listed from the folder.
 
-A format is one file with three names: `NAME` (unique), `recognise(view) -> Claim` and `read(view, settings) -> Reading`. Its module gets
-a bounded read-only buffer and gives values; it imports no other format.
+A format is one file with three names: `NAME` (unique), `recognise(sight) -> Claim` and `read(sight, scope) -> Reading`; one that can be a whole
+folder has `recognise_folder(names) -> Claim` and `read_folder(folder, scope) -> Reading` too. Its module gets bounded read-only bytes and gives
+values; it imports no other format.
 """
 
 from __future__ import annotations
@@ -21,4 +22,10 @@ def installed() -> tuple[Format, ...]:
 
 
 def _format(module: ModuleType) -> Format:
-    return Format(name=module.NAME, recognise=module.recognise, read=module.read)
+    return Format(
+        name=module.NAME,
+        recognise=module.recognise,
+        read=module.read,
+        recognise_folder=getattr(module, "recognise_folder", None),
+        read_folder=getattr(module, "read_folder", None),
+    )

@@ -28,6 +28,16 @@ class ScanSettings(Noun, frozen=True, kw_only=True):
     """Nested protobuf messages; onnx's own readers stop at 100."""
     max_expanded_nodes: int = 2_000_000
     """Nodes after all local functions are written out, so that ten nested functions cannot become 2^10 copies."""
+    max_nesting: int = 6
+    """Containers within each other: a NeMo archive in a tar in a zip has three."""
+    max_members: int = 100_000
+    """Members of all containers of one artifact; a WebDataset shard has about 30,000."""
+    max_unpacked_bytes: int = 16 * 1024**3
+    """Bytes unpacked of all compressed members of one artifact; one at a time is in memory."""
+    max_unpacked_member: int = 1024**3
+    """Bytes of one compressed member: it is unpacked into memory."""
+    max_pickle_steps: int = 20_000_000
+    """Opcodes of one pickle; a forest of 1,000 trees has about 200,000."""
 
 
 DEFAULTS = ScanSettings()

@@ -2,7 +2,8 @@
 
 Rules
 1. Every format in the catalog is asked. Exactly one certain claim settles it.
-2. Two certain claims are a polyglot: two programs would read two different things from one digest. That is refused as it is.
+2. A claim may say which wider formats it stands above (a Keras file is a zip, a notebook is JSON, which is text): their claims then do not
+   count. Two certain claims that are left are a polyglot: two programs would read two different things from one digest. That is refused.
 3. A possible claim counts only where no format is certain.
 4. Containers that have no plug-in yet, but that their readers find behind other bytes or without a magic number, count as certain claims
    of another format beside one that is recognised: tar (by its checksum alone) and HDF5 (at 0, 512, 1024, ...).
@@ -10,15 +11,16 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
-from vouchgate.scanning.settings import ScanSettings
+from vouchgate.scanning.scope import Scope
+from vouchgate.scanning.sight import Sight
 from vouchgate.scanning.verdict import Reading
 from vouchgate.vocabulary.wire import Noun
 
 Strength = Literal["certain", "possible", "no"]
-Reader = Callable[[memoryview, ScanSettings], Reading]
+Reader = Callable[[Sight, Scope], Reading]
 
 
 class Claim(Noun, frozen=True, kw_only=True):
@@ -29,17 +31,41 @@ class Claim(Noun, frozen=True, kw_only=True):
     """What the verdict calls it."""
     because: str = ""
     """What was seen, for a person."""
+    above: tuple[str, ...] = ()
+    """`NAME`s of the wider formats that these bytes are too, and must be, for this one (rule 2)."""
 
 
 NOT_MINE = Claim(strength="no")
+
+
+class Folder:
+    """The files of a folder, by relative path with `/`."""
+
+    def __init__(self, files: Mapping[str, memoryview]) -> None:
+        self._sights = {name: Sight(view) for name, view in files.items()}
+        self.kinds: dict[str, str] = {}
+        """File -> the format it was read as."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Relative paths."""
+        return frozenset(self._sights)
+
+    def sight(self, name: str) -> Sight | None:
+        """One file's bytes."""
+        return self._sights.get(name)
 
 
 class Format(Noun, frozen=True, kw_only=True):
     """A format's plug-in as the catalog found it."""
 
     name: str
-    recognise: Callable[[memoryview], Claim]
+    recognise: Callable[[Sight], Claim]
     read: Reader
+    recognise_folder: Callable[[frozenset[str]], Claim] | None = None
+    """From the names of a folder's files alone: whether the folder is one artifact."""
+    read_folder: Callable[[Folder, Scope], Reading] | None = None
+    """The rules across its files; each file has been read on its own by then."""
 
 
 class Sniffed(Noun, frozen=True, kw_only=True):
@@ -56,14 +82,21 @@ _HDF5_FIRST = 512
 """Where a superblock may lie behind a user block: 512, and every doubling of it (HDF5 File Format, section II.A)."""
 
 
-def sniff(view: memoryview, formats: tuple[Format, ...]) -> Sniffed:
+def sniff(sight: Sight, formats: tuple[Format, ...]) -> Sniffed:
     """Ask every format; keep the certain claims, else the possible ones."""
-    claims = [(kind, kind.recognise(view)) for kind in formats]
+    claims = [(kind, kind.recognise(sight)) for kind in formats]
     for strength in ("certain", "possible"):
-        chosen = tuple((kind, claim) for kind, claim in claims if claim.strength == strength)
+        chosen = _narrowest([(kind, claim) for kind, claim in claims if claim.strength == strength])
         if chosen:
-            return Sniffed(claims=chosen, foreign=_foreign(view))
+            covered = {name for kind, claim in chosen for name in (kind.name, *claim.above)}
+            return Sniffed(claims=chosen, foreign=tuple(claim for claim in _foreign(sight.view) if claim.kind not in covered))
     return Sniffed(claims=())
+
+
+def _narrowest(claims: list[tuple[Format, Claim]]) -> tuple[tuple[Format, Claim], ...]:
+    """Rule 2."""
+    covered = {name for _, claim in claims for name in claim.above}
+    return tuple((kind, claim) for kind, claim in claims if kind.name not in covered)
 
 
 def _foreign(view: memoryview) -> tuple[Claim, ...]:

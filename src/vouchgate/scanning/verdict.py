@@ -17,7 +17,7 @@ Outcome = Literal["clean", "refused", "review", "incomplete"]
 """`review`: nothing acts by itself, a person must look. `incomplete`: the scan did not get to the end, so nothing is known."""
 Weight = Literal["refused", "review", "incomplete"]
 
-SCANNER_VERSION = "1"
+SCANNER_VERSION = "2"
 """Rises whenever a rule changes, so that claims made by a weaker rule can be found."""
 MAX_REASONS = 20
 """Reasons kept in one verdict; one is enough to refuse, twenty are enough to repair."""
@@ -33,6 +33,8 @@ class Reason(Noun, frozen=True, kw_only=True):
     why: str
     remedy: str
     weight: Weight = "refused"
+    member: str = ""
+    """Path of the member inside a folder or archive, `!/` between containers; empty for the artifact itself. `where` is a place in it."""
 
 
 class Reading(Noun, frozen=True, kw_only=True):
@@ -58,6 +60,11 @@ class Verdict(Noun, frozen=True, kw_only=True):
     facts: dict[str, Any] = {}
     scanner_version: str = SCANNER_VERSION
     settings_digest: str = ""
+    knowledge_version: int = 0
+    knowledge_digest: str = ""
+    """Of the knowledge base that was asked, user list included."""
+    members: dict[str, str] = {}
+    """Members of a folder or archive and the format each was read as; the first 2,000."""
 
 
 class Refuse(Exception):

@@ -22,7 +22,9 @@ from vouchgate.scanning.active_text import first_active
 from vouchgate.scanning.onnx_operators import OPERATORS
 from vouchgate.scanning.onnx_schema import EXTERNAL, IR_VERSIONS, PER_INT32, SCHEMA, STRING, TENSOR_BITS, TYPED_DATA
 from vouchgate.scanning.protobuf_wire import Message, Numbers, Span, WireReader
+from vouchgate.scanning.scope import Scope
 from vouchgate.scanning.settings import ScanSettings
+from vouchgate.scanning.sight import Sight
 from vouchgate.scanning.sniff import NOT_MINE, Claim
 from vouchgate.scanning.verdict import Reading, Reason, Refuse
 
@@ -44,15 +46,17 @@ FunctionKey = tuple[str, str, str]
 """Domain, name, overload."""
 
 
-def recognise(view: memoryview) -> Claim:
+def recognise(sight: Sight) -> Claim:
     """`ir_version` first, as every writer of ONNX puts it, then another field of ModelProto."""
+    view = sight.view
     if len(view) < 3 or view[0] != _IR_VERSION_TAG or view[1] not in IR_VERSIONS or view[2] not in _NEXT_TAGS:
         return NOT_MINE
     return Claim(strength="certain", kind=NAME, because=f"an ONNX model of IR version {view[1]}")
 
 
-def read(view: memoryview, settings: ScanSettings) -> Reading:
+def read(sight: Sight, scope: Scope) -> Reading:
     """Walk every byte, then check what the model says."""
+    view, settings = sight.view, scope.settings
     model = WireReader(view, SCHEMA, settings, format_name=NAME, remedy=REMEDY).message("ModelProto", 0, len(view))
     if model.get("ir_version") not in IR_VERSIONS:
         _refuse("ir-version", "ir_version", f"IR version {model.get('ir_version')} is not one that was reviewed", REMEDY)

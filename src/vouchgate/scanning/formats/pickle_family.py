@@ -17,7 +17,8 @@ from collections.abc import Callable
 
 from vouchgate.scanning import zip_listing
 from vouchgate.scanning.pickle_opcodes import walk
-from vouchgate.scanning.settings import ScanSettings
+from vouchgate.scanning.scope import Scope
+from vouchgate.scanning.sight import Sight
 from vouchgate.scanning.sniff import NOT_MINE, Claim
 from vouchgate.scanning.verdict import Reading, Reason, at
 
@@ -54,8 +55,12 @@ _COMPRESSED: tuple[tuple[bytes, str], ...] = (
 )
 
 
-def recognise(view: memoryview) -> Claim:
+def recognise(sight: Sight) -> Claim:
     """By container, then by opcodes."""
+    return _claim(sight.view)
+
+
+def _claim(view: memoryview) -> Claim:
     head = bytes(view[:16])
     if zip_listing.directory_of(view) is not None:
         return _zip(view)
@@ -68,9 +73,10 @@ def recognise(view: memoryview) -> Claim:
     return _raw(view) if claim is NOT_MINE else claim  # `(S` is MARK, STRING and a valid zlib header at once
 
 
-def read(view: memoryview, settings: ScanSettings) -> Reading:
+def read(sight: Sight, scope: Scope) -> Reading:
     """Always refused: the reason names the container, what it would import, and how to convert it."""
-    claim = recognise(view)
+    del scope
+    claim = recognise(sight)
     runs = "what is inside may be a pickle and cannot be read yet" if claim.kind in _UNREAD else "loading it runs the program inside"
     reason = Reason(
         rule=f"{NAME}:{claim.kind}",

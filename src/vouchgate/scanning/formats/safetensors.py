@@ -18,7 +18,9 @@ from math import prod
 from typing import Any, NoReturn
 
 from vouchgate.scanning.active_text import first_active
+from vouchgate.scanning.scope import Scope
 from vouchgate.scanning.settings import ScanSettings
+from vouchgate.scanning.sight import Sight
 from vouchgate.scanning.sniff import NOT_MINE, Claim
 from vouchgate.scanning.verdict import Reading, Reason, Refuse, at
 
@@ -38,15 +40,17 @@ _BITS = {
 _ENTRY = {"dtype", "shape", "data_offsets"}
 
 
-def recognise(view: memoryview) -> Claim:
+def recognise(sight: Sight) -> Claim:
     """Eight bytes of length, then `{`. A length beyond the file is still this format, only a broken one; eight printable ones are text."""
+    view = sight.view
     if len(view) <= LENGTH_BYTES or view[LENGTH_BYTES] != ord("{") or all(0x09 <= byte < 0x7F for byte in view[:LENGTH_BYTES]):
         return NOT_MINE
     return Claim(strength="certain", kind=NAME, because="a header length followed by a JSON object")
 
 
-def read(view: memoryview, settings: ScanSettings) -> Reading:
+def read(sight: Sight, scope: Scope) -> Reading:
     """Account for every byte, or refuse."""
+    view, settings = sight.view, scope.settings
     length = int.from_bytes(view[:LENGTH_BYTES], "little")
     if length > settings.max_header_bytes or length < MIN_HEADER_BYTES:
         _refuse("header-length", at(0), f"the header announces {length} bytes; the bounds are 2 and {settings.max_header_bytes}")

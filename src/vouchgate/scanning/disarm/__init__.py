@@ -1,0 +1,1 @@
+"""Disarm: rebuilds an artifact from the tensors and plain values that it holds."""
