@@ -7,7 +7,7 @@ NODE := build/node
 PACKS := build/packs
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-packs check bench bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-prove bench-replay bench-scale bench-authzen bench-policy-edit eval-access eval-faults eval-policy eval-zones eval-misconfig docs example clean
+.PHONY: help run demo test test-packs check bench bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-prove bench-replay bench-scale bench-authzen bench-policy-edit eval-access eval-faults eval-policy eval-zones eval-misconfig docs knowledge example clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,8 +43,8 @@ test-packs: $(STAMP) example $(PACKS)/.installed ## the pack mlflow before a rea
 	VOUCHGATE_PACKS=$(CURDIR)/$(PACKS) $(BIN)/python -m pytest tests/system/test_system_packs.py
 
 check: $(STAMP) ## lint, types, import contracts, documentation
-	$(BIN)/ruff check src tests benchmarks examples evals docs
-	$(BIN)/ruff format --check src tests benchmarks examples evals docs
+	$(BIN)/ruff check src tests benchmarks examples evals knowledge docs
+	$(BIN)/ruff format --check src tests benchmarks examples evals knowledge docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
@@ -115,6 +115,9 @@ eval-zones: $(STAMP) ## a compromised worker in every zone of two tenants tries 
 
 eval-misconfig: $(STAMP) example ## what a tired engineer gets wrong in policies, settings and at enforcement points (as root): all of it found, by name
 	$(BIN)/python evals/misconfigurations.py
+
+knowledge: $(STAMP) ## read the pinned wheels, judge, compile and sign the knowledge base (needs the publisher's key)
+	$(BIN)/python -m knowledge build
 
 docs: $(STAMP) ## generate docs/catalog.md and the import diagram
 	$(BIN)/python docs/generate.py

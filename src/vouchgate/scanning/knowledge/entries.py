@@ -53,6 +53,10 @@ class Knowledge(Protocol):
     def digest(self) -> str:
         """SHA-256 over all of it, overlay included, hexadecimal: part of every verdict."""
 
+    @property
+    def fault(self) -> str:
+        """Why it could not be read or verified; empty where it was. With a fault no scan is clean."""
+
     def find(self, module: str, name: str) -> Entry | None:
         """The entry of exactly this name."""
 
@@ -60,8 +64,9 @@ class Knowledge(Protocol):
 class Nothing:
     """Knows no name: every pickle that refers to any is refused."""
 
-    version = 0
-    digest = "0" * 64
+    version: int = 0
+    digest: str = "0" * 64
+    fault: str = ""
 
     def find(self, module: str, name: str) -> Entry | None:
         """None."""
