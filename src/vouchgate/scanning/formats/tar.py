@@ -1,0 +1,28 @@
+"""Tar archives of no narrower kind: their structure by tars.py, each member scanned as a file is; names only tighten (active_names.py)."""
+
+from __future__ import annotations
+
+from vouchgate.scanning.active_names import tightened
+from vouchgate.scanning.scope import Scope
+from vouchgate.scanning.sight import Sight
+from vouchgate.scanning.sniff import NOT_MINE, Claim
+from vouchgate.scanning.tars import is_tar, open_tar
+from vouchgate.scanning.verdict import Reading
+
+NAME = "tar"
+
+
+def recognise(sight: Sight) -> Claim:
+    """By the first header's checksum."""
+    return Claim(strength="certain", kind=NAME, because="its first block has a tar header's checksum") if is_tar(sight.view) else NOT_MINE
+
+
+def read(sight: Sight, scope: Scope) -> Reading:
+    """Structure first, then one member after another."""
+    archive = open_tar(sight.view, scope, NAME)
+    for member in archive.files:
+        scope.inner(member.name, archive.content(member))
+        found = tightened(member.name, scope.kinds.get(scope.place(member.name), ""))
+        if found is not None:
+            scope.add((found,), scope.place(member.name))
+    return Reading(covered=archive.covered, facts={"members": len(archive.files)})
