@@ -1,10 +1,223 @@
-"""Rules over the arguments and states of python's names."""
+"""Rules over the arguments and states of the standard library's names."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from vouchgate.scanning.pickles.fitting import Fit
+from vouchgate.scanning.pickles.fitting import (
+    Fit,
+    attributes,
+    is_bytes,
+    is_int,
+    is_number,
+    is_plain,
+    is_scalar,
+    is_text,
+)
+from vouchgate.scanning.pickles.values import Dict, FrozenSet, List, Made, Name, Set, Span, Tuple, Value
 
-ARGUMENTS: Mapping[str, Callable[[Fit], str]] = {}
-STATES: Mapping[str, Callable[[Fit], str]] = {}
+MAX_TEXT_NUMBER = 4_096
+"""Characters of a number written as text (Decimal, Fraction, int): parsing is quadratic in some releases."""
+MAX_PATTERN = 8_192
+"""Characters of a regular expression: compiling is no worse than linear, but matching is the user's risk."""
+MAX_RESERVED = 2**24
+"""Elements that a call may reserve by a number alone, without data of that size in the file."""
+CODECS = ("latin1", "latin-1", "iso-8859-1", "utf-8", "utf8", "ascii")
+
+
+def _no_kwargs(fit: Fit) -> bool:
+    return fit.kwargs is None or not fit.kwargs.pairs
+
+
+def _container(fit: Fit) -> str:
+    """`list`, `set`, `tuple` ...: nothing, or one container of what was already built."""
+    if not fit.args:
+        return ""
+    one = len(fit.args) == 1 and isinstance(fit.args[0], Tuple | List | Set | FrozenSet | Dict)
+    return "" if one and _no_kwargs(fit) else "its argument is no list, tuple, set or dict"
+
+
+def _bytes(fit: Fit) -> str:
+    """`bytes()`, `bytearray(b"...")`, `bytearray("...", "latin-1")`, `bytes([1, 2])`."""
+    match fit.args:
+        case ():
+            return ""
+        case (value,) if is_bytes(value) or isinstance(value, List | Tuple):
+            return ""
+        case (value, str() as codec) if is_text(value) and codec in CODECS:
+            return ""
+    return "its arguments are not the bytes themselves"
+
+
+def _encode(fit: Fit) -> str:
+    """`_codecs.encode(text, "latin1")`: how protocols 0 to 2 write bytes."""
+    match fit.args:
+        case (value, str() as codec) if is_text(value) and codec in CODECS:
+            return ""
+        case (value,) if is_text(value):
+            return ""
+    return "it is not text and one of the plain encodings"
+
+
+def _number(fit: Fit) -> str:
+    """`int`, `float`, `complex`, `bool`: plain numbers or short text."""
+    fits = len(fit.args) <= 2 and all(is_number(one) or (isinstance(one, str) and len(one) <= MAX_TEXT_NUMBER) for one in fit.args)
+    return "" if fits else "its arguments are no plain numbers"
+
+
+def _scalars(fit: Fit) -> str:
+    """A few plain scalars, short ones."""
+    fits = len(fit.args) <= 16 and all(is_scalar(one) and not isinstance(one, Span) for one in fit.args)
+    return "" if fits and _no_kwargs(fit) else "its arguments are not a few plain values"
+
+
+def _text_number(fit: Fit) -> str:
+    """`Decimal("1.5")`, `Fraction("1/2")`, `Fraction(1, 2)`."""
+    fits = len(fit.args) <= 2 and all(type(one) is int or (isinstance(one, str) and len(one) <= MAX_TEXT_NUMBER) for one in fit.args)
+    return "" if fits else "its arguments are no plain numbers"
+
+
+def _range(fit: Fit) -> str:
+    fits = 1 <= len(fit.args) <= 3 and all(one is None or is_int(one, -(2**63)) for one in fit.args)
+    return "" if fits else "its arguments are no whole numbers"
+
+
+def _slice(fit: Fit) -> str:
+    fits = 1 <= len(fit.args) <= 3 and all(is_scalar(one) and not isinstance(one, Span) for one in fit.args)
+    return "" if fits else "its arguments are no plain values"
+
+
+def _deque(fit: Fit) -> str:
+    """`deque()`, `deque([], maxlen)`."""
+    match fit.args:
+        case ():
+            return ""
+        case (List() | Tuple(),):
+            return ""
+        case (List() | Tuple(), maxlen) if maxlen is None or is_int(maxlen):
+            return ""
+    return "its arguments are no list and length"
+
+
+def _defaultdict(fit: Fit) -> str:
+    """`defaultdict(factory)`: the factory runs at a missing key, with no arguments; it is a name, so it must be inert."""
+    match fit.args:
+        case () | (None,) | (Name(),):
+            return ""
+    return "its factory is no plain class or function"
+
+
+def _regex(fit: Fit) -> str:
+    """`re._compile(pattern, flags)`; flags are data, the pattern is bounded."""
+    match fit.args:
+        case (str() | bytes() as pattern, flags) if len(pattern) <= MAX_PATTERN and (is_int(flags, 0, 0xFFFF) or isinstance(flags, Made)):
+            return ""
+        case (str() | bytes() as pattern,) if len(pattern) <= MAX_PATTERN:
+            return ""
+    return "its arguments are no pattern and flags"
+
+
+def _datetime(fit: Fit) -> str:
+    """`datetime(b"ten bytes"[, tzinfo])` or its fields; a time zone is an object that was made before."""
+    if not fit.args or len(fit.args) > 8:
+        return "its arguments are no date"
+    first, *rest = fit.args
+    plain = (isinstance(first, bytes | str) and len(first) <= 20) or is_int(first, 0, 10_000)
+    fits = plain and all(one is None or is_int(one, 0, 10_000_000) or isinstance(one, Made) for one in rest)
+    return "" if fits else "its arguments are no date"
+
+
+def _timezone(fit: Fit) -> str:
+    match fit.args:
+        case (Made() as offset,) | (Made() as offset, str()) if offset.calls("datetime.timedelta"):
+            return ""
+    return "its arguments are no offset and name"
+
+
+def _partial(fit: Fit) -> str:
+    """`functools.partial(function)`: nothing is called; the function is a name, so it must be inert."""
+    return "" if len(fit.args) == 1 and isinstance(fit.args[0], Name) and _no_kwargs(fit) else "it does not wrap one plain function"
+
+
+def _partial_state(fit: Fit) -> str:
+    """`(function, args, kwargs, __dict__)`: the function is inert, so it may be held with any arguments."""
+    match fit.state:
+        case Tuple(items=(Name(), Tuple(), Dict(), last)) if last is None or isinstance(last, Dict):
+            return "" if last is None else attributes(last)
+    return "it does not wrap one plain function"
+
+
+def _exception(fit: Fit) -> str:
+    """Exceptions only keep their arguments."""
+    return "" if _no_kwargs(fit) else "it takes no keyword arguments"
+
+
+def _uuid_state(fit: Fit) -> str:
+    """`{"int": n}`, perhaps with `is_safe`."""
+    match fit.state:
+        case Dict(pairs=pairs) if all(key in ("int", "is_safe") for key, _ in pairs):
+            return ""
+    return "its state is no number"
+
+
+def _path(fit: Fit) -> str:
+    """`PurePosixPath("a", "b")`: text only, the file system is not touched."""
+    return "" if all(isinstance(one, str) for one in fit.args) and _no_kwargs(fit) else "its arguments are no text"
+
+
+def _address(fit: Fit) -> str:
+    match fit.args:
+        case (str() | int() | Tuple(),):
+            return "" if is_plain(fit.args[0]) else "its argument is no address"
+    return "its argument is no address"
+
+
+def _enum(fit: Fit) -> str:
+    """A member by its value."""
+    return "" if len(fit.args) == 1 and is_plain(fit.args[0]) else "its argument is no plain value"
+
+
+def _random_state(fit: Fit) -> str:
+    return "" if is_plain(fit.state) else "its state is no plain value"
+
+
+def _itemgetter(fit: Fit) -> str:
+    return "" if fit.args and all(is_plain(one) for one in fit.args) else "its arguments are no plain keys"
+
+
+def _one_scalar(value: Value) -> bool:
+    return is_scalar(value) and not isinstance(value, Span)
+
+
+def _chained(fit: Fit) -> str:
+    """`itertools.count(start, step)`, `repeat(value)`: plain numbers."""
+    return "" if len(fit.args) <= 2 and all(_one_scalar(one) for one in fit.args) else "its arguments are no plain values"
+
+
+ARGUMENTS: Mapping[str, Callable[[Fit], str]] = {
+    "container": _container,
+    "bytes": _bytes,
+    "encode": _encode,
+    "number": _number,
+    "scalars": _scalars,
+    "text-number": _text_number,
+    "range": _range,
+    "slice": _slice,
+    "deque": _deque,
+    "defaultdict": _defaultdict,
+    "regex": _regex,
+    "datetime": _datetime,
+    "timezone": _timezone,
+    "partial": _partial,
+    "exception": _exception,
+    "pure-path": _path,
+    "address": _address,
+    "enum-value": _enum,
+    "itemgetter": _itemgetter,
+    "count": _chained,
+}
+STATES: Mapping[str, Callable[[Fit], str]] = {
+    "partial": _partial_state,
+    "uuid": _uuid_state,
+    "random": _random_state,
+}
