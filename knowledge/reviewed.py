@@ -23,7 +23,7 @@ USES = ("inert", "constructible", "callable")
 _KEYS = {"name", "names", "module", "uses", "arguments", "state", "why", "reviewer"}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*\Z")
 _REVIEWER = re.compile(r"[a-z0-9][a-z0-9 .@-]{0,60}\Z")
-_RULE = re.compile(r"(?:[a-z0-9][a-z0-9-]{0,60})?\Z")
+_RULE = re.compile(r"(?:[a-z0-9][a-z0-9-]{0,60}(?:\+items)?(?:\+pairs)?)?\Z")
 
 
 class Wrong(ValueError):
@@ -78,8 +78,8 @@ def _check(raw: dict[str, Any], names: list[str], where: str) -> None:
         or _unless(bool(names) and not ("name" in raw and "names" in raw), "exactly one of `name` and `names` is needed")
         or _unless(all(isinstance(name, str) and _NAME.match(name) for name in names), "a name is dotted identifiers")
         or _unless(isinstance(raw.get("uses"), list) and set(raw["uses"]) <= set(USES), f"`uses` is a list out of {', '.join(USES)}")
-        or _unless(("callable" in raw["uses"]) == bool(raw.get("arguments")), "`arguments` stands exactly where `callable` does")
-        or _unless(not raw.get("state") or "constructible" in raw["uses"], "`state` is for what is constructible")
+        or _unless("callable" not in raw["uses"] or bool(raw.get("arguments")), "what is callable names the rule for its `arguments`")
+        or _unless(not raw.get("state") or set(raw["uses"]) & {"constructible", "callable"}, "`state` is for what is constructible or callable")
         or _unless(bool(_RULE.match(raw.get("arguments", "")) and _RULE.match(raw.get("state", ""))), "a rule's name is lower case")
         or _unless(bool(str(raw.get("why", "")).strip()), "`why` is missing")
         or _unless(bool(_REVIEWER.match(str(raw.get("reviewer", "")))), "`reviewer` is missing")
