@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vouchgate.scanning.active_names import tightened
+from vouchgate.scanning.archived import members_of, scan_members
 from vouchgate.scanning.scope import Scope
 from vouchgate.scanning.sight import Sight
 from vouchgate.scanning.sniff import NOT_MINE, Claim
@@ -20,9 +20,5 @@ def recognise(sight: Sight) -> Claim:
 def read(sight: Sight, scope: Scope) -> Reading:
     """Structure first, then one member after another."""
     archive = open_tar(sight.view, scope, NAME)
-    for member in archive.files:
-        scope.inner(member.name, archive.content(member))
-        found = tightened(member.name, scope.kinds.get(scope.place(member.name), ""))
-        if found is not None:
-            scope.add((found,), scope.place(member.name))
+    scan_members(members_of(archive, scope), scope)
     return Reading(covered=archive.covered, facts={"members": len(archive.files)})

@@ -8,7 +8,7 @@ Rules
 
 from __future__ import annotations
 
-from vouchgate.scanning.active_names import tightened
+from vouchgate.scanning.archived import members_of, scan_members
 from vouchgate.scanning.scope import Scope
 from vouchgate.scanning.sight import Sight
 from vouchgate.scanning.sniff import NOT_MINE, Claim
@@ -29,15 +29,9 @@ def recognise(sight: Sight) -> Claim:
 def read(sight: Sight, scope: Scope) -> Reading:
     """Structure first, then one member after another."""
     archive = open_zip(sight.view, scope, NAME)
-    reasons: list[Reason] = []
-    for entry in archive.files:
-        if entry.name in MAIN:
-            reasons.append(_runs(entry.name))
-        scope.inner(entry.name, archive.content(entry, scope))
-        found = tightened(entry.name, scope.kinds.get(scope.place(entry.name), ""))
-        if found is not None:
-            scope.add((found,), scope.place(entry.name))
-    return Reading(covered=archive.covered, reasons=tuple(reasons), facts={"members": len(archive.files)})
+    scan_members(members_of(archive, scope), scope)
+    reasons = tuple(_runs(entry.name) for entry in archive.files if entry.name in MAIN)
+    return Reading(covered=archive.covered, reasons=reasons, facts={"members": len(archive.files)})
 
 
 def _runs(name: str) -> Reason:
