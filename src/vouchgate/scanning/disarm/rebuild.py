@@ -1,0 +1,192 @@
+"""Rebuild an artifact: which container it is, what is in it, and the pieces of the file that replaces it.
+
+Steps
+1. The container, by content: torch's zip, numpy's zip, any other zip (each member on its own), .npy, HDF5, safetensors, a compressed file, torch's
+   legacy file, a pickle.
+2. Take it apart (torch_files.py, numpy_files.py, objects.py ...): tensors, plain values, and what was dropped.
+3. Bounds: what would be written is at most `MAX_GROWTH` times the artifact, so that no tensor of stride 0 fills a disk.
+
+Nothing of the artifact is imported, called or constructed. What is left to others: writing (the port), confinement (the process).
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from vouchgate.scanning import zip_listing
+from vouchgate.scanning.disarm import safetensors_file
+from vouchgate.scanning.disarm.archives import Archive
+from vouchgate.scanning.disarm.found import Findings
+from vouchgate.scanning.disarm.numpy_files import MAGIC as NUMPY_MAGIC
+from vouchgate.scanning.disarm.numpy_files import from_npy, from_npz
+from vouchgate.scanning.disarm.objects import Apart
+from vouchgate.scanning.disarm.tensors import Storage
+from vouchgate.scanning.disarm.torch_files import Inside, from_legacy, from_zip
+from vouchgate.scanning.knowledge.shipped import shipped
+from vouchgate.scanning.pickles.dialects import Dialect
+from vouchgate.scanning.pickles.machine import run
+from vouchgate.scanning.scope import Budget, Scope
+from vouchgate.scanning.settings import DEFAULTS, ScanSettings
+from vouchgate.scanning.verdict import Reading, Refuse
+
+MAX_GROWTH = 8
+"""Times the artifact (unpacked members included) that the output may have; tied and expanded tensors are written out under each name."""
+FLOOR_BYTES = 256 * 1024**2
+"""Bytes that may be written however small the artifact is."""
+MAX_TENSORS = 100_000
+"""Tensors in one output file; the scan's own bound."""
+MAX_NESTING = 4
+"""Containers within each other."""
+METADATA = {"format": "pt", "made_by": "vouchgate disarm"}
+"""`format` is what transformers asks of a safetensors file."""
+_DIALECT = Dialect(name="joblib", persistent=lambda value: "", arrays=True)
+_REMEDY = "name a model file, or save the weights as safetensors where the artifact was made"
+
+
+@dataclass
+class Rebuilt:
+    """What is to be written."""
+
+    container: str
+    findings: Findings
+    metadata: dict[str, str]
+    scope: Scope
+
+    def pieces(self, change: safetensors_file.Change | None = None) -> Iterator[bytes | memoryview | safetensors_file.Copy]:
+        """The file, in order."""
+        return safetensors_file.pieces(self.findings.tensors, self.metadata, change)
+
+    def compare(self, read: Callable[[int], bytes], change: safetensors_file.Change | None = None) -> int:
+        """Hold a written file to this. Raises `Mismatch`."""
+        return safetensors_file.compare(read, self.findings.tensors, self.metadata, change)
+
+
+def rebuild(view: memoryview, settings: ScanSettings = DEFAULTS) -> Rebuilt:
+    """Steps 1 to 3. Raises `Refuse` where nothing can be had."""
+    scope = _scope(settings)
+    findings = Findings()
+    container = _take(Storage(view, 0), "", scope, findings, 0)
+    _bound(view, scope, findings)
+    if not findings.tensors and not _says_something(findings.values):
+        why = findings.dropped[0].why if findings.dropped else "its content is no format that can be taken apart"
+        raise Refuse("disarm:nothing-recovered", "whole artifact", f"no tensor and no plain value could be recovered: {why}", _REMEDY)
+    return Rebuilt(container=container, findings=findings, metadata=METADATA, scope=scope)
+
+
+def _scope(settings: ScanSettings) -> Scope:
+    def no_inner(*_: Any) -> tuple[str, Reading]:
+        return "unknown", Reading()
+
+    budget = Budget(unpacked_bytes=settings.max_unpacked_bytes, members=settings.max_members)
+    return Scope(settings=settings, knowledge=shipped(), read_inner=no_inner, plugins=(), budget=budget, deep=False)
+
+
+def _take(stored: Storage, path: str, scope: Scope, findings: Findings, depth: int) -> str:
+    """Step 1; the container's name. Values are left in `findings.values`."""
+    view, head = stored.view, bytes(stored.view[:8])
+
+    def pickled(inner: Storage, where: str) -> Any:
+        return _pickle(inner, where, scope, findings)
+
+    if head.startswith(NUMPY_MAGIC):
+        findings.values = from_npy(stored, path, findings, pickled)
+        return "numpy"
+    if _zipped(view):
+        return _archive(stored, path, scope, findings, depth)
+    packer = _packer(head)
+    if packer:
+        unpacked = _unpack(view, packer, scope, findings)
+        if unpacked is not None and depth < MAX_NESTING:
+            return f"{packer} of {_take(Storage(unpacked), path, scope, findings, depth + 1)}"
+    if from_legacy(stored, path, scope, findings):
+        return "torch-legacy"
+    findings.values = _pickle(stored, path, scope, findings)
+    return "pickle"
+
+
+def _zipped(view: memoryview) -> bool:
+    return bytes(view[:4]) == b"PK\x03\x04" or zip_listing.directory_of(view) not in (None, (0, 0))
+
+
+def _archive(stored: Storage, path: str, scope: Scope, findings: Findings, depth: int) -> str:
+    archive = Archive(stored.view, stored.begin, scope, findings)
+    if from_zip(archive, path, scope, findings):
+        return "torch-zip"
+    if from_npz(archive, findings, lambda inner, where: _pickle(inner, where, scope, findings)):
+        return "numpy-archive"
+    values: dict[str, Any] = {}
+    for name in archive.members if depth < MAX_NESTING else ():
+        inner = None if name.endswith("/") else archive.content(name)
+        if inner is not None and len(inner.view):
+            _take(inner, f"{path}.{name}" if path else name, scope, findings, depth + 1)
+            values[name] = findings.values
+    findings.values = values
+    return "zip"
+
+
+def _pickle(stored: Storage, path: str, scope: Scope, findings: Findings) -> Any:
+    """A pickle's values."""
+    ran = run(stored.view, scope, dialect=_DIALECT, keep=True)
+    inside = Inside(stored.view, stored.begin, scope, findings)
+    taken = Apart(stored.view, stored.begin, inside.find, findings).take(ran.value, path)
+    if 0 <= ran.end < len(stored.view):
+        findings.drop("bytes", path, f"{len(stored.view) - ran.end} bytes behind the pickle", "no loader reads them as part of the object")
+    return taken
+
+
+_MAGICS = ((b"\x1f\x8b", "gzip"), (b"BZh", "bz2"), (b"\xfd7zXZ\x00", "xz"), (b"\x5d\x00\x00", "lzma"))
+
+
+def _packer(head: bytes) -> str:
+    for magic, name in _MAGICS:
+        if head.startswith(magic):
+            return name
+    return "zlib" if len(head) > 2 and head[0] & 0x0F == 8 and head[0] >> 4 <= 7 and int.from_bytes(head[:2], "big") % 31 == 0 else ""
+
+
+def _unpack(view: memoryview, packer: str, scope: Scope, findings: Findings) -> memoryview | None:
+    """All of it, within the bound; None where it is no such data."""
+    bound = scope.settings.max_unpacked_member
+    scope.spend_bytes(packer, bound)
+    try:
+        if packer in ("gzip", "zlib"):
+            opened: Any = zlib.decompressobj(31 if packer == "gzip" else 15)
+        elif packer == "bz2":
+            opened = bz2.BZ2Decompressor()
+        else:
+            opened = lzma.LZMADecompressor(lzma.FORMAT_XZ if packer == "xz" else lzma.FORMAT_ALONE, memlimit=256 * 1024**2)
+        data = opened.decompress(view, bound)
+    except (zlib.error, OSError, lzma.LZMAError, EOFError):
+        return None
+    if not opened.eof:
+        findings.drop("fault", "the whole artifact", f"{packer} data", f"it ends too early, or has more than {bound} bytes unpacked")
+    scope.budget.unpacked_bytes += bound - len(data)
+    return memoryview(data)
+
+
+def _bound(view: memoryview, scope: Scope, findings: Findings) -> None:
+    """Step 3."""
+    unpacked = scope.settings.max_unpacked_bytes - scope.budget.unpacked_bytes
+    allowed = max(FLOOR_BYTES, MAX_GROWTH * (len(view) + unpacked))
+    total = sum(tensor.size for tensor in findings.tensors.values())
+    if total > allowed or len(findings.tensors) > MAX_TENSORS:
+        raise Refuse(
+            "disarm:too-large",
+            "whole artifact",
+            f"{len(findings.tensors)} tensors would take {total} bytes; the bounds are {MAX_TENSORS} and {allowed}",
+            "save the weights where the artifact was made, without expanding or repeating them",
+        )
+
+
+def _says_something(values: Any) -> bool:
+    """Whether a plain value is left once all that was dropped is taken away."""
+    if isinstance(values, dict):
+        return any(_says_something(item) for key, item in values.items() if key not in ("$dropped", "$object", "$name", "$same"))
+    if isinstance(values, list):
+        return any(map(_says_something, values))
+    return values is not None
