@@ -17,8 +17,8 @@ from vouchgate.scanning.python_names import HIDDEN_MODULES
 from vouchgate.scanning.scope import Scope, shown
 from vouchgate.scanning.sight import Sight
 from vouchgate.scanning.sniff import NOT_MINE, Claim
-from vouchgate.scanning.tars import is_tar, listed, open_tar
 from vouchgate.scanning.targets import harmless_target
+from vouchgate.scanning.tars import is_tar, listed, open_tar
 from vouchgate.scanning.verdict import Reading, Reason, Refuse
 from vouchgate.scanning.yaml_events import MAX_YAML, NoYaml, read_events
 
