@@ -201,5 +201,8 @@ def _harmless(kind: int, content: bytes, name: bytes) -> bool:
     return kind in _KNOWN and len(content) <= _MAX_KNOWN
 
 
+_PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\n\r"
+
+
 def _printable(text: memoryview) -> bool:
-    return all(0x20 <= byte <= 0x7E or byte in (0x09, 0x0A, 0x0D) for byte in text)
+    return not bytes(text).translate(None, _PRINTABLE)

@@ -4,7 +4,8 @@ Rules (PKWARE APPNOTE 6.3.10; records in zip_records.py, names in member_names.p
 1. The central directory and the local headers agree on name, flags, method, checksum and sizes of every entry; a value that was not known yet
    when the local header was written (flag bit 3) stands in the descriptor behind the data.
 2. Members tile the file from its first byte to the directory, without gap or overlap: nothing in front, between or behind.
-3. No encryption, no patch, no method but those listed, no flag beyond those listed; a name that is not ASCII is marked as UTF-8 (bit 11).
+3. No encryption, no patch, no method but those listed, no flag beyond those listed. Names are UTF-8; one that is not ASCII may lack the mark of it
+   (bit 11), as Info-ZIP writes it: readers that then take it for code page 437 see other letters, but the same path separators and dots.
 4. Names are plain relative paths, each only once; an entry is a file or a folder: no link, no device.
 5. `content` pays before it unpacks, ends exactly with the packed bytes and the stated size, and holds the CRC-32 (when `scope.deep`).
 """
@@ -86,7 +87,7 @@ class Zip:
             data = packed
         else:
             self._pay(entry, scope)
-            data = memoryview(_unpacked(packed, entry, self.rule)).toreadonly()
+            data = memoryview(_unpacked(packed, entry, self.rule))
         if (scope.deep or entry.method != STORED) and _crc(data) != entry.crc:
             _refuse(self.rule, "crc", _named(entry.name), "its bytes do not have the checksum that the archive states")
         return data
@@ -152,12 +153,10 @@ def _entry(view: memoryview, header: Header, listed: Directory, fault: zip_recor
 
 
 def _name(header: Header, where: str, fault: zip_records.Fault) -> str:
-    if not header.flags & _UTF8 and not header.name.isascii():
-        fault("name", where, "a member's name is neither ASCII nor marked as UTF-8, so readers differ in what it is")
     try:
         name = header.name.decode("utf-8")
     except UnicodeDecodeError:
-        fault("name", where, "a member's name is marked as UTF-8 and is not")
+        fault("name", where, "a member's name is not UTF-8, so readers differ in what it is")
     if not name.strip("/"):
         fault("name", where, "a member has no name")
     return name
@@ -231,12 +230,11 @@ _UNPACKERS: dict[int, Any] = {
 }
 
 
-def _unpacked(packed: memoryview, entry: Entry, rule: str) -> bytearray:
+def _unpacked(packed: memoryview, entry: Entry, rule: str) -> bytes:
     """Exactly `entry.size` bytes from exactly all packed ones."""
-    found = bytearray()
     try:
         unpacker, rest = _UNPACKERS[entry.method](packed)
-        found += unpacker.decompress(rest, entry.size + 1)
+        found: bytes = unpacker.decompress(rest, entry.size + 1)
     except (zlib.error, OSError, lzma.LZMAError, ValueError, EOFError, IndexError):
         _refuse(rule, "damaged", _named(entry.name), "its packed bytes are damaged")
     if not unpacker.eof or unpacker.unused_data or len(found) != entry.size:
