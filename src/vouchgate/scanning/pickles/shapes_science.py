@@ -1,0 +1,160 @@
+"""Rules over the arguments and states of scipy, statsmodels and the boosting libraries.
+
+Rules
+1. A scipy distribution keeps the source of its own argument parser as text and runs it when its state is set (`exec` in
+   `_attach_argparser_methods`): the text must be the one that scipy's template gives for plain argument names.
+2. statsmodels evaluates a model's formula again when the data's state is set: the formula must fit formulas.py.
+3. A k-d tree's nodes lead by index: they are looked at as scikit-learn's are.
+4. Boosters hand their state to a native reader of their own model format; the state must be that format's beginning.
+
+Sources: scipy/stats/_distn_infrastructure.py, scipy/spatial/_ckdtree.pyx and ckdtree/src/ckdtree_decl.h, statsmodels/base/data.py,
+xgboost/core.py, lightgbm/basic.py, catboost/core.py (`__setstate__` of each).
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+
+from vouchgate.scanning.pickles.fitting import Fit, attributes
+from vouchgate.scanning.pickles.formulas import wrong_formula
+from vouchgate.scanning.pickles.taking import ANY, ARRAY, COUNT, NUMBER, content_of, either, entry_of, made_by, raw_of, state_of, taking
+from vouchgate.scanning.pickles.values import Dict, Value, text_of
+
+_PARSER = """
+def _parse_args(self, {names} {given}):
+    return ({names}), {taken}
+
+def _parse_args_rvs(self, {names} {given}, size=None):
+    return self._argcheck_rvs({names} {taken}, size=size)
+
+def _parse_args_stats(self, {names} {given}, moments='mv'):
+    return ({names}), {taken}, moments
+"""
+"""What scipy's template gives; `names` ends in a comma, or is empty."""
+_GIVEN = {"loc=0, scale=1": "loc, scale", "loc=0": "loc, 1"}
+"""Continuous and discrete distributions."""
+MAX_PARSER = 8_192
+"""Characters of a parser's text: the distribution with the most arguments needs under a thousand."""
+KD_NODE_NUMBERS = 9
+"""Eight-byte fields of `ckdtreenode`: split_dim, children, split, start_idx, end_idx, two pointers, _less, _greater."""
+
+
+def _distribution_state(fit: Fit) -> str:
+    """Rule 1."""
+    wrong = attributes(fit.state)
+    if wrong or not isinstance(fit.state, Dict):
+        return wrong or "its state is no dict of attributes"
+    texts = [value for key, value in fit.state.pairs if key == "_parse_arg_template"]
+    if len(texts) != 1:
+        return "its state has no parser, or several"
+    text = text_of(fit.view, texts[0])
+    if text is None or len(text) > MAX_PARSER or not _is_parser(text):
+        return "its state holds source code that scipy would run, and that is not scipy's own"
+    return ""
+
+
+def _is_parser(text: str) -> bool:
+    """Whether it is the template's for some plain names."""
+    head = "\ndef _parse_args(self, "
+    line = text[len(head) :].partition("\n")[0] if text.startswith(head) else ""
+    for given, taken in _GIVEN.items():
+        names = line.removesuffix(f" {given}):")
+        if names != line and all(_is_argument(name) for name in names.removesuffix(",").split(", ") if names):
+            return text == _PARSER.format(names=names, given=given, taken=taken) and (not names or names.endswith(","))
+    return False
+
+
+def _is_argument(name: str) -> bool:
+    return name.isascii() and name.isidentifier() and not name.startswith("_")
+
+
+def _model_data(fit: Fit) -> str:
+    """Rule 2."""
+    wrong = attributes(fit.state)
+    if wrong or not isinstance(fit.state, Dict):
+        return wrong or "its state is no dict of attributes"
+    formulas = [value for key, value in fit.state.pairs if key == "formula"]
+    if not formulas or formulas == [None]:
+        return ""
+    text = text_of(fit.view, formulas[0]) if len(formulas) == 1 else None
+    return "its formula is no text" if text is None else wrong_formula(text)
+
+
+def _kd_tree_state(fit: Fit) -> str:
+    """(nodes, data, n, m, leafsize, maxes, mins, indices, boxsize, boxsize_data); rule 3."""
+    wrong = state_of(ARRAY, ARRAY, COUNT, COUNT, COUNT, ARRAY, ARRAY, ARRAY, ANY, ANY, optional=2)(fit)
+    if wrong:
+        return wrong
+    nodes, data, count, width, _, _, _, indices = fit.state.items[:8]
+    found = [content_of(fit.view, one) for one in (nodes, data, indices)]
+    if any(one is None for one in found):
+        return "its arrays cannot be looked at"
+    (_, raw), (shape, _), (_, order) = [one for one in found if one is not None]
+    return _wrong_kd_nodes(raw, order, count) or ("" if shape == (count, width) else "its arrays do not belong together")
+
+
+def _wrong_kd_nodes(raw: bytes | memoryview, order: bytes | memoryview, samples: int) -> str:
+    size = KD_NODE_NUMBERS * 8
+    if len(raw) % size or len(order) != samples * 8:
+        return "its arrays have another size than a k-d tree's"
+    which, numbers, nodes = memoryview(order).cast("B").cast("q"), memoryview(raw).cast("B").cast("q"), len(raw) // size
+    if samples and (min(which) < 0 or max(which) >= samples):
+        return "it speaks of a sample that is not there"
+    if not nodes:
+        return ""
+    split, begins, ends, less, greater = (numbers[place::KD_NODE_NUMBERS] for place in (0, 3, 4, 7, 8))
+    if min(begins) < 0 or max(ends) > samples or not all(map(operator.le, begins, ends)):
+        return "one of its nodes speaks of samples that are not there"
+    for place in range(nodes):
+        if split[place] >= 0 and not (place < less[place] < nodes and place < greater[place] < nodes):
+            return "one of its nodes has a child that is not behind it in the tree"
+    return ""
+
+
+def _booster_state(begins: tuple[bytes, ...], *keys: str) -> Callable[[Fit], str]:
+    """Rule 4: what stands under each of these keys."""
+
+    def rule(fit: Fit) -> str:
+        wrong = attributes(fit.state)
+        if wrong or not isinstance(fit.state, Dict):
+            return wrong or "its state is no dict of attributes"
+        for key in keys:
+            value = entry_of(fit.state, key)
+            if value is not None and not _content(fit, value).startswith(begins):
+                return f"`{key}` in its state is no model of its own format"
+        return ""
+
+    return rule
+
+
+def _content(fit: Fit, value: Value) -> bytes:
+    """The first bytes of bytes or text."""
+    raw = raw_of(fit.view, value)
+    if raw is not None:
+        return bytes(raw[:64])
+    text = text_of(fit.view, value)
+    return b"" if text is None else text[:64].encode("utf-8", "replace")
+
+
+_STATESPACE = made_by("state space", *(f"statsmodels.tsa.statespace._representation.{kind}Statespace" for kind in "sdcz"))
+_FILTER = made_by("filter", *(f"statsmodels.tsa.statespace._kalman_filter.{kind}KalmanFilter" for kind in "sdcz"))
+_NUMBERS = (NUMBER,) * 8
+
+ARGUMENTS: Mapping[str, Callable[[Fit], str]] = {
+    "statespace": lambda fit: (
+        ""
+        if fit.args and all(either(ARRAY, NUMBER).fits(fit, one) for one in fit.args) and not fit.kwargs
+        else "its arguments are no arrays and numbers"
+    ),
+    "statespace-filter": taking(_STATESPACE, *_NUMBERS, optional=8),
+    "statespace-smoother": taking(_STATESPACE, _FILTER, *_NUMBERS, optional=8),
+}
+STATES: Mapping[str, Callable[[Fit], str]] = {
+    "scipy-distribution": _distribution_state,
+    "scipy-kd-tree": _kd_tree_state,
+    "statsmodels-data": _model_data,
+    "xgboost-booster": _booster_state((b"CONFIG-offset:", b"{L", b'{"', b"{l", b"{i", b"{U", b"{u", b"binf"), "handle"),
+    "lightgbm-booster": _booster_state((b"tree\n", b"tree\r\n"), "_handle", "handle"),
+    "catboost-model": _booster_state((b"CBM1",), "__model"),
+}
