@@ -7,13 +7,21 @@ A dtype is `numpy.dtype(code, False, True)` with a state `(version, byteorder, s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from vouchgate.scanning.pickles.fitting import dimensions, is_int
-from vouchgate.scanning.pickles.values import Dict, Made, Tuple, Value
+from vouchgate.scanning.pickles.values import Dict, Made, Name, Tuple, Value
 
 NAMES = ("numpy.dtype",)
 MAX_ITEM_BYTES = 2**31 - 1
 """numpy's own bound."""
+MAX_ALIGNMENT = 256
+"""Bytes; types of today need 16."""
+MAX_FIELDS = 10_000
+"""Fields of one structure."""
+RECORDS = ("numpy.record", "numpy.void", "numpy.rec.record", "numpy.core.records.record")
+_OF_OBJECTS = 0x03
+"""NPY_ITEM_REFCOUNT and NPY_LIST_PICKLE (numpy `ndarraytypes.h`)."""
 MAX_DEPTH = 16
 """Structures within structures."""
 _SIZES = {
@@ -69,7 +77,8 @@ def dtype_of(value: Value, depth: int = 0) -> Dtype | None:
     """From what a pickle made; None where it is no dtype, or does not add up."""
     if not isinstance(value, Made) or not value.calls(*NAMES) or not value.args or depth > MAX_DEPTH:
         return None
-    plain = parse_code(value.args[0])
+    kind = value.args[0]
+    plain = parse_code("V0" if isinstance(kind, Name) and kind.full in RECORDS else kind)
     if plain is None or value.state is None:
         return plain
     if not isinstance(value.state, Tuple):
@@ -80,14 +89,23 @@ def dtype_of(value: Value, depth: int = 0) -> Dtype | None:
 def _with_state(plain: Dtype, state: tuple[Value, ...], depth: int) -> Dtype | None:
     if len(state) not in (8, 9) or not is_int(state[0], 1, 4) or state[1] not in ("<", ">", "|", "="):
         return None
-    order, sub, names, fields, size = state[1].replace("=", "<"), state[2], state[3], state[4], state[5]
-    if sub is None and names is None and fields is None:
-        if not is_int(size, -1, MAX_ITEM_BYTES) or (size > 0 and plain.size not in (size, 0)):
-            return None
-        return Dtype(code=plain.code, order=order, size=plain.size or max(size, 0), objects=plain.objects)
-    if not is_int(size, 0, MAX_ITEM_BYTES):
+    order, sub, names, fields, size, flags = state[1].replace("=", "<"), state[2], state[3], state[4], state[5], state[7]
+    if not is_int(size, -1, MAX_ITEM_BYTES) or not is_int(state[6], -1, MAX_ALIGNMENT) or not is_int(flags, 0, 255):
         return None
-    return _subarray(sub, size, depth) if sub is not None else _structure(names, fields, size, depth)
+    if sub is not None:
+        found = _subarray(sub, size, depth)
+    elif names is not None or fields is not None:
+        found = _structure(names, fields, size, depth)
+    elif size > 0 and plain.size not in (size, 0):
+        found = None
+    else:
+        found = Dtype(plain.code, order, plain.size or max(size, 0), plain.objects)
+    return found if found and _flags_fit(found, flags) else None
+
+
+def _flags_fit(dtype: Dtype, flags: int) -> bool:
+    """Loaders believe these flags: without them, the bytes of an array would be taken for pointers to its objects."""
+    return (flags & _OF_OBJECTS) == (_OF_OBJECTS if dtype.objects else 0)
 
 
 def _subarray(sub: Value, size: int, depth: int) -> Dtype | None:
@@ -100,10 +118,11 @@ def _subarray(sub: Value, size: int, depth: int) -> Dtype | None:
 
 
 def _structure(names: Value, fields: Value, size: int, depth: int) -> Dtype | None:
-    if not isinstance(names, Tuple) or not isinstance(fields, Dict):
+    if not isinstance(names, Tuple) or not isinstance(fields, Dict) or len(names.items) > MAX_FIELDS:
         return None
     held = {key: value for key, value in fields.pairs if isinstance(key, str)}
-    found = []
+    found: list[tuple[str, Dtype, int]] = []
+    titles = set()
     for name in names.items:
         field = held.get(name) if isinstance(name, str) else None
         if not isinstance(field, Tuple) or len(field.items) not in (2, 3) or not is_int(field.items[1]):
@@ -111,8 +130,18 @@ def _structure(names: Value, fields: Value, size: int, depth: int) -> Dtype | No
         inner = dtype_of(field.items[0], depth + 1)
         if inner is None or field.items[1] + inner.size > size:
             return None
+        titles |= {title for title in field.items[2:] if isinstance(title, str)}
         found.append((name, inner, field.items[1]))
-    return Dtype(code=f"V{size}", size=size, objects=any(one.objects for _, one, _ in found), fields=tuple(found))
+    objects = any(one.objects for _, one, _ in found)
+    if len(held) != len(fields.pairs) or set(held) - titles != {name for name, _, _ in found} or (objects and _overlap(found)):
+        return None
+    return Dtype(code=f"V{size}", size=size, objects=objects, fields=tuple(found))
+
+
+def _overlap(fields: list[tuple[str, Dtype, int]]) -> bool:
+    """A number over an object's place would be taken for a pointer."""
+    spans = sorted((offset, offset + dtype.size) for _, dtype, offset in fields)
+    return any(end > begin for (_, end), (begin, _) in pairwise(spans))
 
 
 def product(shape: tuple[int, ...]) -> int:

@@ -32,7 +32,9 @@ CONSTRUCTORS = {"copyreg-reconstructor": 3, "copyreg-newobj": -1, "copyreg-newob
 GETATTR = "getattr-of-a-class"
 ENUM = "enum-value"
 """Argument rule of enumerations: their members are attributes of theirs, and plain."""
-BASES = frozenset(f"builtins.{name}" for name in ("object", "dict", "list", "tuple", "set", "frozenset", "int", "float", "str", "bytes", "complex"))
+BASES = frozenset(
+    f"builtins.{name}" for name in ("object", "dict", "list", "tuple", "set", "frozenset", "int", "float", "str", "bytes", "complex")
+)
 
 
 class Judge:

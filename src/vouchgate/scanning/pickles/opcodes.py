@@ -89,9 +89,7 @@ def _integer(state: State, length: int) -> None:
         raise Broken("length", state.begin, "a length is negative")
     begin = state.take(length)
     short = length <= SHORT
-    state.stack.append(
-        int.from_bytes(state.view[begin : begin + length], "little", signed=True) if short else Span(begin, length, "int")
-    )
+    state.stack.append(int.from_bytes(state.view[begin : begin + length], "little", signed=True) if short else Span(begin, length, "int"))
 
 
 def _long1(state: State) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from vouchgate.scanning.pickles.fitting import (
     Fit,
     attributes,
+    children,
     is_bytes,
     is_int,
     is_number,
@@ -14,14 +15,14 @@ from vouchgate.scanning.pickles.fitting import (
     is_scalar,
     is_text,
 )
+from vouchgate.scanning.pickles.hashing import heavy
 from vouchgate.scanning.pickles.values import Dict, FrozenSet, List, Made, Name, Set, Span, Tuple, Value
 
 MAX_TEXT_NUMBER = 4_096
 """Characters of a number written as text (Decimal, Fraction, int): parsing is quadratic in some releases."""
 MAX_PATTERN = 8_192
 """Characters of a regular expression: compiling is no worse than linear, but matching is the user's risk."""
-MAX_RESERVED = 2**24
-"""Elements that a call may reserve by a number alone, without data of that size in the file."""
+ARRAY_CODES = "bBuwhHiIlLqQfd"
 CODECS = ("latin1", "latin-1", "iso-8859-1", "utf-8", "utf8", "ascii")
 
 
@@ -35,6 +36,43 @@ def _container(fit: Fit) -> str:
         return ""
     one = len(fit.args) == 1 and isinstance(fit.args[0], Tuple | List | Set | FrozenSet | Dict)
     return "" if one and _no_kwargs(fit) else "its argument is no list, tuple, set or dict"
+
+
+def _hashed(fit: Fit) -> str:
+    """The same where members become keys: hashing them must be bounded work."""
+    wrong = _container(fit)
+    if wrong or not fit.args:
+        return wrong
+    return "hashing its members takes more work than any real one" if heavy(children(fit.args[0])) else ""
+
+
+def _type_of_none(fit: Fit) -> str:
+    return "" if fit.args == (None,) else "it takes more than None"
+
+
+def _array(fit: Fit) -> str:
+    """`array("d", [1.0])`."""
+    match fit.args:
+        case (str() as code, List() as items) if len(code) == 1 and code in ARRAY_CODES and is_plain(items):
+            return ""
+    return "its arguments are no code and list of numbers"
+
+
+def _array_bytes(fit: Fit) -> str:
+    """`_array_reconstructor(array, "d", 16, b"...")`; it refuses lengths that do not fit."""
+    match fit.args:
+        case (kind, str() as code, form, data) if len(code) == 1 and code in ARRAY_CODES and is_int(form, 0, 21) and is_bytes(data):
+            return "" if fit.refers(kind, "array.array") else "it makes something other than an array"
+    return "its arguments are no code, format and bytes"
+
+
+def _zone(fit: Fit) -> str:
+    """`ZoneInfo._unpickle("Europe/Vienna", True)`."""
+    match fit.args:
+        case (str() as key, from_cache) if key.isascii() and len(key) < 64 and type(from_cache) in (bool, int):
+            parts = key.replace("+", "").replace("-", "").replace("_", "").split("/")
+            return "" if all(part.isalnum() for part in parts) else "it is no name of a time zone"
+    return "it is no name of a time zone"
 
 
 def _bytes(fit: Fit) -> str:
@@ -196,6 +234,11 @@ def _chained(fit: Fit) -> str:
 
 ARGUMENTS: Mapping[str, Callable[[Fit], str]] = {
     "container": _container,
+    "hashed-container": _hashed,
+    "type-of-none": _type_of_none,
+    "array": _array,
+    "array-bytes": _array_bytes,
+    "zone-name": _zone,
     "bytes": _bytes,
     "encode": _encode,
     "number": _number,
