@@ -145,7 +145,8 @@ class _File:
     def _array(self, key: str, depth: int) -> int:
         """Walk an array; its length. Texts of arrays whose key speaks of templates are kept."""
         where = at(self._here)
-        kind, count = self._number("I", "element type"), self._number("Q", "element count")
+        kind = self._number("I", "element type")
+        count: int = self._number("Q", "element count")
         if count > MAX_ARRAY:
             _refuse("array-size", where, f"an array of {count} elements is over the bound of {MAX_ARRAY}")
         if kind == _STRING:
