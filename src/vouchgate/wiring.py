@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import socket
 import ssl
@@ -499,6 +500,35 @@ def artifact_store(settings: Settings, layout: Layout) -> ArtifactStore:
 def scan_file(descriptor: int, *, name: str, uid: int | None) -> Any:
     """Scan the file behind a descriptor in a process without network and keys; blocks."""
     return scanner.scan_file(descriptor, name=name, uid=uid)
+
+
+def disarm_desk() -> Any:
+    """What rebuilding an artifact is plugged into; the desk of flows/disarm_artifact.py."""
+    from vouchgate.flows.disarm_artifact import Desk as DisarmDesk
+    from vouchgate.ports import disarmer, outputs
+
+    def rebuild(artifact: int, output: int, again: int, sidecar: int, bits: int, key: bytes, written: Callable[[], None]) -> Any:
+        files = disarmer.Files(artifact=artifact, output=output, output_again=again, sidecar=sidecar)
+        return disarmer.rebuild(files, bits=bits, key=key, written=written)
+
+    def scan(descriptor: int, name: str) -> Any:
+        with scanner.Scanner() as process:
+            return process.scan_file(descriptor, name=name)
+
+    return DisarmDesk(
+        open_artifact=outputs.open_artifact,
+        same_file=outputs.same_file,
+        open_output=outputs.Output,
+        rebuild=rebuild,
+        scan=scan,
+        digest=outputs.digest_of,
+        draw_key=secrets.token_bytes,
+    )
+
+
+def write_report(path: Path, data: bytes) -> None:
+    """A report for people and tools, whole or not at all."""
+    files.write_atomic(path, data, mode=0o644)
 
 
 def prover() -> Any:

@@ -16,13 +16,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from vouchgate.scanning.disarm import frames
 from vouchgate.scanning.disarm.report import Held, RebuildReport
 from vouchgate.scanning.settings import DEFAULTS, ScanSettings
-from vouchgate.vocabulary.errors import InvalidInput, Unavailable, VouchgateError
+from vouchgate.vocabulary.errors import Unavailable, VouchgateError
 from vouchgate.vocabulary.wire import Noun, decode, encode
 
 TIMEOUT_SECONDS = 900.0
@@ -74,13 +75,14 @@ def rebuild(
     *,
     bits: int = 0,
     key: bytes = b"",
+    written: Callable[[], None] = lambda: None,
     uid: int | None = None,
     timeout: float = TIMEOUT_SECONDS,
     settings: ScanSettings = DEFAULTS,
     command: tuple[str, ...] = (sys.executable, "-I", "-m", "vouchgate.edges.processes.disarmer"),
 ) -> RebuildReport:
-    """Write the output and the sidecar; the report, once the written file was read back and was the same. Blocks. Raises `NotRebuilt`,
-    `Unavailable`."""
+    """Write the output and the sidecar; the report, once the written file was read back and was the same. `written` is called when all of it is
+    written and the comparison begins. Blocks. Raises `NotRebuilt`, `Unavailable`."""
     arguments = [*command, "--fd", str(files.artifact), "--out-fd", str(files.output_again), "--settings", encode(settings).decode()]
     arguments += ["--bits", str(bits), "--key", key.hex()] if bits else []
     child = subprocess.Popen(
@@ -99,7 +101,7 @@ def rebuild(
         umask=0o077,
     )
     try:
-        return _Conversation(child, files, time.monotonic() + timeout).hold()
+        return _Conversation(child, files, time.monotonic() + timeout, written).hold()
     finally:
         _end(child)
 
@@ -107,7 +109,8 @@ def rebuild(
 class _Conversation:
     """One run, message by message."""
 
-    def __init__(self, child: subprocess.Popen[bytes], files: Files, deadline: float) -> None:
+    def __init__(self, child: subprocess.Popen[bytes], files: Files, deadline: float, written: Callable[[], None]) -> None:
+        self._written = written
         assert child.stdin is not None and child.stdout is not None
         self._in, self._out, self._files, self._deadline = child.stdin, child.stdout.fileno(), files, deadline
         self._size = os.fstat(files.artifact).st_size
@@ -130,6 +133,7 @@ class _Conversation:
                     self._copy(first, second)
                 elif kind == frames.DONE and report is None:
                     report = decode(RebuildReport, self._small(first), what="disarmer's report")
+                    self._written()
                     with suppress(BrokenPipeError):
                         self._in.write(b"written\n")
                         self._in.flush()
@@ -217,6 +221,3 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 def _broken(why: str) -> VouchgateError:
     return Unavailable(f"the artifact was not rebuilt: {why}", remedy=_REMEDY)
-
-
-__all__ = ["Files", "InvalidInput", "NotRebuilt", "rebuild"]

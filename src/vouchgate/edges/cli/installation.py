@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from vouchgate.vocabulary.answers import DoctorCheck, ImportOutcome, InitOutcome, RestoreOutcome
 from vouchgate.vocabulary.settings import Settings
@@ -51,6 +51,9 @@ class Installation(Protocol):
 
     def scan(self, path: Path) -> ImportOutcome:
         """Look into a file in the scanner's process; `admitted` is the scanner's word alone, and nothing is kept."""
+
+    def disarm(self, path: Path, out: Path, *, bits: int = 0, report: Path | None = None) -> Any:
+        """Rebuild a model file without running it; the `Rebuilding` of flows/disarm_artifact.py. Raises where nothing can be recovered."""
 
 
 def installation() -> Installation:

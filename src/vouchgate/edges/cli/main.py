@@ -33,6 +33,7 @@ OTHER = {
     "forecast": "what will be refused in 24 h, 7 d, 30 d, and what renews it",
     "whoami": "as whom commands act",
     "import": "take a model file in: scan, decide, vouch",
+    "disarm": "rebuild a model file from its tensors and plain values, without running it",
     "waive": "go without one piece of evidence for a time, agreed by two persons",
     "backup": "write a consistent backup",
     "restore": "put a backup back",

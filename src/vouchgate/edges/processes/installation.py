@@ -1,4 +1,4 @@
-"""What the command line does on this machine itself: `up`, `init`, `scan`, and (maintenance.py) `doctor` and `restore`.
+"""What the command line does on this machine itself: `up`, `init`, `scan`, `disarm`, and (maintenance.py) `doctor` and `restore`.
 
 What only `init` and `scan` need is imported there: the process of `up` lives as long as the tree.
 """
@@ -32,7 +32,7 @@ from vouchgate.vocabulary.trust import SignedTrustRoot, TrustRoot
 from vouchgate.vocabulary.vouches import UnixMillis
 
 __all__ = [
-    "change_passphrase", "doctor", "forget_passphrase", "init", "move_keys", "renew_ca", "renew_trust", "restore", "scan", "try_pin", "up",
+    "change_passphrase", "disarm", "doctor", "forget_passphrase", "init", "move_keys", "renew_ca", "renew_trust", "restore", "scan", "try_pin", "up",
 ]  # fmt: skip
 
 
@@ -202,3 +202,13 @@ def scan(path: Path) -> ImportOutcome:
         remedy=verdict.reasons[0].remedy if verdict.reasons else "",
         findings=findings_of(verdict),
     )
+
+
+def disarm(path: Path, out: Path, *, bits: int = 0, report: Path | None = None) -> Any:
+    """Rebuild an artifact in the disarming process; `report` is where the answer is also written."""
+    from vouchgate.flows import disarm_artifact
+
+    answer = disarm_artifact.disarm(wiring.disarm_desk(), path, out, bits=bits)
+    if report is not None:
+        wiring.write_report(report, wire.encode(answer))
+    return answer

@@ -35,7 +35,7 @@ def from_npy(stored: Storage, path: str, findings: Findings, take: TakePickle) -
         data = Storage(stored.view[begin:], stored.begin + begin if stored.begin >= 0 else -1)
         if dtype.objects:
             return {"$array": list(shape), "of": take(data, path)}
-        tensor = array(dtype, shape, data, fortran=fortran)
+        tensor = array(dtype, shape, data, fortran=fortran, unit=_unit(descr))
     except BadTensor as bad:
         findings.drop("fault", path or "the whole artifact", "array", str(bad))
         return {"$dropped": "array"}
@@ -91,7 +91,7 @@ def _dtype(descr: Any, depth: int = 0) -> Dtype:
             fields.append((str(field[0])[:200], inner, here))
             here += inner.size
         return Dtype(code=f"V{here}", size=here, objects=any(inner.objects for _, inner, _ in fields), fields=tuple(fields))
-    found = parse_code(descr)
+    found = parse_code(descr[: -len(_unit(descr))] if _unit(descr) else descr)
     if found is None:
         raise BadTensor(f"its dtype `{str(descr)[:40]}` is not known")
     return found
@@ -108,3 +108,9 @@ def _field(field: Any, depth: int) -> Dtype:
         return base
     size = base.size * prod(shape)
     return Dtype(code=f"V{size}", size=size, objects=base.objects, fields=(("", base, 0),), shape=shape)
+
+
+def _unit(descr: Any) -> str:
+    """`[D]` of `<M8[D]`."""
+    bracket = descr.find("[") if isinstance(descr, str) and descr.endswith("]") and descr[1:2] in ("M", "m") else -1
+    return descr[bracket:] if bracket > 0 and len(descr) < 24 else ""

@@ -43,10 +43,10 @@ def array_of(view: memoryview, origin: int, value: Value) -> Tensor | Objects | 
         if len(state) != 5:
             raise BadTensor("its state is not (version, shape, dtype, order, data)")
         _, shape, dtype, fortran, data = state
-        return _made(view, origin, _known(dtype), shape, data, fortran=bool(fortran))
+        return _made(view, origin, dtype, shape, data, fortran=bool(fortran))
     if value.calls(*FROM_BUFFER) and len(value.args) == 4:
         data, dtype, shape, order = value.args
-        return _made(view, origin, _known(dtype), shape, data, fortran=order == "F")
+        return _made(view, origin, dtype, shape, data, fortran=order == "F")
     return None
 
 
@@ -54,7 +54,7 @@ def scalar_of(view: memoryview, origin: int, value: Made) -> Tensor:
     """Form 3, as a tensor without dimensions. Raises `BadTensor`."""
     if len(value.args) != 2:
         raise BadTensor("its number has no dtype and data")
-    found = _made(view, origin, _known(value.args[0]), Tuple(()), value.args[1], fortran=False)
+    found = _made(view, origin, value.args[0], Tuple(()), value.args[1], fortran=False)
     if isinstance(found, Objects):
         raise BadTensor("its number is a Python object")
     return found
@@ -92,14 +92,14 @@ def _latin1(view: memoryview, value: Value) -> Storage | None:
         raise BadTensor("its bytes are written as text that is no latin-1") from None
 
 
-def _made(view: memoryview, origin: int, dtype: Dtype, shape: Value, data: Value, *, fortran: bool) -> Tensor | Objects:
-    sizes = shape_of(shape)
+def _made(view: memoryview, origin: int, of: Value, shape: Value, data: Value, *, fortran: bool) -> Tensor | Objects:
+    sizes, dtype = shape_of(shape), _known(of)
     if dtype.objects:
         return Objects(sizes, data)
     storage = storage_of(view, origin, data)
     if storage is None:
         raise BadTensor("its numbers are not written as bytes")
-    found = array(dtype, sizes, storage, fortran=fortran)
+    found = array(dtype, sizes, storage, fortran=fortran, unit=_unit(of))
     if found.size != len(storage.view):
         raise BadTensor(f"its shape and dtype take {found.size} bytes, it has {len(storage.view)}")
     return found
@@ -111,6 +111,17 @@ def _inline(view: memoryview, origin: int, value: Array) -> Tensor | Objects:
         return Objects(value.shape, value.value)
     storage = Storage(view[value.begin : value.begin + value.length], origin + value.begin if origin >= 0 else -1)
     return array(dtype, value.shape, storage, fortran=value.fortran)
+
+
+def _unit(value: Value) -> str:
+    """`[D]`, `[25s]`: of a datetime64 or timedelta64, the last part of its dtype's state ({}, (unit, number, 1, 1))."""
+    state = value.state.items if isinstance(value, Made) and isinstance(value.state, Tuple) else ()
+    metadata = state[8] if len(state) == 9 else None
+    parts = metadata.items[-1] if isinstance(metadata, Tuple) and metadata.items else None
+    if not isinstance(parts, Tuple) or len(parts.items) < 2:
+        return ""
+    name = parts.items[0].decode("ascii", "replace") if isinstance(parts.items[0], bytes) else parts.items[0]
+    return f"[{parts.items[1] if parts.items[1] != 1 else ''}{name}]"[:40]
 
 
 def _known(value: Value) -> Dtype:

@@ -22,8 +22,8 @@ _TOLD = 2_000
 """Characters of a dtype's description."""
 
 
-def array(dtype: Dtype, shape: tuple[int, ...], storage: Storage, *, fortran: bool = False) -> Tensor:
-    """A tensor over a numpy array's bytes. Raises `BadTensor`."""
+def array(dtype: Dtype, shape: tuple[int, ...], storage: Storage, *, fortran: bool = False, unit: str = "") -> Tensor:
+    """A tensor over a numpy array's bytes. `unit` is a date's or duration's. Raises `BadTensor`."""
     if dtype.objects:
         raise BadTensor("its elements are Python objects")
     name, was = _NUMBERS.get(dtype.code, ""), ""
@@ -31,7 +31,7 @@ def array(dtype: Dtype, shape: tuple[int, ...], storage: Storage, *, fortran: bo
     if not name and dtype.code == "c16":
         name, tail, was = "F64", (2,), "complex128"
     elif not name:
-        name, tail, was = "U8", (dtype.size,), told(dtype)[:_TOLD]
+        name, tail, was = "U8", (dtype.size,), told(dtype)[:_TOLD] + unit
     width = prod(tail)
     steps = tuple(reversed(row_major(tuple(reversed(shape))))) if fortran else row_major(shape)
     return Tensor(

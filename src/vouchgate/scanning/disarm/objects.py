@@ -9,17 +9,18 @@ Rules
    where keys are no plain text), `$bytes` (base64), `$float` (nan, inf, -inf), `$int` (hexadecimal), `$name` (a dtype or the like),
    `$object` (a class whose code is not here, with its state), `$dropped`, `$same` (the way to an object that stands there already).
 4. Every object is taken apart once, however often it is shared or holds itself; depth and number are bounded.
+5. What was wrapped in a call that is dropped, and nothing else beside it, keeps the names it had before it was wrapped.
 """
 
 from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from vouchgate.scanning.disarm.found import Findings
-from vouchgate.scanning.disarm.numpy_objects import SCALAR, Objects, array_of, scalar_of, storage_of
+from vouchgate.scanning.disarm.numpy_objects import FROM_BUFFER, RECONSTRUCT, SCALAR, Objects, array_of, scalar_of, storage_of
 from vouchgate.scanning.disarm.tensors import BadTensor, Storage, Tensor
 from vouchgate.scanning.disarm.torch_objects import DTYPES, FindStorage, tensor_of, unwrapped
 from vouchgate.scanning.pickles.values import (
@@ -48,6 +49,11 @@ INLINE_BYTES = 4_096
 MAX_INT_BITS = 4_096
 """Bits of an integer written in decimal."""
 _LONG_TEXT = 1024**2
+"""Characters of a text that stands in the JSON; longer ones become a `U8` tensor."""
+MAX_LIFTS = 16
+"""Calls wrapped around each other that rule 5 looks through."""
+MAX_LOOKED = 200_000
+"""Objects looked at for tensors, at each of them."""
 
 _MAPPINGS = frozenset({"collections.OrderedDict", "collections.defaultdict", "collections.Counter", "builtins.dict", "__builtin__.dict"})
 _SEQUENCES = {
@@ -115,9 +121,9 @@ class Apart:
         self._seen[id(value)] = path
         self._kept.append(value)
         if isinstance(value, Tuple):
-            return {"$tuple": self._items(value.items, path, depth)}
+            return {"$tuple": self._items(value.items, path, depth, lift=_holds_call(value.items))}
         if isinstance(value, List):
-            return self._items(value.items, path, depth)
+            return self._items(value.items, path, depth, lift=_holds_call(value.items))
         if isinstance(value, Set | FrozenSet):
             return {"$set" if isinstance(value, Set) else "$frozenset": self._items(value.items, path, depth)}
         if isinstance(value, Dict):
@@ -127,8 +133,11 @@ class Apart:
         what = "a run of numbers" if isinstance(value, Numbers) else type(value).__name__.lower()
         return self._drop("value", path, what, "it has no place in the output")
 
-    def _items(self, items: Iterable[Value], path: str, depth: int) -> list[Any]:
-        return [self._take(item, _join(path, str(place)), depth + 1) for place, item in enumerate(items)]
+    def _items(self, items: Sequence[Value], path: str, depth: int, *, lift: bool = False) -> list[Any]:
+        """With `lift` (rule 5) and nothing above, the one item that holds tensors takes the place of what is around it."""
+        holding = [place for place, item in enumerate(items) if holds_tensors(item)] if lift and not path and depth < MAX_LIFTS else []
+        lifted = holding[0] if len(holding) == 1 else -1
+        return [self._take(item, path if place == lifted else _join(path, str(place)), depth + 1) for place, item in enumerate(items)]
 
     def _pairs(self, pairs: list[tuple[Value, Value]], path: str, depth: int) -> Any:
         """A dict; keys that are text, each once, stay an object."""
@@ -238,7 +247,7 @@ class Apart:
         arguments = [argument for argument in value.args if not isinstance(argument, Name)]
         for word, items in (("arguments", arguments), ("items", value.items)):
             if items:
-                inside[word] = self._items(items, path, depth)
+                inside[word] = self._items(items, path, depth, lift=not constructed)
         if state:
             inside["state"] = self._pairs(state, path, depth)
         elif value.state is not None:
@@ -261,6 +270,42 @@ class Apart:
     def _drop(self, kind: Any, path: str, what: str, why: str) -> dict[str, Any]:
         self._findings.drop(kind, path, what, why)
         return {"$dropped": what[:200].encode("ascii", "backslashreplace").decode()}
+
+
+def holds_tensors(value: Value) -> bool:
+    """Whether a tensor, an array or long bytes lie anywhere within `value`; looks at `MAX_LOOKED` objects."""
+    waiting, seen = [value], set[int]()
+    while waiting and len(seen) < MAX_LOOKED:
+        here = waiting.pop()
+        if id(here) in seen:
+            continue
+        seen.add(id(here))
+        if isinstance(here, Array | Persistent | Span) or (isinstance(here, Made) and here.calls(*RECONSTRUCT, *FROM_BUFFER)):
+            return True
+        waiting.extend(_within(here))
+    return False
+
+
+def _within(value: Value) -> Iterable[Value]:
+    if isinstance(value, Tuple | List | Set | FrozenSet):
+        return value.items
+    if isinstance(value, Dict):
+        return (item for _, item in value.pairs)
+    if isinstance(value, Made):
+        return (*value.args, value.state, *value.items, *(item for _, item in value.pairs))
+    return ()
+
+
+def _holds_call(items: Sequence[Value]) -> bool:
+    """Whether one of them is a call that will be dropped, not a construction or a tensor."""
+    return any(
+        isinstance(item, Made)
+        and item.how != "newobj"
+        and item.name is not None
+        and item.name.full not in (*_MAPPINGS, *_SEQUENCES, *RECONSTRUCT, *FROM_BUFFER, *SCALAR)
+        and not item.name.full.startswith(("torch._utils.", "torch._tensor.", "copyreg.", "copy_reg."))
+        for item in items
+    )
 
 
 def _join(path: str, step: str) -> str:
