@@ -150,9 +150,9 @@ def local(view: memoryview, here: int, end: int, fault: Fault) -> Header:
 
 def _widen(plain: tuple[int, ...], wide: bytes, where: str, fault: Fault) -> tuple[tuple[int, ...], bytes]:
     """4.5.3: the Zip64 field holds, in order, only the values whose place is full. What is left of it is handed back."""
-    found = []
+    found, there = [], bool(wide)
     for value in plain:
-        if value == FULL32 and wide:
+        if value == FULL32 and there:
             if len(wide) < 8:
                 fault("zip64", where, "an entry's Zip64 field lacks a value that the entry leaves out")
             value, wide = int.from_bytes(wide[:8], "little"), wide[8:]  # noqa: PLW2901
