@@ -119,7 +119,7 @@ def _key(path: str, key: str, value: Any) -> Iterator[Fault]:
 
 def _plain(name: str) -> bool:
     """A word that `getattr` or a table may be asked for: no private part; dots only behind `torch`."""
-    if not name or not set(name) <= _WORD or name.startswith("_") or "__" in name:
+    if not set(name) <= _WORD or name.startswith("_") or "__" in name:
         return False
     return "." not in name or name.startswith("torch.")
 
