@@ -258,11 +258,6 @@ def _two_readers() -> Iterator[tuple[str, str, bytes]]:
         ),
     )
     yield (
-        "skops-json-mismatch",
-        "skops",
-        _skops({"__class__": "LogisticRegression", "__module__": "os.path", "__loader__": "JsonNode", "content": "1"}),
-    )
-    yield (
         "mar-handler",
         "torchserve-mar",
         zipped(

@@ -925,7 +925,6 @@ def _streams() -> Iterator[tuple[str, bytes]]:
     yield "huge-memo-index", whole(plain(1) + b"r" + struct.pack("<I", 0xFFFFFFFF))
     yield "million-marks", whole(b"(" * 1_000_000)
     yield "million-nested-tuples", whole(b")" + b"\x85" * 1_000_000)
-    yield "newline-text-names", b"cos\r\nsystem\n(S'x'\ntR."
     yield "persid-at-the-end", good[:-1] + b"Px\n."
 
 
