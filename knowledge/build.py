@@ -13,19 +13,21 @@ from collections.abc import Iterable
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from knowledge.library import judged_entries
 from knowledge.places import HERE, REVIEWED
 from knowledge.release import compiled, current, write
 from knowledge.reviewed import read_reviewed
+from knowledge.wheels import pins
 from vouchgate.scanning.knowledge.base import Base
 from vouchgate.scanning.knowledge.entries import Entry
-from vouchgate.scanning.knowledge.parts import Wheel
 
 
 def build(key: Ed25519PrivateKey) -> Base:
     """Make it, write it, and read it back."""
-    entries = merged((), read_reviewed(REVIEWED))
-    wheels: tuple[Wheel, ...] = ()
-    return write(compiled(entries, wheels, current()), wheels, generator_digest(), key)
+    reviewed = read_reviewed(REVIEWED)  # 1
+    wheels = tuple(pins())
+    entries = merged(judged_entries(wheels), reviewed)  # 2
+    return write(compiled(entries, wheels, current()), wheels, generator_digest(), key)  # 3
 
 
 def merged(judged: Iterable[Entry], reviewed: Iterable[Entry]) -> list[Entry]:

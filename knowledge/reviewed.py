@@ -79,7 +79,9 @@ def _check(raw: dict[str, Any], names: list[str], where: str) -> None:
         or _unless(all(isinstance(name, str) and _NAME.match(name) for name in names), "a name is dotted identifiers")
         or _unless(isinstance(raw.get("uses"), list) and set(raw["uses"]) <= set(USES), f"`uses` is a list out of {', '.join(USES)}")
         or _unless("callable" not in raw["uses"] or bool(raw.get("arguments")), "what is callable names the rule for its `arguments`")
-        or _unless(not raw.get("state") or set(raw["uses"]) & {"constructible", "callable"}, "`state` is for what is constructible or callable")
+        or _unless(
+            not raw.get("state") or set(raw["uses"]) & {"constructible", "callable"}, "`state` is for what is constructible or callable"
+        )
         or _unless(bool(_RULE.match(raw.get("arguments", "")) and _RULE.match(raw.get("state", ""))), "a rule's name is lower case")
         or _unless(bool(str(raw.get("why", "")).strip()), "`why` is missing")
         or _unless(bool(_REVIEWER.match(str(raw.get("reviewer", "")))), "`reviewer` is missing")

@@ -1,0 +1,112 @@
+"""Rules: rules.toml as questions. A name matches a line by its whole dotted text; `*` stands for any text."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from fnmatch import translate
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from knowledge.places import RULES
+from knowledge.resolve import is_standard
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What names outside the judged sources do."""
+
+    document: dict[str, Any]
+
+    @cached_property
+    def left_out(self) -> re.Pattern[str]:
+        """Modules that are not read."""
+        return re.compile("(?:" + "|".join(re.escape(name) for name in self.document["read"]["left_out"]) + r")(?:\.|$)")
+
+    def of_builtin(self, name: str) -> str:
+        """The mark of using a builtin; empty for none."""
+        if name in self.document["code"]["builtins"]:
+            return "code"
+        if name in self.document["pure"]["builtins"] or _is_exception(name):
+            return ""
+        return "outside"
+
+    def of_library(self, path: str) -> str:
+        """The mark of using a name of the standard library, or of a distribution that is not read."""
+        if self._pure.match(path):
+            return ""
+        if self._code.match(path):
+            return "code"
+        return "outside" if is_standard(path) else "unknown"
+
+    def of_unknown(self, path: str) -> str:
+        """The mark of using a name that cannot be found."""
+        if self._pure.match(path):
+            return ""
+        return "code" if self._code.match(path) else "unknown"
+
+    def is_code(self, path: str) -> bool:
+        """Whether a name of a judged library is known to run what it is given."""
+        return bool(self._code.match(path))
+
+    def of_native(self, path: str) -> str:
+        """The mark of using a function without source."""
+        if self._pure.match(path):
+            return ""
+        if self._code.match(path):
+            return "code"
+        top = any(path.startswith(f"{name}.") for name in self.document["natives"]["pure"])
+        return "" if top and not self._not_pure.match(path) else "unknown"
+
+    def is_accepted(self, path: str) -> bool:
+        """Whether a person looked at this function of a judged library, so that calling it marks nobody."""
+        return bool(self._accepted.match(path))
+
+    def is_base(self, path: str) -> bool:
+        """Whether a Python class may derive from this class without source."""
+        return bool(self._bases.match(path))
+
+    def of_attribute(self, written: str) -> str:
+        """The mark of taking this attribute from a value that is not known; `written` ends in `()` where it is called with nothing."""
+        name = written.removesuffix("()")
+        if name != written and name in self.document["methods"]["called_only"]:
+            return ""
+        if name in self.document["methods"]["code"]:
+            return "code"
+        return "outside" if name in self.document["methods"]["outside"] else ""
+
+    @cached_property
+    def _pure(self) -> re.Pattern[str]:
+        return _any_of(self.document["pure"]["names"])
+
+    @cached_property
+    def _code(self) -> re.Pattern[str]:
+        return _any_of(self.document["code"]["names"])
+
+    @cached_property
+    def _not_pure(self) -> re.Pattern[str]:
+        return _any_of(self.document["natives"]["not_pure"])
+
+    @cached_property
+    def _accepted(self) -> re.Pattern[str]:
+        return _any_of(list(self.document["accepted"]))
+
+    @cached_property
+    def _bases(self) -> re.Pattern[str]:
+        return _any_of(self.document["natives"]["bases"])
+
+
+def load(path: Path = RULES) -> Rules:
+    """Read them."""
+    return Rules(tomllib.loads(path.read_text()))
+
+
+def _any_of(names: list[str]) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{translate(name)})" for name in names))
+
+
+def _is_exception(name: str) -> bool:
+    found = getattr(__import__("builtins"), name, None)
+    return isinstance(found, type) and issubclass(found, BaseException)
