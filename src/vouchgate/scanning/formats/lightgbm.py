@@ -22,10 +22,9 @@ from vouchgate.scanning.verdict import Reading, Refuse
 NAME = "lightgbm"
 REMEDY = "save the model again with LightGBM (`Booster.save_model`)"
 MAX_TREES = 1_000_000
-_KEYS = frozenset(
-    ("version", "num_class", "num_tree_per_iteration", "label_index", "max_feature_idx", "objective", "average_output", "feature_names")
-    + ("monotone_constraints", "feature_infos", "tree_sizes", "init_score", "parser_config_str")
-)
+_HEADER = """version num_class num_tree_per_iteration label_index max_feature_idx objective average_output feature_names monotone_constraints
+feature_infos tree_sizes init_score parser_config_str"""
+_KEYS = frozenset(_HEADER.split())
 _SPLITS = (
     "split_feature",
     "split_gain",
