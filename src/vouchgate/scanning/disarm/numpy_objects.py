@@ -21,6 +21,7 @@ RECONSTRUCT = tuple(f"{core}.multiarray._reconstruct" for core in _CORES)
 FROM_BUFFER = tuple(f"{core}.numeric._frombuffer" for core in _CORES)
 _BYTES = tuple(f"{module}.{name}" for module in ("builtins", "__builtin__") for name in ("bytes", "bytearray"))
 """How protocols 0 to 2 write empty bytes, and every protocol below 5 a bytearray."""
+PLAIN_BYTES = (*_BYTES, "_codecs.encode")
 SCALAR = tuple(f"{core}.multiarray.scalar" for core in _CORES)
 
 

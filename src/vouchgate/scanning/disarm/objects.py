@@ -2,7 +2,8 @@
 
 Rules
 1. Nothing is called or constructed. What a call would have given is recovered only where this file, numpy_objects.py or torch_objects.py
-   knows the call by its exact name; of any other call the arguments, state and items are searched for tensors, and the call is dropped.
+   knows the call by its exact name; any other call is dropped; its arguments, state and items are kept where they
+   hold tensors.
 2. A tensor's name is the way to it: dict keys, list places and attributes, joined by dots. A module's parameters, buffers and children are
    named as its `state_dict()` names them.
 3. The JSON keeps what is not a tensor. Its `$` words: `$tensor` (name in the safetensors file), `$tuple`, `$set`, `$frozenset`, `$dict` (pairs,
@@ -20,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from vouchgate.scanning.disarm.found import Findings
-from vouchgate.scanning.disarm.numpy_objects import FROM_BUFFER, RECONSTRUCT, SCALAR, Objects, array_of, scalar_of, storage_of
+from vouchgate.scanning.disarm.numpy_objects import FROM_BUFFER, PLAIN_BYTES, RECONSTRUCT, SCALAR, Objects, array_of, scalar_of, storage_of
 from vouchgate.scanning.disarm.tensors import BadTensor, Storage, Tensor
 from vouchgate.scanning.disarm.torch_objects import DTYPES, FindStorage, tensor_of, unwrapped
 from vouchgate.scanning.pickles.values import (
@@ -216,6 +217,8 @@ class Apart:
             items = [*_elements(value.args[:1]), *value.items]
             listed = self._items(items, path, depth)
             return {_SEQUENCES[full]: listed} if _SEQUENCES[full] else listed
+        if full in PLAIN_BYTES:
+            return self._encoded(value, full, path)
         if full == "builtins.complex" and len(value.args) == 2:
             return {"$complex": self._items(value.args, path, depth)}
         if full in ("torch.device", "torch.serialization._get_layout"):
@@ -223,6 +226,18 @@ class Apart:
         if full.startswith("torch._utils._rebuild_sparse") and len(value.args) >= 2:
             return {"$sparse": self._items(value.args, path, depth)}
         return self._unknown(value, full, path, depth)
+
+    def _encoded(self, value: Made, full: str, path: str) -> Any:
+        """Bytes as protocols 0 to 2 write them."""
+        try:
+            storage = storage_of(self._view, self._origin, value)
+        except BadTensor as bad:
+            return self._drop("fault", path, _called(value), str(bad))
+        if storage is None:
+            return self._drop("call", path, full, _WHY_CALL)
+        if len(storage.view) <= INLINE_BYTES:
+            return {"$bytes": base64.b64encode(storage.view).decode()}
+        return self._keep(Tensor(dtype="U8", shape=(len(storage.view),), strides=(1,), storage=storage, was="bytes"), path)
 
     def _mapping(self, value: Made, path: str, depth: int) -> Any:
         """Its first argument may hold pairs, as protocol 0 to 2 write an OrderedDict; a state is its attributes, such as torch's `_metadata`."""
@@ -246,7 +261,7 @@ class Apart:
         inside: dict[str, Any] = {"$object" if constructed else "$dropped": of}
         arguments = [argument for argument in value.args if not isinstance(argument, Name)]
         for word, items in (("arguments", arguments), ("items", value.items)):
-            if items:
+            if items and (constructed or any(map(holds_tensors, items))):
                 inside[word] = self._items(items, path, depth, lift=not constructed)
         if state:
             inside["state"] = self._pairs(state, path, depth)

@@ -184,9 +184,12 @@ def _bound(view: memoryview, scope: Scope, findings: Findings) -> None:
 
 
 def _says_something(values: Any) -> bool:
-    """Whether a plain value is left once all that was dropped is taken away."""
+    """Whether a plain value is left once all that was dropped, or only named, is taken away."""
     if isinstance(values, dict):
-        return any(_says_something(item) for key, item in values.items() if key not in ("$dropped", "$object", "$name", "$same"))
+        return "$dropped" not in values and any(_says_something(item) for key, item in values.items() if key not in _NAMING)
     if isinstance(values, list):
         return any(map(_says_something, values))
     return values is not None
+
+
+_NAMING = frozenset({"$object", "$module", "$name", "$same", "$array"})
