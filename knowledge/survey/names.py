@@ -69,7 +69,9 @@ class _Walk:
     def _otherwise(self, opcode: Any, argument: Any) -> None:
         taken = []
         for before in reversed(opcode.stack_before):
-            taken.append(self._to_mark() if before is pickletools.stackslice else self.stack.pop() if before is not pickletools.markobject else None)
+            taken.append(
+                self._to_mark() if before is pickletools.stackslice else self.stack.pop() if before is not pickletools.markobject else None
+            )
         for after in opcode.stack_after:
             if after is pickletools.markobject:
                 self.stack.append(MARK)

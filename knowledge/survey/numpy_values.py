@@ -7,9 +7,94 @@ from typing import Any
 
 import numpy as np
 
-SIMPLE = ("?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8", "c8", "c16", ">i4", ">f8", "S3", "U4", "V5", "M8[s]", "M8[D]", "M8[ns]", "m8[h]", "m8[ns]", "g", "G")
-UFUNCS = ("log1p", "expm1", "sqrt", "exp", "log", "abs", "sin", "tanh", "add", "multiply", "maximum", "isnan", "square", "sign", "log10", "clip")
-FUNCTIONS = ("mean", "median", "std", "var", "sum", "min", "max", "argmax", "nanmean", "percentile", "nan_to_num", "ravel", "squeeze", "log2", "round", "unique", "transpose", "stack", "concatenate", "zeros", "ones", "array", "asarray", "cumsum", "dot", "where", "sort", "prod", "size", "shape", "diff", "average", "count_nonzero", "linspace", "nanmax", "nanmin", "nanstd", "nanmedian", "quantile", "corrcoef")
+SIMPLE = (
+    "?",
+    "i1",
+    "u1",
+    "i2",
+    "u2",
+    "i4",
+    "u4",
+    "i8",
+    "u8",
+    "f2",
+    "f4",
+    "f8",
+    "c8",
+    "c16",
+    ">i4",
+    ">f8",
+    "S3",
+    "U4",
+    "V5",
+    "M8[s]",
+    "M8[D]",
+    "M8[ns]",
+    "m8[h]",
+    "m8[ns]",
+    "g",
+    "G",
+)
+UFUNCS = (
+    "log1p",
+    "expm1",
+    "sqrt",
+    "exp",
+    "log",
+    "abs",
+    "sin",
+    "tanh",
+    "add",
+    "multiply",
+    "maximum",
+    "isnan",
+    "square",
+    "sign",
+    "log10",
+    "clip",
+)
+FUNCTIONS = (
+    "mean",
+    "median",
+    "std",
+    "var",
+    "sum",
+    "min",
+    "max",
+    "argmax",
+    "nanmean",
+    "percentile",
+    "nan_to_num",
+    "ravel",
+    "squeeze",
+    "log2",
+    "round",
+    "unique",
+    "transpose",
+    "stack",
+    "concatenate",
+    "zeros",
+    "ones",
+    "array",
+    "asarray",
+    "cumsum",
+    "dot",
+    "where",
+    "sort",
+    "prod",
+    "size",
+    "shape",
+    "diff",
+    "average",
+    "count_nonzero",
+    "linspace",
+    "nanmax",
+    "nanmin",
+    "nanstd",
+    "nanmedian",
+    "quantile",
+    "corrcoef",
+)
 
 
 def objects() -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -21,7 +106,32 @@ def objects() -> Iterator[tuple[str, Callable[[], Any]]]:
         yield f"numpy-array-{safe}", lambda kind=kind: np.zeros((3, 2), dtype=kind)
         yield f"numpy-scalar-{safe}", lambda kind=kind: np.zeros(1, dtype=kind)[0]
         yield f"numpy-dtype-{safe}", lambda kind=kind: np.dtype(kind)
-    yield "numpy-scalar-types", lambda: [np.float32, np.float64, np.int64, np.bool_, np.uint8, np.str_, np.object_, np.datetime64, np.complex128, np.int32, np.float16, np.number, np.integer, np.floating, np.generic, np.ndarray, np.void, np.bytes_, np.timedelta64, np.dtype, np.ufunc]
+    yield (
+        "numpy-scalar-types",
+        lambda: [
+            np.float32,
+            np.float64,
+            np.int64,
+            np.bool_,
+            np.uint8,
+            np.str_,
+            np.object_,
+            np.datetime64,
+            np.complex128,
+            np.int32,
+            np.float16,
+            np.number,
+            np.integer,
+            np.floating,
+            np.generic,
+            np.ndarray,
+            np.void,
+            np.bytes_,
+            np.timedelta64,
+            np.dtype,
+            np.ufunc,
+        ],
+    )
     yield "numpy-array-fortran", lambda: np.asfortranarray(rng.normal(size=(4, 5)))
     yield "numpy-array-strided", lambda: rng.normal(size=(6, 6))[::2, ::3]
     yield "numpy-array-empty", lambda: [np.empty((0, 4)), np.array(3.0), np.array([])]
@@ -60,7 +170,10 @@ def objects() -> Iterator[tuple[str, Callable[[], Any]]]:
         yield f"numpy-function-{name}", lambda name=name: {"f": getattr(np, name)}
     yield "numpy-linalg-functions", lambda: [np.linalg.norm, np.linalg.inv, np.linalg.svd, np.linalg.solve]
     yield "numpy-finfo", lambda: [np.finfo("f8").dtype, np.iinfo("i4").dtype]
-    yield "numpy-dict-of-arrays", lambda: {f"layer{i}": {"w": rng.normal(size=(3, 3)).astype("f4"), "b": np.zeros(3, "f4")} for i in range(5)}
+    yield (
+        "numpy-dict-of-arrays",
+        lambda: {f"layer{i}": {"w": rng.normal(size=(3, 3)).astype("f4"), "b": np.zeros(3, "f4")} for i in range(5)},
+    )
     yield "numpy-shared", _shared
     yield "numpy-datetime-mixed", lambda: [np.datetime64("2024-01-01"), np.timedelta64(3, "D"), np.datetime64("NaT")]
     yield "numpy-strings-dtype", lambda: np.array(["a", "bcd"], dtype=np.dtypes.StringDType())

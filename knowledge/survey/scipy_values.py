@@ -32,9 +32,44 @@ def _sparse() -> Iterator[tuple[str, Callable[[], Any]]]:
 
 
 def _stats() -> Iterator[tuple[str, Callable[[], Any]]]:
-    for name in ("norm", "uniform", "beta", "gamma", "expon", "t", "chi2", "f", "lognorm", "loguniform", "randint", "poisson", "binom", "truncnorm", "weibull_min", "cauchy", "laplace", "pareto", "genextreme", "geom", "nbinom", "bernoulli", "reciprocal"):
+    for name in (
+        "norm",
+        "uniform",
+        "beta",
+        "gamma",
+        "expon",
+        "t",
+        "chi2",
+        "f",
+        "lognorm",
+        "loguniform",
+        "randint",
+        "poisson",
+        "binom",
+        "truncnorm",
+        "weibull_min",
+        "cauchy",
+        "laplace",
+        "pareto",
+        "genextreme",
+        "geom",
+        "nbinom",
+        "bernoulli",
+        "reciprocal",
+    ):
         yield f"scipy-stats-{name}", lambda name=name: getattr(stats, name)
-        yield f"scipy-frozen-{name}", lambda name=name: getattr(stats, name)(*([0.5, 0.7, 0.2][: getattr(stats, name).numargs] if name not in ("randint", "loguniform", "reciprocal", "truncnorm", "nbinom", "binom") else [1, 10] if name != "binom" else [5, 0.5]))
+        yield (
+            f"scipy-frozen-{name}",
+            lambda name=name: getattr(stats, name)(
+                *(
+                    [0.5, 0.7, 0.2][: getattr(stats, name).numargs]
+                    if name not in ("randint", "loguniform", "reciprocal", "truncnorm", "nbinom", "binom")
+                    else [1, 10]
+                    if name != "binom"
+                    else [5, 0.5]
+                )
+            ),
+        )
     yield "scipy-frozen-kwargs", lambda: stats.norm(loc=1, scale=2)
     yield "scipy-multivariate-normal", lambda: stats.multivariate_normal([0, 0], np.eye(2))
     yield "scipy-dirichlet", lambda: stats.dirichlet([1, 2])
@@ -91,10 +126,31 @@ def _others() -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "scipy-least-squares", lambda: optimize.least_squares(lambda v: v - 1, np.ones(2))
     yield "scipy-linprog", lambda: optimize.linprog([1, 2], bounds=[(0, 1), (0, 1)])
     yield "scipy-root-scalar", lambda: optimize.root_scalar(lambda v: v - 1, bracket=(0, 3))
-    yield "scipy-differential-evolution", lambda: optimize.differential_evolution(lambda v: float((v**2).sum()), [(-1, 1)], seed=1, maxiter=2)
+    yield (
+        "scipy-differential-evolution",
+        lambda: optimize.differential_evolution(lambda v: float((v**2).sum()), [(-1, 1)], seed=1, maxiter=2),
+    )
     yield "scipy-bounds", lambda: [optimize.Bounds(0, 1), optimize.LinearConstraint(np.eye(2), 0, 1)]
     yield "scipy-solve-ivp", lambda: integrate.solve_ivp(lambda t, v: -v, (0, 1), [1.0])
     yield "scipy-butter", lambda: signal.butter(3, 0.2)
     yield "scipy-lti", lambda: [signal.lti([1], [1, 2]), signal.StateSpace([[1]], [[1]], [[1]], [[0]]), signal.dlti([1], [1, 0.5])]
-    yield "scipy-functions", lambda: {"f": [special.expit, special.logit, spatial.distance.euclidean, spatial.distance.cosine, stats.zscore, signal.savgol_filter, ndimage.gaussian_filter, spatial.distance.cdist, stats.spearmanr, special.softmax, special.gamma, scipy.linalg.svd]}
+    yield (
+        "scipy-functions",
+        lambda: {
+            "f": [
+                special.expit,
+                special.logit,
+                spatial.distance.euclidean,
+                spatial.distance.cosine,
+                stats.zscore,
+                signal.savgol_filter,
+                ndimage.gaussian_filter,
+                spatial.distance.cdist,
+                stats.spearmanr,
+                special.softmax,
+                special.gamma,
+                scipy.linalg.svd,
+            ]
+        },
+    )
     yield "scipy-linalg-lu", lambda: scipy.linalg.lu_factor(np.eye(3) + 1)

@@ -14,18 +14,52 @@ def objects() -> Iterator[tuple[str, Callable[[], Any]]]:
     import transformers
     from transformers import tokenization_utils_base as base
 
-    for name in ("BertConfig", "GPT2Config", "LlamaConfig", "T5Config", "ViTConfig", "WhisperConfig", "RobertaConfig", "MistralConfig", "Qwen2Config", "DistilBertConfig", "CLIPConfig", "GenerationConfig"):
+    for name in (
+        "BertConfig",
+        "GPT2Config",
+        "LlamaConfig",
+        "T5Config",
+        "ViTConfig",
+        "WhisperConfig",
+        "RobertaConfig",
+        "MistralConfig",
+        "Qwen2Config",
+        "DistilBertConfig",
+        "CLIPConfig",
+        "GenerationConfig",
+    ):
         yield f"transformers-{name.lower()}", lambda name=name: getattr(transformers, name)()
     yield "transformers-batchencoding", lambda: base.BatchEncoding({"input_ids": [[1, 2]], "attention_mask": np.ones((1, 2), "i8")})
     yield "transformers-trainingarguments", lambda: transformers.TrainingArguments(output_dir="out")
     yield "transformers-seq2seq-arguments", lambda: transformers.Seq2SeqTrainingArguments(output_dir="out")
     yield "transformers-addedtoken", lambda: [transformers.AddedToken("[X]", special=True), tokenizers.AddedToken("y")]
-    yield "transformers-enums", lambda: [transformers.IntervalStrategy.STEPS, transformers.SchedulerType.LINEAR, base.TruncationStrategy.LONGEST_FIRST, transformers.utils.PaddingStrategy.LONGEST, transformers.TensorType.NUMPY]
+    yield (
+        "transformers-enums",
+        lambda: [
+            transformers.IntervalStrategy.STEPS,
+            transformers.SchedulerType.LINEAR,
+            base.TruncationStrategy.LONGEST_FIRST,
+            transformers.utils.PaddingStrategy.LONGEST,
+            transformers.TensorType.NUMPY,
+        ],
+    )
     yield "transformers-trainer-state", lambda: [transformers.TrainerState(), transformers.TrainerControl()]
     yield "transformers-batchfeature", lambda: transformers.BatchFeature({"pixel_values": np.zeros((1, 3))})
-    yield "transformers-fast-tokenizer", lambda: transformers.PreTrainedTokenizerFast(tokenizer_object=_tokenizer(tokenizers), unk_token="[UNK]")
+    yield (
+        "transformers-fast-tokenizer",
+        lambda: transformers.PreTrainedTokenizerFast(tokenizer_object=_tokenizer(tokenizers), unk_token="[UNK]"),
+    )
     yield "tokenizers-bpe", lambda: _tokenizer(tokenizers)
-    yield "tokenizers-parts", lambda: [tokenizers.normalizers.NFC(), tokenizers.pre_tokenizers.Whitespace(), tokenizers.decoders.ByteLevel(), tokenizers.processors.BertProcessing(("a", 1), ("b", 2)), tokenizers.models.BPE()]
+    yield (
+        "tokenizers-parts",
+        lambda: [
+            tokenizers.normalizers.NFC(),
+            tokenizers.pre_tokenizers.Whitespace(),
+            tokenizers.decoders.ByteLevel(),
+            tokenizers.processors.BertProcessing(("a", 1), ("b", 2)),
+            tokenizers.models.BPE(),
+        ],
+    )
     yield "tokenizers-encoding", lambda: _tokenizer(tokenizers).encode("a b")
 
 
