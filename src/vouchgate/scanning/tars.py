@@ -7,7 +7,8 @@ Rules (POSIX.1-2017, pax, "ustar Interchange Format" and "pax Header Block"; GNU
 3. A pax header holds known keys once each. A size in it differs from the member's own only where the member's own field is too small for it:
    readers that skip one of both would take data for headers.
 4. A member is a file or a folder: no link, no device, no sparse file, no second volume.
-5. Names are plain relative paths, each only once (member_names.py); `./` in front is left out, as every program does.
+5. A zip whose end record lies in the archive lies whole in one member, whose reader then finds the same zip: headers hide none.
+6. Names are plain relative paths, each only once (member_names.py); `./` in front is left out, as every program does.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import NoReturn
 from vouchgate.scanning.member_names import Names, fault_of
 from vouchgate.scanning.scope import Scope, shown
 from vouchgate.scanning.verdict import Refuse, at
+from vouchgate.scanning.zip_listing import END_BYTES, MAX_COMMENT
+from vouchgate.scanning.zip_records import END as ZIP_END
 from vouchgate.vocabulary.wire import Noun
 
 BLOCK = 512
@@ -76,7 +79,21 @@ def is_tar(view: memoryview) -> bool:
 
 def open_tar(view: memoryview, scope: Scope, rule: str) -> Tar:
     """The archive's members, as every reader sees them. `rule` is what its reasons begin with. Raises `Refuse`."""
-    return Tar(view=view, members=tuple(_Walk(view, scope, rule).members()), covered=len(view))
+    members = tuple(_Walk(view, scope, rule).members())
+    _check_zips(view, members, rule)
+    return Tar(view=view, members=members, covered=len(view))
+
+
+def _check_zips(view: memoryview, members: tuple[Member, ...], rule: str) -> None:
+    """Rule 5. Readers of zips look at the last 64 KiB (APPNOTE 4.3.16)."""
+    begin = max(0, len(view) - END_BYTES - MAX_COMMENT)
+    tail, found = bytes(view[begin:]), -1
+    while (found := tail.find(ZIP_END, found + 1)) >= 0:
+        here = begin + found
+        if not any(member.data_at <= here and here + END_BYTES <= member.data_at + member.size for member in members):
+            raise Refuse(
+                f"{rule}:hidden-zip", at(here), "a zip's end record lies in a header: some programs open the file as that zip", REMEDY
+            )
 
 
 def listed(view: memoryview, bound: int) -> list[tuple[str, memoryview]]:

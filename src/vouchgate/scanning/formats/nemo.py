@@ -36,7 +36,7 @@ _WEIGHTS = ("torch-zip", "pickle", "safetensors")
 def recognise(sight: Sight) -> Claim:
     """A tar with a configuration at its top."""
     if is_tar(sight.view) and any(name == CONFIG for name, _ in listed(sight.view, LOOKED_AT)):
-        return Claim(strength="certain", kind=NAME, because=f"a tar archive with {CONFIG}", above=("tar",))
+        return Claim(strength="certain", kind=NAME, because=f"a tar archive with {CONFIG}", above=("tar", "zip"))
     return NOT_MINE
 
 
@@ -93,6 +93,12 @@ def _harmless(name: str) -> bool:
     return name.startswith(_OWN) and len(parts) <= MAX_PARTS and plain and parts[-1][:1].isupper()
 
 
+def _is_path(name: str) -> bool:
+    """Whether a `target` could be a name to import; a number or a sentence is none."""
+    parts = name.strip().split(".")
+    return len(parts) > 1 and all(part.isidentifier() for part in parts)
+
+
 def _targets(text: str) -> Iterator[tuple[int, str]]:
     """Line and value of every `_target_`, and of every `target` that is a name with dots; a value that is no text is told as such."""
     import yaml
@@ -110,5 +116,5 @@ def _targets(text: str) -> Iterator[tuple[int, str]]:
             for key, value in node.value:
                 waiting += [key, value]
                 name = value.value if isinstance(value, yaml.ScalarNode) else "a value that is no name"
-                if key.value == "_target_" or (key.value == "target" and "." in name):
+                if key.value == "_target_" or (key.value == "target" and _is_path(name)):
                     yield key.start_mark.line + 1, name

@@ -1,4 +1,7 @@
-"""Tar archives of no narrower kind: their structure by tars.py, each member scanned as a file is; names only tighten (active_names.py)."""
+"""Tar archives of no narrower kind: their structure by tars.py, each member scanned as a file is; names only tighten (active_names.py).
+
+A zip within the last member is found from a tar's end by readers that look there; it is read as that member's content (tars.py, rule 5).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,11 @@ NAME = "tar"
 
 def recognise(sight: Sight) -> Claim:
     """By the first header's checksum."""
-    return Claim(strength="certain", kind=NAME, because="its first block has a tar header's checksum") if is_tar(sight.view) else NOT_MINE
+    return (
+        Claim(strength="certain", kind=NAME, because="its first block has a tar header's checksum", above=("zip",))
+        if is_tar(sight.view)
+        else NOT_MINE
+    )
 
 
 def read(sight: Sight, scope: Scope) -> Reading:

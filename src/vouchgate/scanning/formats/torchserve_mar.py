@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
+from vouchgate.scanning.active_names import tightened
 from vouchgate.scanning.archived import members_of, scan_members
 from vouchgate.scanning.scope import Scope, shown
 from vouchgate.scanning.sight import Sight
@@ -42,7 +43,7 @@ def recognise(sight: Sight) -> Claim:
     if MANIFEST in sight.zip_names:
         return Claim(strength="certain", kind=NAME, because=f"a zip archive with {MANIFEST}", above=("zip",))
     if is_tar(sight.view) and any(name == MANIFEST for name, _ in listed(sight.view, LOOKED_AT)):
-        return Claim(strength="certain", kind=NAME, because=f"a tar archive with {MANIFEST}", above=("tar",))
+        return Claim(strength="certain", kind=NAME, because=f"a tar archive with {MANIFEST}", above=("tar", "zip"))
     return NOT_MINE
 
 
@@ -66,12 +67,15 @@ def read(sight: Sight, scope: Scope) -> Reading:
 
 def read_folder(folder: Folder, scope: Scope) -> Reading:
     """The manifest; the files were read on their own."""
-    del scope
     sight = folder.sight(MANIFEST)
     if sight is None:
         _refuse("manifest", "there is none")
     reasons, facts = _manifest(sight, folder.names)
-    return Reading(reasons=reasons, facts=facts)
+    for name in sorted(folder.names):
+        found = tightened(name, folder.kinds.get(scope.place(name), ""))
+        if found is not None:
+            scope.add((found,), scope.place(name))
+    return Reading(covered=sum(len(one) for name in folder.names if (one := folder.sight(name))), reasons=reasons, facts=facts)
 
 
 def _manifest(sight: Sight, names: frozenset[str]) -> tuple[tuple[Reason, ...], dict[str, Any]]:

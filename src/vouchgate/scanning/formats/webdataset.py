@@ -8,6 +8,8 @@ Rules (WebDataset, "The WebDataset Format")
 
 from __future__ import annotations
 
+from itertools import groupby
+
 from vouchgate.scanning.archived import members_of, scan_member
 from vouchgate.scanning.scope import Scope
 from vouchgate.scanning.sight import Sight
@@ -30,16 +32,19 @@ _PICKLED = {
 
 
 def recognise(sight: Sight) -> Claim:
-    """A tar whose first members are samples of known fields, all with the same key as their neighbour or a new one, and two fields or two samples."""
+    """A tar whose first members are samples of known fields, each sample in one run: of several fields, or all of the same one."""
     if not is_tar(sight.view):
         return NOT_MINE
     parts = [_sample(name) for name, _ in listed(sight.view, LOOKED_AT)]
-    if len(parts) < 2 or not all(_extension(field) in _FIELDS for _, field in parts):
+    if not parts or not all(_extension(field) in _FIELDS for _, field in parts) or len(set(parts)) != len(parts):
         return NOT_MINE
-    runs = [key for place, (key, _) in enumerate(parts) if not place or parts[place - 1][0] != key]
-    if len(set(runs)) != len(runs) or len(set(parts)) != len(parts):
+    samples = [(key, [field for _, field in group]) for key, group in groupby(parts, key=lambda part: part[0])]
+    alone = len(samples[0][1]) == 1
+    if len({key for key, _ in samples}) != len(samples) or (
+        alone and (len(samples) == 1 or any(one[1] != samples[0][1] for one in samples))
+    ):
         return NOT_MINE
-    return Claim(strength="certain", kind=NAME, because="a tar archive of samples", above=("tar",))
+    return Claim(strength="certain", kind=NAME, because="a tar archive of samples", above=("tar", "zip"))
 
 
 def read(sight: Sight, scope: Scope) -> Reading:
