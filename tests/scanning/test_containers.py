@@ -104,7 +104,7 @@ def test_a_zip_in_a_tar_s_first_name_and_the_other_way_round() -> None:
     assert scan(tar_of(Block(b"a.zip", zipped(text=TEXT)))).outcome == "clean"
     assert scan(tar_of(Block(b"a.zip", zipped(text=PICKLE)))).outcome == "refused"
     assert scan(tar_of(Block(b"a.bin", zipped(text=TEXT) + b"junk"))).outcome == "refused"
-    hidden = tar_of(Block(b"a.txt", TEXT), pax((b"comment", zipped(text=PICKLE))), Block(b"b.txt", TEXT))
+    hidden = tar_of(Block(b"a.md", TEXT), pax((b"comment", zipped(text=PICKLE))), Block(b"b.md", TEXT))
     assert told(scan(hidden)) == {("tar:hidden-zip", "")}
     assert scan(zip_of(Part(b"a.tar", tar_of(Block(b"a", TEXT))))).outcome == "clean"
 
