@@ -321,3 +321,13 @@ def test_a_nemo_checkpoint_must_be_one() -> None:
     assert "scan:out-of-place" in {rule for rule, _ in told(scan(tarred(nemo() | {"./model_weights.ckpt": TEXT})))}
     assert scan(tarred(nemo() | {"./model_weights.ckpt": PICKLE})).outcome == "refused"
     assert scan(tarred(nemo(**{"hook.py": CODE}))).outcome == "review"
+
+
+def test_what_tells_an_archive_s_kind_cannot_hide_behind_thousands_of_members() -> None:
+    """A schema read as plain JSON would say nothing of what skops builds from it."""
+    many = {f"{place:05}.txt": b"x" for place in range(5_000)}
+    evil = json.dumps({"__class__": "system", "__module__": "os", "__loader__": "FunctionNode", "protocol": 2})
+    verdict = scan(zipped_of({**many, "schema.json": evil.encode()}, zipfile.ZIP_STORED))
+    assert (verdict.outcome, verdict.format) == ("refused", "skops")
+    verdict = scan(zipped_of({**many, **mar(manifest(handler="os:system"))}, zipfile.ZIP_STORED))
+    assert (verdict.outcome, verdict.format) == ("refused", "torchserve-mar")

@@ -43,7 +43,7 @@ _MAGIC = {GZIP: "gzip", BZIP2: "bzip2", XZ: "xz", LZ4: "lz4", ZSTD: "zstd"}
 def packer_of(head: bytes) -> str:
     """What the first bytes are packed with; empty if with nothing known. zlib and lzma have no magic number: they are unpacked a little."""
     for magic, name in _MAGIC.items():
-        if head.startswith(magic) and (name != "bzip2" or head[3:4] in b"123456789"):
+        if head.startswith(magic) and (name != "bzip2" or _is_bzip2(head)):
             return name
     if head.startswith(LZMA) and _starts(lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=MAX_WINDOW), head):
         return "lzma"
@@ -51,6 +51,11 @@ def packer_of(head: bytes) -> str:
     if len(head) > 2 and head[0] & 0x0F == 8 and head[0] >> 4 <= 7 and int.from_bytes(head[:2], "big") % 31 == 0:
         return "zlib" if _starts(zlib.decompressobj(), head) else ""
     return ""
+
+
+def _is_bzip2(head: bytes) -> bool:
+    """The level, then the first block's magic number or the last one's: digits of pi or of its root."""
+    return head[3:4] in (b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"8", b"9") and head[4:10] in (b"1AY&SY", b"\x17rE8P\x90")
 
 
 def _starts(unpacker: Any, head: bytes) -> bool:

@@ -27,6 +27,8 @@ from vouchgate.vocabulary.wire import Noun
 BLOCK = 512
 MAX_PAX_BYTES = 1024**2
 """Bytes of one pax header or long name; real ones have about 200."""
+HEADERS_A_MEMBER = 2
+"""Headers counted for each member that is allowed: its own, and one that lengthens its name or says its times."""
 OCTAL_LIMIT = 8**11
 """First size that a header's own 11 octal digits cannot say."""
 ZEROS = bytes(1024**2)
@@ -88,9 +90,10 @@ def _check_zips(view: memoryview, members: tuple[Member, ...], rule: str) -> Non
     """Rule 5. Readers of zips look at the last 64 KiB (APPNOTE 4.3.16)."""
     begin = max(0, len(view) - END_BYTES - MAX_COMMENT)
     tail, found = bytes(view[begin:]), -1
+    last = [member for member in members if member.data_at + member.size > begin]
     while (found := tail.find(ZIP_END, found + 1)) >= 0:
         here = begin + found
-        if not any(member.data_at <= here and here + END_BYTES <= member.data_at + member.size for member in members):
+        if not any(member.data_at <= here and here + END_BYTES <= member.data_at + member.size for member in last):
             raise Refuse(
                 f"{rule}:hidden-zip", at(here), "a zip's end record lies in a header: some programs open the file as that zip", REMEDY
             )
@@ -135,8 +138,8 @@ class _Walk:
             if block == ZEROS[:BLOCK]:
                 break
             count += 1
-            if count > self.scope.settings.max_members:
-                self._refuse("too-many-members", here, f"it has more than {self.scope.settings.max_members} headers")
+            if count > HEADERS_A_MEMBER * self.scope.settings.max_members:
+                self._refuse("too-many-members", here, f"it has more than {self.scope.settings.max_members} members")
             kind, size = self._header(block, here)
             if kind in b"xgL":
                 self._extended(kind, self._data(here, size, MAX_PAX_BYTES), coming, here)

@@ -24,6 +24,7 @@ from vouchgate.scanning import zip_records
 from vouchgate.scanning.member_names import Names, fault_of
 from vouchgate.scanning.scope import UNPACK_REMEDY, Scope, shown
 from vouchgate.scanning.verdict import Refuse
+from vouchgate.scanning.zip_listing import MAX_MEMBERS
 from vouchgate.scanning.zip_records import DESCRIPTOR, FULL32, Directory, Header
 from vouchgate.vocabulary.wire import Noun
 
@@ -110,7 +111,7 @@ def open_zip(view: memoryview, scope: Scope, rule: str) -> Zip:
         _refuse(rule, name, where, why)
 
     listed = zip_records.directory(view, fault)
-    if listed.count > scope.settings.max_members:
+    if listed.count > min(scope.settings.max_members, MAX_MEMBERS):
         fault("too-many-members", "whole archive", f"its end record announces {listed.count} members")
     entries = tuple(_entries(view, listed, scope, fault))
     _check_tiling(view, entries, listed, fault)
