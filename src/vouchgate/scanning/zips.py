@@ -173,7 +173,7 @@ def _check_header(header: Header, name: str, fault: zip_records.Fault) -> None:
         fault("version", _named(name), f"it needs version {header.needs} of the format, which no reader has")
     if header.method == STORED and header.packed != header.size:
         fault("size", _named(name), "it is not packed, and yet states two sizes")
-    if name.endswith("/") and header.size:
+    if name.endswith("/") and (header.size or header.crc):
         fault("size", _named(name), "it is a folder, and yet has bytes")
     kind = stat.S_IFMT(header.attributes >> 16)
     if kind not in ((0, stat.S_IFDIR) if name.endswith("/") else (0, stat.S_IFREG)):
@@ -190,9 +190,15 @@ def _check_tiling(view: memoryview, entries: tuple[Entry, ...], listed: Director
         end = entry.data_at + entry.packed
         if end > following:
             fault("overlap", _named(entry.name), "it overlaps what stands behind it")
+        if entry.is_folder and view[entry.data_at : end] not in _NOTHING:
+            fault("size", _named(entry.name), "it is a folder, and yet has bytes")
         gap = view[end:following]
         if not _is_descriptor(gap, entry):
             fault("gap", _named(entry.name), f"{len(gap)} bytes behind it belong to no member")
+
+
+_NOTHING = (b"", b"\3\0")
+"""What a folder may hold: nothing, also as Java deflates it (RFC 1951, section 3.2.6: an empty block of fixed codes)."""
 
 
 def _is_descriptor(gap: memoryview, entry: Entry) -> bool:
