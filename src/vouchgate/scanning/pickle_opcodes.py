@@ -15,9 +15,9 @@ import re
 from vouchgate.vocabulary.wire import Noun
 
 MAX_STEPS = 20_000
-"""Opcodes followed: an import that comes later than that is still a pickle by its first opcodes."""
+"""Opcodes followed: what goes on for so long is a pickle, whatever comes later."""
 MAX_LINE = 4_096
-"""Bytes of a text operand (protocol 0)."""
+"""Bytes looked at of an operand that may be a name; longer ones are passed over."""
 MAX_NAMES = 8
 """Imports listed in a message."""
 
@@ -33,7 +33,9 @@ _LINES = {ord("F"): 1, ord("I"): 1, ord("L"): 1, ord("S"): 1, ord("V"): 1, ord("
 _TEXT = frozenset(b"XUTVS") | {0x8C, 0x8D}
 _IMPORTING = {ord("c"), ord("i")}
 _STACK_GLOBAL, _STOP, _PROTO = 0x93, ord("."), 0x80
+_PERSISTENT = frozenset(b"PQ")
 _EXTENSIONS = frozenset((0x82, 0x83, 0x84))
+_NEWLINE = re.compile(rb"\n")
 _DOTTED = re.compile(rb"[A-Za-z_][A-Za-z0-9_]{0,200}(\.[A-Za-z_<][A-Za-z0-9_>]{0,200}){0,20}\Z")
 
 
@@ -49,8 +51,8 @@ class Walk(Noun, frozen=True, kw_only=True):
 
     @property
     def certain(self) -> bool:
-        """These bytes act as a pickle: they name an import, or begin as protocol 2 or later and go on as one."""
-        return bool(self.imports) or (self.protocol >= 2 and (self.steps >= 4 or self.stopped_at >= 0))
+        """These bytes act as a pickle: they name an import, begin as protocol 2 or later and go on as one, or go on and on as one."""
+        return bool(self.imports) or self.steps >= MAX_STEPS or (self.protocol >= 2 and (self.steps >= 4 or self.stopped_at >= 0))
 
     @property
     def possible(self) -> bool:
@@ -60,18 +62,18 @@ class Walk(Noun, frozen=True, kw_only=True):
 
 def walk(view: memoryview, start: int = 0) -> Walk:
     """Follow the opcodes from `start`."""
-    here, size, steps, protocol = start, len(view), 0, -1
+    here, steps, protocol = start, 0, -1
     imports: list[str] = []
     texts: list[bytes] = []
     stopped = -1
-    while here < size and steps < MAX_STEPS:
+    while here < len(view) and steps < MAX_STEPS:
         code = view[here]
         begin, here, operand = here, *_operand(view, code, here + 1)
-        if here < 0 or here > size:
+        if here < 0:
             break
+        if code in _PERSISTENT or (code == _PROTO and operand[0] > 5):
+            break  # no loader of plain pickles goes on here; a zip begins with such an opcode
         if code == _PROTO:
-            if operand[0] > 5:
-                break
             protocol = operand[0] if begin == start else protocol
         steps += 1
         if code in _TEXT and len(operand) <= MAX_LINE:
@@ -86,7 +88,7 @@ def walk(view: memoryview, start: int = 0) -> Walk:
 
 
 def _operand(view: memoryview, code: int, here: int) -> tuple[int, bytes]:
-    """Where the next opcode is (-1 if `code` is none) and the operand, cut at `MAX_LINE`."""
+    """Where the next opcode is (-1 if `code` is none, or ends behind the bytes) and the operand, cut at `MAX_LINE`."""
     if code in _PLAIN:
         return here, b""
     if code in _FIXED:
@@ -97,16 +99,13 @@ def _operand(view: memoryview, code: int, here: int) -> tuple[int, bytes]:
         length = int.from_bytes(view[here : here + width], "little")
         begin = here + width
         return begin + length if begin + length <= len(view) else -1, bytes(view[begin : begin + min(length, MAX_LINE + 1)])
-    lines = _LINES.get(code, 0)
-    if not lines:
-        return -1, b""
-    chunk = bytes(view[here : here + lines * MAX_LINE])
-    end = -1
-    for _ in range(lines):
-        end = chunk.find(b"\n", end + 1)
-        if end < 0:
+    end = here
+    for _ in range(_LINES.get(code, 0)):
+        found = _NEWLINE.search(view, end)
+        if found is None:
             return -1, b""
-    return here + end + 1, chunk[:end]
+        end = found.end()
+    return (end, bytes(view[here : min(end - 1, here + 2 * MAX_LINE)])) if end > here else (-1, b"")
 
 
 def _imported(code: int, operand: bytes, texts: list[bytes]) -> str:

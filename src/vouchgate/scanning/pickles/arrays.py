@@ -26,6 +26,8 @@ _KNOWN = {"subclass", "shape", "order", "dtype", "allow_mmap", "numpy_array_alig
 
 def read_array(state: State, wrapper: Made) -> tuple[Array, Any]:
     """The array behind the wrapper, and the run of the pickle inside it, if it holds objects. Raises `Broken`."""
+    if state.here == state.limit:
+        state.edge()  # the wrapper's frame ends with its state
     if state.frame:
         raise Broken("array", state.begin, "an inline array begins inside a frame")
     if isinstance(wrapper.state, Dict) and not any(key not in _KNOWN for key, _ in wrapper.state.pairs):

@@ -17,6 +17,8 @@ class Dialect(Noun, frozen=True, kw_only=True):
     """What is wrong with a persistent id (`Fit.args[0]`), empty where it fits; None where the loader takes none."""
     stands_for: Callable[[Value], Value] | None = None
     """What such an id stands for where that is one of its own parts; `NOTHING` where it is not."""
+    own: str = ""
+    """Module below which names are the file's own, defined elsewhere in it and by no import."""
     arrays: bool = False
     """Inline arrays of joblib behind a wrapper's state."""
 

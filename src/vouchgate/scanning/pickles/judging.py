@@ -65,6 +65,8 @@ class Judge:
         if not (_is_path(module) and _is_path(name)):
             self.refuse("odd-name", place, f"it imports `{wording.show(module)}.{wording.show(name)}`, which is no plain name", name)
             return module, name, None
+        if self.dialect.own and module.partition(".")[0] == self.dialect.own:
+            return module, name, _OWN
         known = [(*meaning, self.knowledge.find(*meaning)) for meaning in meanings(module, name, protocol)]
         return next((one for one in known if one[2] is None), known[0])
 
@@ -276,6 +278,8 @@ class Judge:
 
 
 Refuser = Callable[[str, int, str], None]
+_OWN = Entry(module="", name="", uses=("inert", "constructible", "callable"), arguments="values", state="values+items+pairs", library="")
+"""A class or function that the file itself defines, elsewhere."""
 _NO_ENTRY = Entry(module="", name="", uses=(), library="")
 
 

@@ -116,7 +116,7 @@ def _string(state: State) -> None:
         state.stack.append(Span(begin + 1, end - begin - 2, "escaped"))
         return
     try:
-        raw = codecs.escape_decode(bytes(state.view[begin + 1 : end - 1]))[0]  # type: ignore[attr-defined]
+        raw = codecs.escape_decode(bytes(state.view[begin + 1 : end - 1]))[0]
     except ValueError:
         raise Broken("string", state.begin, "a quoted string has a broken escape") from None
     state.stack.append(_text_if_ascii(raw))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from vouchgate.scanning.pickles.dtypes import RECORDS, Dtype, dtype_of, parse_code, product
-from vouchgate.scanning.pickles.fitting import Fit, children, dimensions, is_attribute, is_bytes, is_int, is_plain, is_text
+from vouchgate.scanning.pickles.fitting import Fit, attributes, children, dimensions, is_attribute, is_bytes, is_int, is_plain, is_text
 from vouchgate.scanning.pickles.values import Dict, List, Made, Numbers, Span, Tuple, Value, text_of
 
 ARRAYS = (
@@ -19,6 +19,7 @@ ARRAYS = (
 )  # fmt: skip
 """Array classes whose construction does nothing but reserve what the state then says."""
 ENCODERS = ("_codecs.encode", "builtins.bytes", "builtins.bytearray")
+RECONSTRUCTORS = ("numpy._core.multiarray._reconstruct", "numpy.core.multiarray._reconstruct")
 BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
 _GENERATOR_NAMES = tuple(
     f"numpy.random.{module}{name}" for name in BIT_GENERATORS for module in ("", "_mt19937.", "_pcg64.", "_philox.", "_sfc64.")
@@ -127,6 +128,17 @@ def _frombuffer(fit: Fit) -> str:
     return _filled(fit.view, fit.args[2], fit.args[1], fit.args[0])
 
 
+def _dill_array(fit: Fit) -> str:
+    """`dill._dill._create_array(_reconstruct, args, state[, attributes])`: makes an array and gives it its state."""
+    if len(fit.args) not in (3, 4) or not fit.refers(fit.args[0], *RECONSTRUCTORS) or not isinstance(fit.args[1], Tuple):
+        return "it makes something other than an array"
+    inner = Fit(fit.view, fit.knowledge, fit.entry, fit.args[1].items, state=fit.args[2])
+    extra = fit.args[3] if len(fit.args) == 4 else None
+    wrong = _reconstruct(inner) or _array_state(inner) or (attributes(extra) if extra is not None else "")
+    fit.constructed += inner.constructed
+    return wrong
+
+
 def _ufunc(fit: Fit) -> str:
     """`_ufunc_reconstruct(module, name)`: looks the name up, so the name must be inert itself."""
     match fit.args:
@@ -170,7 +182,7 @@ def _random_state(fit: Fit) -> str:
 
 def dtype_in(value: Value) -> Dtype | None:
     """For other rules: the dtype of an array that was made here."""
-    if isinstance(value, Made) and value.calls("numpy._core.multiarray._reconstruct", "numpy.core.multiarray._reconstruct"):
+    if isinstance(value, Made) and value.calls(*RECONSTRUCTORS):
         items = value.state.items if isinstance(value.state, Tuple) else ()
         return dtype_of(items[-3]) if len(items) >= 4 else None
     return None
@@ -182,6 +194,7 @@ ARGUMENTS: Mapping[str, Callable[[Fit], str]] = {
     "numpy-masked": _masked,
     "numpy-scalar": _scalar,
     "numpy-frombuffer": _frombuffer,
+    "dill-array": _dill_array,
     "numpy-ufunc": _ufunc,
     "numpy-random": _random,
 }

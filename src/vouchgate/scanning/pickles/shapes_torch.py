@@ -26,8 +26,9 @@ _WINDOW = "its window is larger than its storage"
 _HOOKS = "it brings hooks, which would be called while training"
 
 
-def _window(storage: Value, offset: Value, size: Value, stride: Value, item: int = 0) -> str:
-    """What is wrong with a window onto a storage."""
+def _window(args: tuple[Value, ...], item: int = 0) -> str:
+    """What is wrong with a window onto a storage: `(storage, offset, size, stride)`."""
+    storage, offset, size, stride = args[:4]
     found, sizes = storage_of(storage), dimensions(size)
     steps = stride.items if isinstance(stride, Tuple | List) else None
     if found is None or sizes is None or steps is None or not is_int(offset):
@@ -62,7 +63,7 @@ def _tensor(fit: Fit) -> str:
         return "its flags are none that are written"
     if not _no_hooks(rest[1]):
         return _HOOKS
-    return _window(*fit.args[:4])
+    return _window(fit.args)
 
 
 def _tensor_v3(fit: Fit) -> str:
@@ -72,7 +73,7 @@ def _tensor_v3(fit: Fit) -> str:
     item = _dtype_bytes(fit, fit.args[6])
     if not item:
         return "its dtype is none of torch's"
-    return _HOOKS if not _no_hooks(fit.args[5]) else _window(*fit.args[:4], item=item)
+    return _HOOKS if not _no_hooks(fit.args[5]) else _window(fit.args, item)
 
 
 def _dtype_bytes(fit: Fit, value: Value) -> int:
@@ -108,7 +109,7 @@ def _quantized(fit: Fit) -> str:
     scheme, *numbers = fit.args[4].items or (None,)
     if not isinstance(scheme, Name) or not all(is_number(one) or isinstance(one, Made) or is_plain(one) for one in numbers):
         return "its quantisation is none that is written"
-    return _HOOKS if not _no_hooks(fit.args[6]) else _window(*fit.args[:4])
+    return _HOOKS if not _no_hooks(fit.args[6]) else _window(fit.args)
 
 
 def _sparse(fit: Fit) -> str:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from vouchgate.scanning.pickles.dialects import Dialect
 from vouchgate.scanning.pickles.values import Array, Name, Persistent, Tuple, Value
 from vouchgate.scanning.verdict import Weight
-
-if TYPE_CHECKING:
-    from vouchgate.scanning.pickles.dialects import Dialect
-    from vouchgate.scanning.pickles.judging import Judge
 
 
 class Broken(Exception):
@@ -29,7 +26,7 @@ class State:
         "protocol", "size", "stack", "start", "steps", "value", "view",
     )  # fmt: skip
 
-    def __init__(self, view: memoryview, begin: int, judge: Judge, dialect: Dialect, most: int, *, keep: bool) -> None:
+    def __init__(self, view: memoryview, begin: int, judge: Any, dialect: Dialect, most: int, *, keep: bool) -> None:
         self.view, self.judge, self.dialect, self.keep, self.most = view, judge, dialect, keep, most
         self.start = self.here = self.begin = begin
         self.size = self.limit = len(view)

@@ -99,4 +99,6 @@ def _class_of(pid: Value) -> Value:
 
 
 TORCH_ZIP = Dialect(name="torch-zip", persistent=_misfit)
+TORCH_SCRIPT = Dialect(name="torchscript", persistent=_misfit, own="__torch__")
+"""Read by torch's C++ loader, which imports nothing; `__torch__` is the archive's own code."""
 TORCH_LEGACY = Dialect(name="torch-legacy", persistent=_legacy_misfit, stands_for=_class_of)

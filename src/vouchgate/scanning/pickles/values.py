@@ -164,4 +164,4 @@ def bytes_of(view: memoryview, value: Value) -> bytes | memoryview | None:
     raw = view[value.begin : value.begin + value.length]
     if value.kind in ("bytes", "bytearray"):
         return raw
-    return codecs.escape_decode(raw)[0] if value.kind == "escaped" else None  # type: ignore[attr-defined]
+    return codecs.escape_decode(raw)[0] if value.kind == "escaped" else None
