@@ -497,9 +497,19 @@ def artifact_store(settings: Settings, layout: Layout) -> ArtifactStore:
     return ArtifactStore(layout.artifacts, max_bytes=settings.limits.import_mib * mib, reserve_bytes=settings.audit.disk_reserve_mib * mib)
 
 
-def scan_file(descriptor: int, *, name: str, uid: int | None) -> Any:
-    """Scan the file behind a descriptor in a process without network and keys; blocks."""
-    return scanner.scan_file(descriptor, name=name, uid=uid)
+def warm_scanner(*, uid: int | None = None) -> Any:
+    """Reads artifacts in processes without network and keys (ports/scanner.py); blocks, and is to be closed."""
+    return scanner.Scanner(uid=uid)
+
+
+def scan_place(path: str) -> Any:
+    """A path to scan, opened (ports/artifact_files.py). Raises `NotFound`."""
+    from vouchgate.ports.artifact_files import Place
+
+    return Place(path)
+
+
+folder_file = scanner.FolderFile
 
 
 def disarm_desk() -> Any:

@@ -1,127 +1,291 @@
-"""Runs the scanner process on an open descriptor and reads its report, without trusting it further than that.
+"""Has artifacts read by the warm scanner process, and reads its reports without trusting them further than that.
 
 Rules
-1. The child gets the descriptor, standard output, an empty environment, `/` as its folder, and where the caller is root a uid of its own.
-2. A crash, a signal, a timeout, a report over the bound, or one that is not a report, is `incomplete`; never clean, never an exception.
-3. A child that has not answered within the timeout is killed and waited for.
+1. The process gets one socket, an empty environment, `/` as its folder, and where the caller is root a uid of its own. It is started with
+   the first artifact, again when it has ended, and ends with this object.
+2. An artifact goes to a child of that process as open descriptors; this process never maps or reads a byte of it.
+3. A crash, a signal, a timeout, a report over the bound, or one that is not a report, is `incomplete`; never clean, never an exception.
+4. A mapped file that somebody wrote to meanwhile is incomplete: what was hashed may not be what was read. (What is small is copied by the
+   child before it is looked at.) Whoever must not rest on file times scans a copy of its own, as an import does.
+5. A child that has not answered within the timeout is killed: closing its socket does it.
 """
 
 from __future__ import annotations
 
 import os
-import selectors
-import signal
+import socket
+import stat
+import struct
 import subprocess
 import sys
+import threading
 import time
-from typing import IO
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+from types import TracebackType
 
+from msgspec import Struct
+from msgspec.structs import replace
+
+from vouchgate.scanning.jobs import BATCH, ENDED, MAX_FILES, MAX_REPORT_BYTES, SNAPSHOT_BYTES, Batch, Job
 from vouchgate.scanning.settings import DEFAULTS, ScanSettings
-from vouchgate.scanning.verdict import ScanReport, unfinished
+from vouchgate.scanning.verdict import ScanReport, Verdict, unfinished
 from vouchgate.vocabulary.digests import Digest
-from vouchgate.vocabulary.errors import InvalidInput
+from vouchgate.vocabulary.errors import InvalidInput, VouchgateError
 from vouchgate.vocabulary.wire import decode, encode
 
 DEFAULT_TIMEOUT_SECONDS = 900.0
-"""The process's own bound is 600 s of CPU; this also ends one that sleeps."""
-MAX_REPORT_BYTES = 1024 * 1024
-"""Bytes of a report: twenty reasons and the facts of a model take about 20 KiB."""
-END_SECONDS = 1.0
-"""A child that closed its output has this long to end."""
+"""The child's own bound is 600 s of CPU; this also ends one that sleeps."""
+START_TRIES = 2
+"""A process that ended since the last artifact is started again, once."""
+COMMAND = (sys.executable, "-I", "-m", "vouchgate.edges.processes.scanner")
+SHOWN_CHARACTERS = 200
 _READ = 65_536
+_TRAILER = len(ENDED) + 4
+
+Opener = Callable[[], int]
+"""A fresh read-only descriptor, which the caller closes. Raises `VouchgateError` or `OSError`."""
 
 
-def scan_file(
-    fd: int,
-    *,
-    name: str = "",
-    uid: int | None = None,
-    timeout: float = DEFAULT_TIMEOUT_SECONDS,
-    settings: ScanSettings = DEFAULTS,
-    command: tuple[str, ...] = (sys.executable, "-I", "-m", "vouchgate.edges.processes.scanner"),
-) -> ScanReport:
-    """Scan the regular file behind `fd`. Blocks; safe to call from a thread. `uid` needs root."""
-    size = os.fstat(fd).st_size
-    arguments = (*command, "--fd", str(fd), f"--name={_argument(name)}", "--settings", encode(settings).decode())
-    try:
-        child = subprocess.Popen(
-            arguments,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            pass_fds=(fd,),
-            close_fds=True,
-            env={},
-            cwd="/",
-            start_new_session=True,
-            user=uid,
-            group=uid,
-            extra_groups=None if uid is None else [],
-            umask=0o077,
-        )
-    except OSError as error:
-        return _incomplete(name, size, f"the scanner did not start: {error.strerror}")
-    assert child.stdout is not None
-    patience = 0.0
-    try:
-        output, why = _read(child.stdout, time.monotonic() + timeout)
-        patience = 0.0 if why else END_SECONDS
-    finally:
-        status = _end(child, patience)
-    if why or status != 0:
-        return _incomplete(name, size, why or _ended(status))
-    return _checked(output, name, size, own_uid=uid is not None)
+class FolderFile(Struct, frozen=True):
+    """One file of a folder: its path inside, with `/`, as the bytes that the filesystem has."""
+
+    name: bytes
+    open: Opener
 
 
-def _argument(name: str) -> str:
-    """The display name as one safe argument: it may come from anyone, and hold anything."""
-    return "".join(character if character.isprintable() else "?" for character in name[:200])
+class Scanner:
+    """One warm process. Safe to share between threads: each call waits for a child of its own."""
+
+    def __init__(self, *, uid: int | None = None, timeout: float = DEFAULT_TIMEOUT_SECONDS, command: Sequence[str] = COMMAND) -> None:
+        self._uid, self._timeout, self._command = uid, timeout, tuple(command)
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    def __enter__(self) -> Scanner:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process and wait for it; children end with it."""
+        with self._lock:
+            self._end()
+
+    def scan_file(self, fd: int, *, name: str = "", settings: ScanSettings = DEFAULTS, deep: bool = True) -> ScanReport:
+        """Read the regular file behind `fd`. Blocks."""
+        job = Job(name=_shown(name), deep=deep, settings=settings)
+        return self._scan(job, [FolderFile(b"", lambda: os.dup(fd))])
+
+    def scan_folder(
+        self, files: Sequence[FolderFile], *, name: str = "", settings: ScanSettings = DEFAULTS, deep: bool = True
+    ) -> ScanReport:
+        """Read the files of a folder as one artifact; they are opened now, in batches. Blocks."""
+        if len(files) > MAX_FILES:
+            why = f"the folder is one artifact of {len(files)} files, more than {MAX_FILES}"
+            return _incomplete(name, 0, why, "split it, or scan its folders one by one")
+        return self._scan(Job(name=_shown(name), folder=True, deep=deep, settings=settings), files)
+
+    def _scan(self, job: Job, files: Sequence[FolderFile]) -> ScanReport:
+        opened = _Opened(files)
+        try:
+            report = self._ask(job, opened)
+            if opened.changed():
+                return _incomplete(job.name, opened.size, "it was written to while it was read", "scan it again when it is complete")
+            return report
+        except (VouchgateError, OSError) as error:
+            why, remedy = (
+                (error.reason, error.remedy) if isinstance(error, VouchgateError) else (_unreadable(error), "check its permissions")
+            )
+            return _incomplete(job.name, opened.size, why, remedy)
+        finally:
+            opened.close()
+
+    def _ask(self, job: Job, opened: _Opened) -> ScanReport:
+        """One job, from a new socket to the checked report."""
+        end = time.monotonic() + self._timeout
+        try:
+            ours = self._begin()
+        except OSError as error:
+            return _incomplete(job.name, opened.size, f"the scanner did not start: {error.strerror}")
+        with ours:
+            with suppress(TimeoutError, BrokenPipeError, ConnectionResetError):  # what the child said, or that it said nothing, tells why
+                _say(ours, job, opened.batches(), end)
+            output, why = _read(ours, end)
+        if why:
+            return _incomplete(job.name, opened.size, why)
+        return _checked(output, job, opened.size, own_uid=self._uid is not None)
+
+    def _begin(self) -> socket.socket:
+        """A job's socket, whose other end a new child has. Raises `OSError`."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with theirs, self._lock:
+            for left in reversed(range(START_TRIES)):
+                try:
+                    socket.send_fds(self._running(), [b"job"], [theirs.fileno()])
+                    return ours
+                except OSError:
+                    self._end()
+                    if not left:
+                        ours.close()
+                        raise
+        raise AssertionError("the loop returns or raises")
+
+    def _running(self) -> socket.socket:
+        if self._control is not None and self._process is not None and self._process.poll() is None:
+            return self._control
+        self._end()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                (*self._command, "--control", str(theirs.fileno())),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                close_fds=True,
+                env={},
+                cwd="/",
+                start_new_session=True,
+                user=self._uid,
+                group=self._uid,
+                extra_groups=None if self._uid is None else [],
+                umask=0o077,
+            )
+        self._control = ours
+        return ours
+
+    def _end(self) -> None:
+        if self._control is not None:
+            self._control.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._control = self._process = None
 
 
-def _read(stream: IO[bytes], deadline: float) -> tuple[bytes, str]:
-    """Everything the child writes, or why not."""
+class _Opened:
+    """An artifact's files, opened a batch at a time; `size` is what they have so far."""
+
+    def __init__(self, files: Sequence[FolderFile]) -> None:
+        self._files, self.size = files, 0
+        self._open: list[int] = []
+        self._watched: list[tuple[int, tuple[int, ...]]] = []
+        """Descriptors of what the child maps, and what fstat(2) said before it did (rule 4)."""
+
+    def batches(self) -> Iterator[tuple[list[bytes], list[int]]]:
+        """Names and descriptors. Raises `InvalidInput` for what is not a regular file, and what opening raises."""
+        left = iter(self._files)
+        while batch := list(islice(left, BATCH)):
+            for file in batch:
+                self._take(file.open())
+            yield [file.name for file in batch], self._open
+            self._close_batch()
+
+    def _take(self, descriptor: int) -> None:
+        self._open.append(descriptor)
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise InvalidInput("it is not a regular file", remedy="name a file")
+        self.size += facts.st_size
+        if facts.st_size > SNAPSHOT_BYTES:
+            self._watched.append((os.dup(descriptor), _facts(facts)))
+
+    def changed(self) -> bool:
+        """Whether a mapped file was written to since it was opened."""
+        return any(_facts(os.fstat(descriptor)) != facts for descriptor, facts in self._watched)
+
+    def _close_batch(self) -> None:
+        while self._open:
+            os.close(self._open.pop())
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._close_batch()
+        while self._watched:
+            os.close(self._watched.pop()[0])
+
+
+def _facts(facts: os.stat_result) -> tuple[int, ...]:
+    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+
+
+def _unreadable(error: OSError) -> str:
+    return f"it cannot be read ({error.strerror})"
+
+
+def _say(ours: socket.socket, job: Job, batches: Iterable[tuple[list[bytes], list[int]]], end: float) -> None:
+    ours.settimeout(max(0.0, end - time.monotonic()) or 0.001)
+    _send(ours, encode(job))
+    for names, descriptors in batches:
+        socket.send_fds(ours, [b"b"], descriptors)
+        _send(ours, encode(Batch(names=tuple(names))))
+    ours.sendall(b"e")
+    _send(ours, encode(Batch()))
+
+
+def _send(ours: socket.socket, document: bytes) -> None:
+    ours.sendall(struct.pack("!I", len(document)) + document)
+
+
+def _read(ours: socket.socket, end: float) -> tuple[bytes, str]:
+    """The report behind which its process ended well, or why there is none."""
     parts = bytearray()
-    with selectors.DefaultSelector() as selector:
-        selector.register(stream, selectors.EVENT_READ)
-        while True:
-            left = deadline - time.monotonic()
-            if left <= 0 or not selector.select(left):
-                return b"", "the scan did not end in time"
-            part = os.read(stream.fileno(), _READ)
-            if not part:
-                return bytes(parts), ""
-            parts += part
-            if len(parts) > MAX_REPORT_BYTES:
-                return b"", f"the scanner's report is over {MAX_REPORT_BYTES} bytes"
+    while True:
+        left = end - time.monotonic()
+        if left <= 0:
+            return b"", "the scan did not end in time"
+        ours.settimeout(left)
+        try:
+            part = ours.recv(_READ)
+        except TimeoutError:
+            return b"", "the scan did not end in time"
+        except OSError:
+            part = b""
+        if not part:
+            return _whole(parts)
+        parts += part
+        if len(parts) > MAX_REPORT_BYTES + _TRAILER:
+            return b"", f"the scanner's report is over {MAX_REPORT_BYTES} bytes"
 
 
-def _end(child: subprocess.Popen[bytes], patience: float) -> int:
-    """Wait for a child that closed its output; kill one that lingers, or that is not waited for."""
-    assert child.stdout is not None
-    child.stdout.close()
-    try:
-        return child.wait(patience)
-    except subprocess.TimeoutExpired:
-        child.send_signal(signal.SIGKILL)
-        return child.wait()
+def _whole(parts: bytearray) -> tuple[bytes, str]:
+    report, trailer = bytes(parts[:-_TRAILER]), bytes(parts[-_TRAILER:])
+    if len(trailer) < _TRAILER or not trailer.startswith(ENDED):
+        return b"", "the scanner process ended"
+    (status,) = struct.unpack("!i", trailer[len(ENDED) :])
+    if status:
+        return b"", f"the scanner was ended by signal {-status}" if status < 0 else f"the scanner ended with status {status}"
+    return report, ""
 
 
-def _ended(status: int) -> str:
-    return f"the scanner was ended by signal {-status}" if status < 0 else f"the scanner ended with status {status}"
-
-
-def _checked(output: bytes, name: str, size: int, *, own_uid: bool) -> ScanReport:
+def _checked(output: bytes, job: Job, size: int, *, own_uid: bool) -> ScanReport:
     try:
         report = decode(ScanReport, output, what="scanner's report")
     except InvalidInput as error:
-        return _incomplete(name, size, error.reason)
-    verdict = report.verdict
-    if verdict.outcome == "clean" and (verdict.covered != size or verdict.size != size or report.digest.size != size or verdict.reasons):
-        return _incomplete(name, size, "the scanner's report contradicts itself")
-    held = (*report.confinement, "own-uid") if own_uid else report.confinement
-    return ScanReport(verdict=verdict, digest=report.digest, confinement=held)
+        return _incomplete(job.name, size, error.reason)
+    if _contradicts(report.verdict, report.digest, job, size):
+        return _incomplete(job.name, size, "the scanner's report contradicts itself")
+    return replace(report, confinement=(*report.confinement, "own-uid")) if own_uid else report
 
 
-def _incomplete(name: str, size: int, why: str) -> ScanReport:
-    remedy = "import it again; if it happens again, export the model anew and report its format"
-    return ScanReport(verdict=unfinished(name, size, why, remedy), digest=Digest(value="0" * 64))
+def _contradicts(verdict: Verdict, digest: Digest, job: Job, size: int) -> bool:
+    if verdict.outcome != "clean":
+        return False
+    kind = "tree" if job.folder else "file"
+    sizes = {verdict.covered, verdict.size, digest.size, size}
+    return len(sizes) != 1 or bool(verdict.reasons) or not job.deep or digest.kind != kind
+
+
+def _shown(name: str) -> str:
+    """The display name as plain text: it may come from anyone, and hold anything."""
+    return "".join(character if character.isprintable() else "?" for character in name[:SHOWN_CHARACTERS])
+
+
+def _incomplete(
+    name: str, size: int, why: str, remedy: str = "scan it again; if it happens again, export it anew and report its format"
+) -> ScanReport:
+    return ScanReport(verdict=unfinished(_shown(name), size, why, remedy), digest=Digest(value="0" * 64, size=size))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import struct
+from collections.abc import Iterable
 from typing import Literal
 
 from vouchgate.vocabulary.errors import InvalidInput
@@ -52,3 +54,18 @@ def structure_digest(kind: DigestKind, body: bytes, *, size: int = 0) -> Digest:
 def file_digest(data: bytes) -> Digest:
     """Hash a file's bytes."""
     return Digest(value=hashlib.sha256(data).hexdigest(), size=len(data))
+
+
+def tree_digest(files: Iterable[tuple[bytes, Digest]]) -> Digest:
+    """Name a folder by its files: (relative path with `/`, digest with size), in any order.
+
+    Canonical bytes: for each file in the order of its path's bytes, the path behind its length (64 bits, network order), the SHA-256, the size
+    (64 bits). Raises `InvalidInput` where a path stands twice or a digest is no file's.
+    """
+    body, size, last = bytearray(), 0, None
+    for path, digest in sorted(files, key=lambda one: one[0]):
+        if path == last or digest.kind != "file":
+            raise InvalidInput("a folder names each of its files once", remedy="name it by its files' own digests")
+        body += struct.pack("!Q", len(path)) + path + bytes.fromhex(digest.value) + struct.pack("!Q", digest.size)
+        size, last = size + digest.size, path
+    return structure_digest("tree", bytes(body), size=size)

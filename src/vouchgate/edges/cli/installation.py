@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from vouchgate.vocabulary.answers import DoctorCheck, ImportOutcome, InitOutcome, RestoreOutcome
+from vouchgate.vocabulary.answers import DoctorCheck, InitOutcome, RestoreOutcome
 from vouchgate.vocabulary.settings import Settings
+
+if TYPE_CHECKING:
+    from vouchgate.flows.scan_artifacts import Scanned
 
 Ask = Callable[[str], bytearray | None]
 """Ask at the terminal, without showing what is typed; None where there is no terminal."""
+
+
+class Scan(Protocol):
+    """A scan that is under way."""
+
+    @property
+    def count(self) -> int:
+        """Artifacts."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all of them, as they were found."""
+
+    def results(self) -> Iterator[Scanned]:
+        """Each artifact's, in the order of the paths."""
 
 
 class Installation(Protocol):
@@ -49,8 +68,8 @@ class Installation(Protocol):
     def doctor(self, settings: Settings | None) -> list[DoctorCheck]:
         """Check machine and installation; without settings only the machine."""
 
-    def scan(self, path: Path) -> ImportOutcome:
-        """Look into a file in the scanner's process; `admitted` is the scanner's word alone, and nothing is kept."""
+    def scan(self, paths: Sequence[str], *, jobs: int, deep: bool) -> AbstractContextManager[Scan]:
+        """Scan files and folders in the scanner's processes, `jobs` at once. Raises `NotFound` for a path that cannot be read."""
 
     def disarm(self, path: Path, out: Path, *, bits: int = 0, report: Path | None = None) -> Any:
         """Rebuild a model file without running it; the `Rebuilding` of flows/disarm_artifact.py. Raises where nothing can be recovered."""

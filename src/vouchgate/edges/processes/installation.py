@@ -20,12 +20,13 @@ from vouchgate.edges.processes import extras
 from vouchgate.edges.processes.announce import announce
 from vouchgate.edges.processes.credentials import Ask, obtain, run_signer
 from vouchgate.edges.processes.key_acts import change_passphrase, forget_passphrase, move_keys, try_pin
+from vouchgate.edges.processes.local_scan import scan
 from vouchgate.edges.processes.maintenance import doctor, restore, supported
 from vouchgate.evidence.trustroot import verify_trust_root
 from vouchgate.flows.units import signer_spec
 from vouchgate.vocabulary import wire
-from vouchgate.vocabulary.answers import ImportOutcome, InitOutcome
-from vouchgate.vocabulary.errors import Conflict, InvalidInput, Unavailable, Unsupported
+from vouchgate.vocabulary.answers import InitOutcome
+from vouchgate.vocabulary.errors import Conflict, Unavailable, Unsupported
 from vouchgate.vocabulary.layout import Layout
 from vouchgate.vocabulary.settings import Settings
 from vouchgate.vocabulary.trust import SignedTrustRoot, TrustRoot
@@ -176,31 +177,6 @@ def init(settings: Settings, path: Path, ask: Ask) -> InitOutcome:
         bootstrap_token=token,
         bootstrap_until=UnixMillis(int(kept.rpartition(" ")[2] or 0)),
         solo=settings.solo,
-    )
-
-
-def scan(path: Path) -> ImportOutcome:
-    """Look into a file in the scanner's process; `admitted` is the scanner's word alone, and nothing is kept."""
-    descriptor, digest = wiring.sealed_copy(path)
-    try:
-        report = wiring.scan_file(descriptor, name=path.name, uid=None)
-    finally:
-        os.close(descriptor)
-    from vouchgate.flows.admit_artifact import findings_of
-
-    verdict = report.verdict
-    if not verdict.reasons and verdict.outcome != "clean":
-        raise InvalidInput("the scan gave no reason", remedy="scan it again")
-    return ImportOutcome(
-        admitted=verdict.outcome == "clean",
-        digest=digest.text,
-        size=digest.size,
-        format=verdict.format,
-        resource=str(path),
-        zone="",
-        reason=verdict.reasons[0].why if verdict.reasons else "it was read to the last byte",
-        remedy=verdict.reasons[0].remedy if verdict.reasons else "",
-        findings=findings_of(verdict),
     )
 
 

@@ -104,6 +104,7 @@ class Tree:
         self.servers = 0
         self.stop = asyncio.Event()
         self.looker = wiring.Looker(settings.agent)
+        self._scanner = wiring.warm_scanner(uid=self.users.drop_to("scanner"))
         self.installation: wiring.Installation | None = None
         self.secret: int | None = None
         """Descriptor of what opens the signer's keys, handed down at each of its starts."""
@@ -465,7 +466,7 @@ class Tree:
         try:
             if self.users.isolated and os.fstat(descriptor).st_uid != self.users.of("control"):
                 raise NotPermitted("the staged artifact is not the control plane's", remedy="import the file")
-            return wiring.scan_file(descriptor, name=name, uid=self.users.drop_to("scanner"))
+            return self._scanner.scan_file(descriptor, name=name)
         finally:
             os.close(descriptor)
 

@@ -1,30 +1,105 @@
-"""`vouchgate scan`: look into a model file without running it. Works without a control plane: the scanner is a process of its own."""
+"""`vouchgate scan`: look into model files and folders without running them. Works without a control plane: the scanner is a process of its own.
+
+What `--json` prints, one line for each artifact in the order of the paths, is a contract: `path`, `digest`, `format`, `verdict` and `reasons`,
+each with `rule`, `where`, `member`, `why`, `remedy`, `weight`. Further keys may come.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import sys
+from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vouchgate.edges.cli.commands.import_artifact import show_outcome
+from vouchgate.edges.cli.arguments import Usage
 from vouchgate.edges.cli.installation import installation
 from vouchgate.edges.cli.session import Session
-from vouchgate.vocabulary.errors import NotFound
+
+if TYPE_CHECKING:
+    from vouchgate.flows.scan_artifacts import Scanned
 
 SUMMARY = "look into a model file without running it"
+DETAIL = "Look into files and folders without running anything of them. Exit code 0: all clean; 1: at least one is not; 2: usage."
+MAX_JOBS = 64
+"""Artifacts at once; each is a process that may take 2 GiB."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What it takes."""
-    parser.add_argument("path", help="the file")
+    parser.add_argument("path", nargs="+", help="a file, or a folder: one artifact, or walked")
+    parser.add_argument("--structure", action="store_true", help="a quick look at the structure; nothing is clean then")
+    parser.add_argument("--explain", action="store_true", help="every reason, and what let each name in")
+    parser.add_argument("--jobs", type=int, default=0, metavar="N", help="artifacts at once (default: one for each processor)")
+    parser.add_argument("--sarif", metavar="FILE", default="", help="write the findings as SARIF 2.1.0 too")
+    parser.add_argument("--ocsf", metavar="FILE", default="", help="write the findings as OCSF events too, one a line")
 
 
 def run(session: Session, options: argparse.Namespace) -> int:
-    """Exit code 1 where it would not be admitted for what is in it."""
+    """Exit code 1 where anything is not clean."""
+    from vouchgate.edges.cli.scan_shown import Progress, Table
 
-    path = Path(options.path)
-    if not path.is_file():
-        raise NotFound(f"there is no file `{path}`", remedy="name a model file")
-    answer = installation().scan(path.absolute())
-    if not session.json(answer):
-        show_outcome(session, answer, path.name, ("passes", "does not pass"), now=0)
-    return 0 if answer.admitted else 1
+    jobs = options.jobs or len(os.sched_getaffinity(0))
+    if not 1 <= jobs <= MAX_JOBS:
+        raise Usage(f"--jobs is {options.jobs}", remedy=f"give a number from 1 to {MAX_JOBS}")
+    counted: Counter[str] = Counter()
+    kept: list[Scanned] = []
+    with ExitStack() as stack:
+        scan = stack.enter_context(installation().scan(options.path, jobs=jobs, deep=not options.structure))
+        progress = Progress(sys.stderr, total=scan.count, size=scan.size)
+        table = Table(session.printer, explain=options.explain)
+        for one in scan.results():
+            counted[one.report.verdict.outcome] += 1
+            if options.sarif or options.ocsf:
+                kept.append(one)
+            progress.clear()
+            if session.as_json:
+                sys.stdout.write(json_line(one) + "\n")
+                sys.stdout.flush()
+            else:
+                table.row(one)
+            progress.one(one.report.digest.size)
+        progress.clear()
+    if not session.as_json:
+        table.end(counted)
+    _write(options, kept)
+    return 0 if set(counted) <= {"clean"} else 1
+
+
+def json_line(one: Scanned) -> str:
+    """The contract's line: ASCII, so that a name in no encoding at all is still one line of JSON."""
+    verdict = one.report.verdict
+    keys = ("rule", "where", "member", "why", "remedy", "weight")
+    line = {
+        "path": one.path,
+        "digest": one.report.digest.text,
+        "format": verdict.format,
+        "verdict": verdict.outcome,
+        "reasons": [{key: getattr(reason, key) for key in keys} for reason in verdict.reasons],
+        "size": one.report.digest.size,
+        "covered": verdict.covered,
+        "scanner": verdict.scanner_version,
+        "knowledge": f"{verdict.knowledge_version} {verdict.knowledge_digest}".strip(),
+    }
+    return json.dumps(line, ensure_ascii=True, separators=(",", ":"))
+
+
+def _write(options: argparse.Namespace, scanned: list[Scanned]) -> None:
+    if options.sarif:
+        from vouchgate.edges.cli.scan_sarif import sarif
+
+        _file(options.sarif, json.dumps(sarif(scanned), indent=1))
+    if options.ocsf:
+        from vouchgate.edges.cli.scan_ocsf import events
+
+        _file(options.ocsf, "".join(json.dumps(event) + "\n" for event in events(scanned)))
+
+
+def _file(path: str, text: str) -> None:
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Usage(f"`{path}` cannot be written: {error.strerror}", remedy="name a file in a folder that you may write to") from None

@@ -1,0 +1,50 @@
+"""A scan on this machine, without a control plane: the warm scanner as this user, over the paths that were named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from vouchgate import wiring
+
+if TYPE_CHECKING:
+    from vouchgate.flows.scan_artifacts import Artifact, Reader, Scanned
+
+
+class LocalScan:
+    """Artifacts that were found, and the reader of each."""
+
+    def __init__(self, found: list[Artifact], reader: Reader, *, jobs: int, deep: bool) -> None:
+        self._found, self._reader, self._jobs, self._deep = found, reader, jobs, deep
+
+    @property
+    def count(self) -> int:
+        """Artifacts."""
+        return len(self._found)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all of them, as they were found."""
+        return sum(artifact.size for artifact in self._found)
+
+    def results(self) -> Iterator[Scanned]:
+        """Each artifact's, in the order of the paths."""
+        from vouchgate.flows.scan_artifacts import scan_all, scan_artifact
+
+        one = partial(scan_artifact, reader=self._reader, folder_file=wiring.folder_file, deep=self._deep)
+        return scan_all(self._found, one, jobs=self._jobs)
+
+
+@contextmanager
+def scan(paths: Sequence[str], *, jobs: int, deep: bool) -> Iterator[LocalScan]:
+    """Everything is found before the first artifact is read. Raises `NotFound`, `InvalidInput`."""
+    from vouchgate.flows.scan_artifacts import artifacts
+
+    with ExitStack() as stack:
+        places = [wiring.scan_place(path) for path in paths]
+        for place in places:
+            stack.callback(place.close)
+        found = [artifact for place in places for artifact in artifacts(place)]
+        yield LocalScan(found, stack.enter_context(wiring.warm_scanner()), jobs=jobs, deep=deep)

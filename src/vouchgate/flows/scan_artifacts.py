@@ -1,0 +1,215 @@
+"""Paths are scanned: what lies there is parted into artifacts, each is read in a process of its own, and told in the order of its path.
+
+1. A file is an artifact. A folder that a format knows as one artifact is one, with everything below it; else each of its files is, and each
+   of its folders is looked at by the same rule.
+2. What is no readable file (links out of the folder, devices, unreadable files) is told as incomplete: by itself, or within its artifact.
+3. A folder with nothing in it is incomplete: nothing was found is not the same as clean.
+4. Several artifacts are read at once; results come in order, and at most `WINDOW` for each reader wait for their turn.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from msgspec.structs import replace
+
+from vouchgate.scanning.scan import folder_format
+from vouchgate.scanning.scope import shown
+from vouchgate.scanning.settings import DEFAULTS, ScanSettings
+from vouchgate.scanning.verdict import MAX_REASONS, Reason, ScanReport, Verdict, unfinished
+from vouchgate.vocabulary.digests import Digest
+from vouchgate.vocabulary.errors import VouchgateError
+
+WINDOW = 64
+"""Results that wait behind a slow one, for each reader."""
+
+
+class Found(Protocol):
+    """What lies below a path (ports/artifact_files.py)."""
+
+    @property
+    def name(self) -> bytes: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def trouble(self) -> str: ...
+
+
+class Place(Protocol):
+    """One path that somebody named (ports/artifact_files.py)."""
+
+    path: str
+    is_folder: bool
+
+    def entries(self) -> Iterable[Found]: ...
+    def open(self, name: bytes) -> int: ...
+
+
+class Reader(Protocol):
+    """The scanner's process (ports/scanner.py). Blocking; called in threads. Never raises for what an artifact does."""
+
+    def scan_file(self, fd: int, *, name: str, settings: ScanSettings, deep: bool) -> ScanReport: ...
+    def scan_folder(self, files: Sequence[Any], *, name: str, settings: ScanSettings, deep: bool) -> ScanReport: ...
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One thing to scan: a file, or the files of a folder by their names inside it."""
+
+    place: Place
+    path: str
+    """As the user would write it."""
+    inside: bytes
+    """Of the file or folder, relative to the place."""
+    files: tuple[Found, ...]
+    folder: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files, as they were found."""
+        return sum(file.size for file in self.files)
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """One artifact's result."""
+
+    path: str
+    report: ScanReport
+
+
+@dataclass
+class _Node:
+    """A folder of the tree."""
+
+    files: dict[bytes, Found] = field(default_factory=dict)
+    folders: dict[bytes, _Node] = field(default_factory=dict)
+
+    def all(self, above: bytes = b"") -> Iterator[tuple[bytes, Found]]:
+        """Every file below it, by its path from here."""
+        waiting = [(above, self)]
+        while waiting:
+            here, node = waiting.pop()
+            yield from ((here + name, file) for name, file in node.files.items())
+            waiting += [(here + name + b"/", below) for name, below in node.folders.items()]
+
+
+def artifacts(place: Place) -> list[Artifact]:
+    """Rules 1 and 3, in the order of the paths' bytes. Raises what listing raises."""
+    if not place.is_folder:
+        return [Artifact(place, place.path, b"", tuple(place.entries()))]
+    root = _tree(place.entries())
+    found: list[Artifact] = []
+    waiting = [(b"", root)]
+    while waiting:
+        inside, node = waiting.pop()
+        files = tuple(sorted(node.all(), key=lambda one: one[0]))
+        if _is_one(files) or (not files and not inside):
+            found.append(Artifact(place, _join(place, inside[:-1]), inside, tuple(file for _, file in files), folder=True))
+            continue
+        found += [Artifact(place, _join(place, inside + name), inside + name, (file,)) for name, file in node.files.items()]
+        waiting += [(inside + name + b"/", below) for name, below in node.folders.items()]
+    return sorted(found, key=lambda one: one.inside)
+
+
+def _tree(entries: Iterable[Found]) -> _Node:
+    root = _Node()
+    for entry in entries:
+        *folders, last = entry.name.split(b"/")
+        node = root
+        for folder in folders:
+            node = node.folders.setdefault(folder, _Node())
+        node.files[last] = entry
+    return root
+
+
+def _is_one(files: Sequence[tuple[bytes, Found]]) -> bool:
+    names = frozenset(os.fsdecode(name) for name, _ in files)
+    return bool(names) and folder_format(names)[0] is not None
+
+
+def _join(place: Place, inside: bytes) -> str:
+    return os.path.join(place.path, os.fsdecode(inside)) if inside else place.path  # noqa: PTH118 - as the user would write it: `./a` stays `./a`
+
+
+def scan_artifact(
+    artifact: Artifact,
+    reader: Reader,
+    folder_file: Callable[[bytes, Callable[[], int]], Any],
+    *,
+    settings: ScanSettings = DEFAULTS,
+    deep: bool = True,
+) -> Scanned:
+    """One artifact's result. Never raises for what the artifact or its files do."""
+    if artifact.folder:
+        return Scanned(artifact.path, _folder(artifact, reader, folder_file, settings, deep=deep))
+    (file,) = artifact.files
+    if file.trouble:
+        return Scanned(artifact.path, _untold(artifact.path, file.trouble))
+    try:
+        descriptor = artifact.place.open(artifact.inside)
+    except (OSError, VouchgateError) as error:
+        return Scanned(artifact.path, _untold(artifact.path, _why(error)))
+    try:
+        return Scanned(artifact.path, reader.scan_file(descriptor, name=_last(artifact.path), settings=settings, deep=deep))
+    finally:
+        os.close(descriptor)
+
+
+def _folder(artifact: Artifact, reader: Reader, folder_file: Callable[..., Any], settings: ScanSettings, *, deep: bool) -> ScanReport:
+    place, inside = artifact.place, artifact.inside
+    good = [file for file in artifact.files if not file.trouble]
+    if not good:
+        why = artifact.files[0].trouble if artifact.files else "there is nothing in it"
+        return _untold(artifact.path, why)
+    files = [folder_file(file.name[len(inside) :], lambda name=file.name: place.open(name)) for file in good]
+    report = reader.scan_folder(files, name=_last(artifact.path), settings=settings, deep=deep)
+    troubles = [_trouble(shown(os.fsdecode(file.name[len(inside) :])), file.trouble) for file in artifact.files if file.trouble]
+    return replace(report, verdict=_with(report.verdict, troubles)) if troubles else report
+
+
+def _with(verdict: Verdict, reasons: Sequence[Reason]) -> Verdict:
+    """Rule 2: what could not be read keeps a folder from being clean, and from being fit for a mere look."""
+    outcome = verdict.outcome if verdict.outcome == "refused" else "incomplete"
+    return replace(verdict, outcome=outcome, reasons=(*verdict.reasons, *reasons)[:MAX_REASONS])
+
+
+def _trouble(member: str, why: str) -> Reason:
+    remedy = "replace it by the file itself, or scan the folder in which all of it lies"
+    return Reason(rule="scan:unreadable", where="whole file", member=member, why=why, remedy=remedy, weight="incomplete")
+
+
+def _untold(path: str, why: str) -> ScanReport:
+    verdict = unfinished(_last(path), 0, why, "")
+    return ScanReport(verdict=replace(verdict, reasons=(_trouble("", why),)), digest=Digest(value="0" * 64))
+
+
+def _why(error: Exception) -> str:
+    return (
+        error.reason if isinstance(error, VouchgateError) else f"it cannot be read ({error.strerror})" if isinstance(error, OSError) else ""
+    )
+
+
+def _last(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2].encode("utf-8", "replace").decode()
+
+
+def scan_all(found: Iterable[Artifact], scan: Callable[[Artifact], Scanned], *, jobs: int) -> Iterator[Scanned]:
+    """Rule 4."""
+    waiting: deque[Future[Scanned]] = deque()
+    with ThreadPoolExecutor(jobs, thread_name_prefix="scan") as pool:
+        try:
+            for artifact in found:
+                waiting.append(pool.submit(scan, artifact))
+                if len(waiting) >= WINDOW * jobs:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for one in waiting:
+                one.cancel()
