@@ -91,6 +91,26 @@ def read_events(text: str) -> Document:
     return document
 
 
+def plain_values(text: str) -> Any:
+    """The first document as dicts, lists and the texts of its scalars, nothing resolved by tag. Only for a text whose events were read without
+    a fault: depth, expansion and aliases are bounded there. Raises `NoYaml`."""
+    yaml = _yaml()
+    made: dict[int, Any] = {}
+
+    def build(node: Any) -> Any:
+        if id(node) not in made:
+            if isinstance(node, yaml.MappingNode):
+                made[id(node)] = {str(build(key)): build(value) for key, value in node.value}
+            elif isinstance(node, yaml.SequenceNode):
+                made[id(node)] = [build(item) for item in node.value]
+            else:
+                made[id(node)] = None if node.value in ("null", "~", "") and not node.style else node.value
+        return made[id(node)]
+
+    root = next(iter(yaml.compose_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))), None)
+    return None if root is None else build(root)
+
+
 def _yaml() -> Any:
     try:
         import yaml
@@ -145,7 +165,9 @@ class _Walk:
             self._scalar(event.value, line)
             self._value(1, event.anchor, "scalar", event.value, line)
         elif kind == "AliasEvent":
-            self._value(self._sizes.get(event.anchor, 1), None, "alias", "", line)
+            if event.anchor not in self._sizes:
+                raise _Stop(line, "alias", "an alias refers to what is not there, or to what it is part of itself")
+            self._value(self._sizes[event.anchor], None, "alias", "", line)
         elif kind in ("SequenceStartEvent", "MappingStartEvent"):
             self._tag(event, line)
             self._open.append(_Open("mapping" if kind[0] == "M" else "sequence", event.anchor or ""))
