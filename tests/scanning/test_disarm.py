@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pickle_making import Call, Global, Storage, floats, payload, pickled, tensor, torch_legacy, torch_zip
 from safetensors.numpy import load
-from tests.scanning.pickle_making import Call, Global, Storage, floats, payload, pickled, tensor, torch_legacy, torch_zip
 
 from vouchgate.scanning.disarm.low_bits import LowBits, measured, replaced
 from vouchgate.scanning.disarm.rebuild import FLOOR_BYTES, Rebuilt, rebuild

@@ -1,7 +1,7 @@
 """Rebuild an artifact: which container it is, what is in it, and the pieces of the file that replaces it.
 
 Steps
-1. The container, by content: torch's zip, numpy's zip, any other zip (each member on its own), .npy, HDF5, safetensors, a compressed file, torch's
+1. The container, by content: ONNX (its graph is kept where it passes the scan), torch's zip, numpy's zip, any other zip (each member on its own), .npy, HDF5, safetensors, a compressed file, torch's
    legacy file, a pickle.
 2. Take it apart (torch_files.py, numpy_files.py, objects.py ...): tensors, plain values, and what was dropped.
 3. Bounds: what would be written is at most `MAX_GROWTH` times the artifact, so that no tensor of stride 0 fills a disk.
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vouchgate.scanning import zip_listing
-from vouchgate.scanning.disarm import safetensors_file
+from vouchgate.scanning.disarm import onnx_files, safetensors_file
 from vouchgate.scanning.disarm.archives import Archive
 from vouchgate.scanning.disarm.found import Findings
 from vouchgate.scanning.disarm.numpy_files import MAGIC as NUMPY_MAGIC
@@ -27,11 +27,14 @@ from vouchgate.scanning.disarm.numpy_files import from_npy, from_npz
 from vouchgate.scanning.disarm.objects import Apart
 from vouchgate.scanning.disarm.tensors import Storage
 from vouchgate.scanning.disarm.torch_files import Inside, from_legacy, from_zip
+from vouchgate.scanning.formats import onnx, safetensors
 from vouchgate.scanning.knowledge.shipped import shipped
 from vouchgate.scanning.pickles.dialects import Dialect
 from vouchgate.scanning.pickles.machine import run
+from vouchgate.scanning.scan import scan
 from vouchgate.scanning.scope import Budget, Scope
 from vouchgate.scanning.settings import DEFAULTS, ScanSettings
+from vouchgate.scanning.sight import Sight
 from vouchgate.scanning.verdict import Reading, Refuse
 
 MAX_GROWTH = 8
@@ -55,14 +58,20 @@ class Rebuilt:
     container: str
     findings: Findings
     metadata: dict[str, str]
-    scope: Scope
+    document: bytes | None = None
+    """The whole output where it is no safetensors file: a model whose graph is kept."""
+    format: str = "safetensors"
 
     def pieces(self, change: safetensors_file.Change | None = None) -> Iterator[bytes | memoryview | safetensors_file.Copy]:
         """The file, in order."""
+        if self.document is not None:
+            return iter((memoryview(self.document),))
         return safetensors_file.pieces(self.findings.tensors, self.metadata, change)
 
     def compare(self, read: Callable[[int], bytes], change: safetensors_file.Change | None = None) -> int:
         """Hold a written file to this. Raises `Mismatch`."""
+        if self.document is not None:
+            return safetensors_file.compare_document(read, memoryview(self.document))
         return safetensors_file.compare(read, self.findings.tensors, self.metadata, change)
 
 
@@ -70,12 +79,35 @@ def rebuild(view: memoryview, settings: ScanSettings = DEFAULTS) -> Rebuilt:
     """Steps 1 to 3. Raises `Refuse` where nothing can be had."""
     scope = _scope(settings)
     findings = Findings()
+    if is_onnx(view):
+        kept = _onnx(view, settings, findings)
+        if kept is not None:
+            return kept
     container = _take(Storage(view, 0), "", scope, findings, 0)
     _bound(view, scope, findings)
     if not findings.tensors and not _says_something(findings.values):
         why = findings.dropped[0].why if findings.dropped else "its content is no format that can be taken apart"
         raise Refuse("disarm:nothing-recovered", "whole artifact", f"no tensor and no plain value could be recovered: {why}", _REMEDY)
-    return Rebuilt(container=container, findings=findings, metadata=METADATA, scope=scope)
+    return Rebuilt(container=container, findings=findings, metadata=METADATA)
+
+
+def _onnx(view: memoryview, settings: ScanSettings, findings: Findings) -> Rebuilt | None:
+    """The model without what a runtime does not need, if that passes the scan."""
+    try:
+        document = onnx_files.stripped(view, findings)
+    except onnx_files.NotProtobuf:
+        return None
+    verdict = scan(document, settings=settings)
+    if verdict.outcome == "clean" and verdict.format == "onnx":
+        return Rebuilt(container="onnx", findings=findings, metadata={}, document=document, format="onnx")
+    reason = verdict.reasons[0] if verdict.reasons else None
+    findings.drop("call", "the graph", reason.where if reason else "the graph", reason.why if reason else "it is not read to its end")
+    return None
+
+
+def is_onnx(view: memoryview) -> bool:
+    """Whether the scanner takes the bytes for a model of ONNX."""
+    return onnx.recognise(Sight(view)).strength == "certain"
 
 
 def _scope(settings: ScanSettings) -> Scope:
@@ -93,6 +125,12 @@ def _take(stored: Storage, path: str, scope: Scope, findings: Findings, depth: i
     def pickled(inner: Storage, where: str) -> Any:
         return _pickle(inner, where, scope, findings)
 
+    if is_onnx(view):
+        onnx_files.initialisers(view, stored.begin, findings)
+        return "onnx"
+    if safetensors.recognise(Sight(view)).strength == "certain":
+        findings.values = safetensors_file.taken(stored, path, findings)
+        return "safetensors"
     if head.startswith(NUMPY_MAGIC):
         findings.values = from_npy(stored, path, findings, pickled)
         return "numpy"

@@ -63,6 +63,7 @@ def report_of(rebuilt: Rebuilt, confinement: tuple[str, ...], disturbance: Distu
     tensors = found.tensors.values()
     return RebuildReport(
         container=rebuilt.container,
+        format=rebuilt.format,
         tensors=len(found.tensors),
         bytes=sum(tensor.size for tensor in tensors),
         tied=len(ties(found.tensors)),

@@ -14,7 +14,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from vouchgate.scanning.disarm.tensors import DTYPE_BYTES, Tensor
+from vouchgate.scanning.disarm.found import Findings
+from vouchgate.scanning.disarm.tensors import DTYPE_BYTES, BadTensor, Storage, Tensor, row_major
 
 ALIGNMENT = 8
 """Bytes; the reference library pads the header to this."""
@@ -93,6 +94,52 @@ def compare(read: Callable[[int], bytes], tensors: Mapping[str, Tensor], metadat
     if read(1):
         raise Mismatch("bytes stand behind the last tensor")
     return 8 + length + here
+
+
+def compare_document(read: Callable[[int], bytes], document: memoryview) -> int:
+    """The same for a file that is one document. Raises `Mismatch`."""
+    _same(read, document, "document")
+    if read(1):
+        raise Mismatch("bytes stand behind the document")
+    return len(document)
+
+
+def taken(stored: Storage, path: str, findings: Findings) -> dict[str, Any]:
+    """The tensors of a file of this format, whatever else it holds: metadata becomes a plain value."""
+    length = int.from_bytes(stored.view[:8], "little")
+    try:
+        if length > MAX_HEADER_BYTES:
+            raise BadTensor(f"its header announces {length} bytes")
+        found = json.loads(bytes(stored.view[8 : 8 + length]))
+        entries = {name: entry for name, entry in found.items() if name != "__metadata__"}
+    except (ValueError, AttributeError, RecursionError) as bad:
+        findings.drop("fault", path, "header", f"the header cannot be read: {str(bad)[:80]}")
+        return {}
+    values: dict[str, Any] = {}
+    data = Storage(stored.view[8 + length :], stored.begin + 8 + length if stored.begin >= 0 else -1)
+    for name, entry in entries.items():
+        where = f"{path}.{name}" if path else name
+        try:
+            values[name] = {"$tensor": findings.keep(where, _entry(entry, data))}
+        except (BadTensor, TypeError, KeyError, ValueError) as bad:
+            findings.drop("fault", where, "tensor", f"its entry cannot be read: {str(bad)[:80]}")
+    if found.get("__metadata__"):
+        values["$metadata"] = _text(found["__metadata__"])
+    return values
+
+
+def _entry(entry: Any, data: Storage) -> Tensor:
+    shape, (begin, end) = tuple(entry["shape"]), entry["data_offsets"]
+    if not all(type(size) is int for size in (*shape, begin, end)) or not 0 <= begin <= end <= len(data.view):
+        raise BadTensor("its offsets or shape are not within the file")
+    made = Tensor(dtype=entry["dtype"], shape=shape, strides=row_major(shape), storage=data, offset=begin)
+    if made.size != end - begin:
+        raise BadTensor("dtype and shape take other bytes than its offsets span")
+    return made
+
+
+def _text(metadata: Any) -> Any:
+    return {str(key): str(value) for key, value in metadata.items()} if isinstance(metadata, dict) else str(metadata)
 
 
 def _exactly(read: Callable[[int], bytes], count: int) -> bytes:
