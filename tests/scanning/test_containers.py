@@ -194,6 +194,8 @@ def test_a_model_archive_with_a_handler_of_torchserve_s_own_is_clean() -> None:
     for content in (zipped_of(mar()), tarred(mar())):
         verdict = scan(content)
         assert (verdict.outcome, verdict.format, verdict.facts["handler"]) == ("clean", "torchserve-mar", "image_classifier")
+    verdict = scan(tarred({f"m/{name}": data for name, data in mar().items()}))
+    assert (verdict.outcome, verdict.format) == ("clean", "torchserve-mar")
     verdict = scan(gzip.compress(tarred(mar())))
     assert verdict.members["unpacked"] == "torchserve-mar"
 

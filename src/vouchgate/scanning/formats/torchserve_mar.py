@@ -9,6 +9,7 @@ Rules (TorchServe, "Torch Model archiver"; `model_archiver/manifest_components`)
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from vouchgate.scanning.active_names import tightened
@@ -42,7 +43,7 @@ def recognise(sight: Sight) -> Claim:
     """By the manifest's name."""
     if MANIFEST in sight.zip_names:
         return Claim(strength="certain", kind=NAME, because=f"a zip archive with {MANIFEST}", above=("zip",))
-    if is_tar(sight.view) and any(name == MANIFEST for name, _ in listed(sight.view, LOOKED_AT)):
+    if is_tar(sight.view) and _manifest_in(name for name, _ in listed(sight.view, LOOKED_AT)):
         return Claim(strength="certain", kind=NAME, because=f"a tar archive with {MANIFEST}", above=("tar", "zip"))
     return NOT_MINE
 
@@ -56,13 +57,20 @@ def read(sight: Sight, scope: Scope) -> Reading:
     """The manifest, then every member."""
     archive = open_tar(sight.view, scope, NAME) if is_tar(sight.view) else open_zip(sight.view, scope, NAME)
     members = dict(members_of(archive, scope))
-    if MANIFEST not in members:
-        _refuse("manifest", "the archive's directory does not list it as a file of its own")
-    reasons, facts = _manifest(Sight(members[MANIFEST]()), frozenset(members))
-    scan_members(members.items(), scope, own=(MANIFEST,))
+    manifest = MANIFEST if isinstance(archive, Zip) else _manifest_in(members)
+    if manifest not in members:
+        _refuse("manifest", "the archive does not list it as a file of its own")
+    root = manifest.removesuffix(MANIFEST)
+    reasons, facts = _manifest(Sight(members[manifest]()), frozenset(name.removeprefix(root) for name in members if name.startswith(root)))
+    scan_members(members.items(), scope, own=(manifest,))
     if isinstance(archive, Zip) and archive.get("__main__.py") is not None:
         reasons += (_review("program", "__main__.py", "with it the archive is a program: `python FILE` runs it"),)
     return Reading(covered=archive.covered, reasons=reasons, facts=facts)
+
+
+def _manifest_in(names: Iterable[str]) -> str:
+    """The manifest's name: at the top of the archive or, as the archiver packs a tar, in its one folder."""
+    return next((name for name in names if name == MANIFEST or (name.endswith(f"/{MANIFEST}") and name.count("/") == 2)), "")
 
 
 def read_folder(folder: Folder, scope: Scope) -> Reading:
