@@ -21,7 +21,7 @@ from surface_served import Served
 
 from vouchgate.edges.cli import main as cli
 from vouchgate.edges.cli.installation import Installation, installation
-from vouchgate.vocabulary.answers import DoctorCheck, ImportOutcome, InitOutcome, RestoreOutcome
+from vouchgate.vocabulary.answers import DoctorCheck, InitOutcome, RestoreOutcome
 
 
 @pytest.fixture
@@ -52,20 +52,7 @@ def wired(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[Any, ...]]]:
             asked.append(("doctor", (settings,)))
             return [DoctorCheck(name="envoy", state="ok", detail="1.40.0")]
 
-        def scan(self, path: Path) -> ImportOutcome:
-            asked.append(("scan", (path,)))
-            return ImportOutcome(
-                admitted=False,
-                digest=DIGEST,
-                size=1,
-                format="pickle",
-                resource="",
-                zone="",
-                reason="a pickle runs code",
-                remedy="convert it",
-            )
-
-    for name in ("up", "init", "restore", "doctor", "scan"):
+    for name in ("up", "init", "restore", "doctor"):
         module = f"vouchgate.edges.cli.commands.{name}.installation"
         monkeypatch.setattr(module, Twin)
     return asked
@@ -565,16 +552,6 @@ def test_doctor_goes_on_without_settings(
     assert "1.40.0" in said
 
 
-def test_scan_needs_no_control_plane(
-    wired: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "m.pkl").write_bytes(b"\x80")
-    assert cli.main(["scan", "m.pkl"]) == 1
-    assert "convert it" in capsys.readouterr().out
-    assert cli.main(["scan", "none"]) == 2
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -583,6 +560,7 @@ def test_scan_needs_no_control_plane(
         "restore",
         "doctor",
         "scan",
+        "now",
         "renew_ca",
         "renew_trust",
         "move_keys",

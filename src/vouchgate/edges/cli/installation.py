@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from vouchgate.vocabulary.answers import DoctorCheck, InitOutcome, RestoreOutcome
 from vouchgate.vocabulary.settings import Settings
+from vouchgate.vocabulary.vouches import UnixMillis
 
 if TYPE_CHECKING:
     from vouchgate.flows.scan_artifacts import Scanned
@@ -70,6 +71,9 @@ class Installation(Protocol):
 
     def scan(self, paths: Sequence[str], *, jobs: int, deep: bool) -> AbstractContextManager[Scan]:
         """Scan files and folders in the scanner's processes, `jobs` at once. Raises `NotFound` for a path that cannot be read."""
+
+    def now(self) -> UnixMillis:
+        """The time on this machine."""
 
     def disarm(self, path: Path, out: Path, *, bits: int = 0, report: Path | None = None) -> Any:
         """Rebuild a model file without running it; the `Rebuilding` of flows/disarm_artifact.py. Raises where nothing can be recovered."""

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from vouchgate import wiring
+from vouchgate.vocabulary.vouches import UnixMillis
 
 if TYPE_CHECKING:
     from vouchgate.flows.scan_artifacts import Artifact, Reader, Scanned
@@ -35,6 +36,11 @@ class LocalScan:
 
         one = partial(scan_artifact, reader=self._reader, folder_file=wiring.folder_file, deep=self._deep)
         return scan_all(self._found, one, jobs=self._jobs)
+
+
+def now() -> UnixMillis:
+    """The time on this machine."""
+    return wiring.clock().now()
 
 
 @contextmanager

@@ -95,7 +95,7 @@ def _write(options: argparse.Namespace, scanned: list[Scanned]) -> None:
     if options.ocsf:
         from vouchgate.edges.cli.scan_ocsf import events
 
-        _file(options.ocsf, "".join(json.dumps(event) + "\n" for event in events(scanned)))
+        _file(options.ocsf, "".join(json.dumps(event) + "\n" for event in events(scanned, now=installation().now())))
 
 
 def _file(path: str, text: str) -> None:
