@@ -3,8 +3,9 @@
 Rules
 1. A scipy distribution keeps the source of its own argument parser as text and runs it when its state is set (`exec` in
    `_attach_argparser_methods`): the text must be the one that scipy's template gives for plain argument names.
-2. statsmodels evaluates a model's formula again when the data's state is set: the formula must fit formulas.py.
-3. A k-d tree's nodes lead by index: they are looked at as scikit-learn's are.
+2. statsmodels evaluates a model's formula again when the data's state is set: the formula must fit formulas.py. Predicting evaluates the
+   data's design, so results hold a model of statsmodels, and that holds data that was checked.
+3. A k-d tree's nodes and a sparse matrix's rows and columns lead by index: they are looked at as scikit-learn's are.
 4. Boosters hand their state to a native reader of their own model format; the state must be that format's beginning.
 
 Sources: scipy/stats/_distn_infrastructure.py, scipy/spatial/_ckdtree.pyx and ckdtree/src/ckdtree_decl.h, statsmodels/base/data.py,
@@ -13,13 +14,14 @@ xgboost/core.py, lightgbm/basic.py, catboost/core.py (`__setstate__` of each).
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Mapping
 
-from vouchgate.scanning.pickles.fitting import Fit, attributes
+from vouchgate.scanning.pickles.fitting import Fit, attributes, dimensions
 from vouchgate.scanning.pickles.formulas import wrong_formula
 from vouchgate.scanning.pickles.taking import ANY, ARRAY, COUNT, NUMBER, content_of, either, entry_of, made_by, raw_of, state_of, taking
-from vouchgate.scanning.pickles.values import Dict, Value, text_of
+from vouchgate.scanning.pickles.values import Dict, Made, Tuple, Value, text_of
 
 _PARSER = """
 def _parse_args(self, {names} {given}):
@@ -74,11 +76,82 @@ def _model_data(fit: Fit) -> str:
     wrong = attributes(fit.state)
     if wrong or not isinstance(fit.state, Dict):
         return wrong or "its state is no dict of attributes"
+    if any(key in ("design_info", "model_spec") and not isinstance(value, Made) for key, value in fit.state.pairs):
+        return "its design is a text, which would be evaluated as a formula"
     formulas = [value for key, value in fit.state.pairs if key == "formula"]
     if not formulas or formulas == [None]:
         return ""
     text = text_of(fit.view, formulas[0]) if len(formulas) == 1 else None
     return "its formula is no text" if text is None else wrong_formula(text)
+
+
+def _model_state(fit: Fit) -> str:
+    """Rule 2: a model's data is data whose own state was checked."""
+    wrong = attributes(fit.state)
+    data = entry_of(fit.state, "data")
+    return wrong or ("" if data is None or _checked_by(data, "statsmodels-data") else "its data is none of statsmodels' own")
+
+
+def _results_state(fit: Fit) -> str:
+    """Rule 2: results predict by their model's data, so their model is one that was checked."""
+    wrong = attributes(fit.state)
+    model = entry_of(fit.state, "model")
+    return wrong or ("" if model is None or _checked_by(model, "statsmodels-model") else "its model is none of statsmodels' own")
+
+
+def _checked_by(value: Value, rule: str) -> bool:
+    return isinstance(value, Made) and value.name is not None and value.name.entry is not None and value.name.entry.state == rule
+
+
+def _sparse_state(fit: Fit) -> str:
+    """Rule 3: rows and columns by index; `indptr` never falls, and every index lies within the shape."""
+    wrong = attributes(fit.state)
+    shape = dimensions(entry_of(fit.state, "_shape"))
+    if wrong or shape is None:
+        return wrong or "its state has no shape"
+    outer = entry_of(fit.state, "indptr")
+    if outer is not None:
+        return _wrong_runs(fit, outer, entry_of(fit.state, "indices"), max(shape, default=0))
+    for axis, name in enumerate(("row", "col")):
+        places = entry_of(fit.state, name)
+        if places is not None and not _within(_numbers(fit, places), shape[min(axis, len(shape) - 1)]):
+            return "it speaks of a row or column that is not there"
+    coordinates = entry_of(fit.state, "coords")
+    if isinstance(coordinates, Tuple) and not all(
+        _within(_numbers(fit, one), size) for one, size in zip(coordinates.items, shape, strict=False)
+    ):
+        return "it speaks of a row or column that is not there"
+    return ""
+
+
+def _wrong_runs(fit: Fit, outer: Value, inner: Value, most: int) -> str:
+    runs, places = _numbers(fit, outer), _numbers(fit, inner)
+    if runs is None or places is None or not len(runs):
+        return "its indices cannot be looked at"
+    rising = runs[0] == 0 and all(map(operator.le, runs, runs[1:])) and runs[-1] <= len(places)
+    return "" if rising and _within(places, most) else "it speaks of a row or column that is not there"
+
+
+def _numbers(fit: Fit, value: Value) -> memoryview | None:
+    """An array of four- or eight-byte whole numbers."""
+    found = content_of(fit.view, value)
+    if found is None:
+        return None
+    shape, raw = found
+    count = math.prod(shape)
+    width = len(raw) // count if count else 8
+    return memoryview(raw).cast("B").cast("i" if width == 4 else "q") if width in (4, 8) and width * count == len(raw) else None
+
+
+def _within(numbers: memoryview | None, size: int) -> bool:
+    return numbers is not None and (not len(numbers) or (min(numbers) >= 0 and max(numbers) < size))
+
+
+def _memory_state(fit: Fit) -> str:
+    """joblib's cache of results on disk loads pickles from where it lies: only one that lies nowhere."""
+    wrong = attributes(fit.state)
+    named = [key for key in ("location", "cachedir", "store_backend", "_cachedir") if entry_of(fit.state, key) is not None]
+    return wrong or (f"it keeps results on disk (`{named[0]}`), and would load them" if named else "")
 
 
 def _kd_tree_state(fit: Fit) -> str:
@@ -153,7 +226,11 @@ ARGUMENTS: Mapping[str, Callable[[Fit], str]] = {
 STATES: Mapping[str, Callable[[Fit], str]] = {
     "scipy-distribution": _distribution_state,
     "scipy-kd-tree": _kd_tree_state,
+    "scipy-sparse": _sparse_state,
     "statsmodels-data": _model_data,
+    "statsmodels-model": _model_state,
+    "statsmodels-results": _results_state,
+    "joblib-memory": _memory_state,
     "xgboost-booster": _booster_state((b"CONFIG-offset:", b"{L", b'{"', b"{l", b"{i", b"{U", b"{u", b"binf"), "handle"),
     "lightgbm-booster": _booster_state((b"tree\n", b"tree\r\n"), "_handle", "handle"),
     "catboost-model": _booster_state((b"CBM1",), "__model"),
