@@ -88,6 +88,13 @@ NOUNS = {
         "rotate": "rotate one now, or go back",
         "get": "the credential in use, where policy releases it",
     },
+    "knowledge": {
+        "show": "what is known of a class or function that artifacts refer to, and who let it in",
+        "list": "the libraries that are known, or every name of one",
+        "diff": "what another version lets in, new callables first",
+        "verify": "whether it is signed, whole, and no older than before",
+        "allow": "answer for a class of your own in one artifact, for a time",
+    },
     "runs": {"begin": "begin a run on declared inputs", "end": "end a run and strike its credentials", "list": "runs, and which go on"},
     "token": {
         "exchange": "act for somebody: exchange their token for a narrower one of yours",
