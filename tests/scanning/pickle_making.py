@@ -1,144 +1,93 @@
-"""Makes pickles that refer to names without having them: what torch, numpy or an attacker would write, without torch or an attack."""
+"""Writes pickles opcode by opcode, so that each test can say exactly what no pickler would. Nothing here is ever loaded."""
 
 from __future__ import annotations
 
 import io
-import pickle
 import struct
 import zipfile
-from dataclasses import dataclass, field
-from typing import Any
 
-MAGIC = 0x1950A86A20F9469CFC6C
-
-
-@dataclass(eq=False)
-class Global:
-    """A name, pushed by GLOBAL or STACK_GLOBAL."""
-
-    module: str
-    name: str
+STOP = b"."
+MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 
 
-@dataclass(eq=False)
-class Call:
-    """REDUCE of a name; with `state`, BUILD after it; with `new`, NEWOBJ instead."""
-
-    module: str
-    name: str
-    args: tuple[Any, ...] = ()
-    state: Any = None
-    new: bool = False
-    items: list[Any] = field(default_factory=list)
+def name(module: str, qualified: str) -> bytes:
+    """GLOBAL."""
+    return b"c" + module.encode() + b"\n" + qualified.encode() + b"\n"
 
 
-@dataclass(eq=False)
-class Storage:
-    """A storage of torch's, by persistent id."""
-
-    kind: str
-    key: str
-    data: bytes
-    count: int
-    view: tuple[str, int, int] | None = None
-    legacy: bool = False
+def text(value: str) -> bytes:
+    """BINUNICODE."""
+    return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
 
 
-class Pickler(pickle._Pickler):  # type: ignore[name-defined,misc]
-    """Python's own, with these three kinds; names are never imported."""
-
-    def __init__(self, file: Any, protocol: int) -> None:
-        super().__init__(file, protocol)
-        self.storages: dict[str, Storage] = {}
-
-    def persistent_id(self, value: Any) -> Any:
-        if not isinstance(value, Storage):
-            return None
-        self.storages[value.key] = value
-        tail = (value.view,) if value.legacy else ()
-        return ("storage", Global("torch", value.kind), value.key, "cpu", value.count, *tail)
-
-    def save(self, value: Any, save_persistent_id: bool = True) -> None:
-        if isinstance(value, Global):
-            found = self.memo.get(id(value))
-            if found is not None:
-                self.write(self.get(found[0]))
-            else:
-                self.write(b"c" + value.module.encode() + b"\n" + value.name.encode() + b"\n")
-                self.memoize(value)
-        elif isinstance(value, Call):
-            self._call(value)
-        else:
-            super().save(value, save_persistent_id)
-
-    def _call(self, value: Call) -> None:
-        found = self.memo.get(id(value))
-        if found is not None:
-            self.write(self.get(found[0]))
-            return
-        self.save(Global(value.module, value.name))
-        self.save(value.args)
-        self.write(pickle.NEWOBJ if value.new else pickle.REDUCE)
-        self.memoize(value)
-        for item in value.items:
-            self.save(item)
-            self.write(pickle.APPEND)
-        if value.state is not None:
-            self.save(value.state)
-            self.write(pickle.BUILD)
+def number(value: int) -> bytes:
+    """BININT."""
+    return b"J" + struct.pack("<i", value)
 
 
-def pickled(value: Any, protocol: int = 2) -> bytes:
-    """One pickle."""
+def several(*items: bytes) -> bytes:
+    """A tuple."""
+    return b"(" + b"".join(items) + b"t"
+
+
+def called(callee: bytes, *args: bytes) -> bytes:
+    """REDUCE."""
+    return callee + several(*args) + b"R"
+
+
+def made(kind: bytes, *args: bytes) -> bytes:
+    """NEWOBJ."""
+    return kind + several(*args) + b"\x81"
+
+
+def program(*parts: bytes, protocol: int = 2) -> bytes:
+    """A whole pickle."""
+    return b"\x80" + bytes((protocol,)) + b"".join(parts) + STOP
+
+
+def storage(key: str = "0", elements: int = 4, kind: str = "FloatStorage", location: str = "cpu", *more: bytes) -> bytes:
+    """A persistent id of torch's."""
+    return several(text("storage"), name("torch", kind), text(key), text(location), number(elements), *more) + b"Q"
+
+
+def hooks() -> bytes:
+    """`OrderedDict()`."""
+    return called(name("collections", "OrderedDict"))
+
+
+def tensor(
+    where: bytes, offset: int = 0, size: tuple[int, ...] = (2, 2), stride: tuple[int, ...] = (2, 1), with_hooks: bytes = b""
+) -> bytes:
+    """`torch._utils._rebuild_tensor_v2(...)`."""
+    sizes, strides = (several(*map(number, one)) for one in (size, stride))
+    callee = name("torch._utils", "_rebuild_tensor_v2")
+    return called(callee, where, number(offset), sizes, strides, b"\x89", with_hooks or hooks())
+
+
+def zipped(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    """A zip as Python writes it."""
     out = io.BytesIO()
-    Pickler(out, protocol).dump(value)
+    with zipfile.ZipFile(out, "w", compression) as archive:
+        for member, content in members.items():
+            archive.writestr(member, content)
     return out.getvalue()
 
 
-def torch_zip(value: Any, *, big_endian: bool = False, more: dict[str, bytes] | None = None, packed: bool = False) -> bytes:
-    """A file as `torch.save` writes it today."""
-    inner = io.BytesIO()
-    pickler = Pickler(inner, 2)
-    pickler.dump(value)
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED) as archive:
-        archive.writestr("archive/data.pkl", inner.getvalue())
-        archive.writestr("archive/byteorder", b"big" if big_endian else b"little")
-        for storage in pickler.storages.values():
-            archive.writestr(f"archive/data/{storage.key}", storage.data)
-        archive.writestr("archive/version", b"3\n")
-        for name, data in (more or {}).items():
-            archive.writestr(name, data)
-    return out.getvalue()
+def torch_zip(pickled: bytes, storages: dict[str, bytes] | None = None, **more: bytes) -> bytes:
+    """What `torch.save` writes around a pickle."""
+    held = {"0": bytes(16)} if storages is None else storages
+    members = {
+        "m/data.pkl": pickled,
+        "m/byteorder": b"little",
+        **{f"m/data/{key}": data for key, data in held.items()},
+        "m/version": b"3\n",
+    }
+    return zipped(members | {f"m/{key}": data for key, data in more.items()})
 
 
-def torch_legacy(value: Any, *, behind: bytes = b"") -> bytes:
-    """A file as `torch.save` wrote it before 1.6."""
-    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
-    out = io.BytesIO()
-    out.write(pickled(MAGIC) + pickled(1001) + pickled(system))
-    pickler = Pickler(out, 2)
-    pickler.dump(value)
-    keys = sorted(pickler.storages)
-    out.write(pickled(keys))
-    for key in keys:
-        storage = pickler.storages[key]
-        out.write(struct.pack("<q", storage.count) + storage.data)
-    return out.getvalue() + behind
-
-
-def tensor(storage: Storage, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> Call:
-    """What `_rebuild_tensor_v2` is called with."""
-    hooks = Call("collections", "OrderedDict")
-    return Call("torch._utils", "_rebuild_tensor_v2", (storage, offset, shape, strides, False, hooks))
-
-
-def floats(key: str, *numbers: float, big_endian: bool = False, legacy: bool = False) -> Storage:
-    """A storage of float32."""
-    data = struct.pack(f"{'>' if big_endian else '<'}{len(numbers)}f", *numbers)
-    return Storage("FloatStorage", key, data, len(numbers), legacy=legacy)
-
-
-def payload(module: str = "posix", name: str = "system") -> Call:
-    """What an attacker wraps a model in; harmless if it ever ran."""
-    return Call(module, name, ("touch canary",))
+def torch_legacy(pickled: bytes, storages: dict[str, bytes], item: int = 4) -> bytes:
+    """What `torch.save` wrote before 1.6."""
+    head = b"\x80\x02\x8a\x0a" + MAGIC_NUMBER.to_bytes(10, "little") + b"." + program(b"M\xe9\x03") + program(b"}")
+    keys = program(b"](" + b"".join(map(text, storages)) + b"e")
+    data = b"".join(struct.pack("<Q", len(one) // item) + one for one in storages.values())
+    return head + pickled + keys + data

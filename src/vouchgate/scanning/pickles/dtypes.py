@@ -56,6 +56,9 @@ def parse_code(text: Value, order: str = "") -> Dtype | None:
         return None
     if text[0] in "<>|=":
         order, text = text[0], text[1:]
+    text, bracket, unit = text.partition("[")
+    if bracket and (text not in ("M8", "m8") or not unit.endswith("]") or not unit[:-1].isalnum()):
+        return None
     text = _LETTERS.get(text, text)
     kind, digits = text[:1], text[1:]
     if not digits.isdigit() or not digits.isascii():

@@ -72,13 +72,19 @@ def is_text(value: Value) -> bool:
 
 
 def is_bytes(value: Value) -> bool:
-    """Bytes of any length, as protocols 3 and later write them."""
-    return isinstance(value, bytes) or (isinstance(value, Span) and value.kind in ("bytes", "bytearray", "escaped"))
+    """Bytes of any length, however they are written."""
+    long = isinstance(value, Span) and value.kind in ("bytes", "bytearray", "escaped")
+    return isinstance(value, bytes) or long or is_encoded(value)
+
+
+def is_encoded(value: Value) -> bool:
+    """Bytes as protocols 0 to 2 write them: `_codecs.encode(text, "latin1")`, or `bytes()`; that the call fits was checked when it was made."""
+    return isinstance(value, Made) and (value.calls("_codecs.encode") or (value.calls("builtins.bytes") and not value.args))
 
 
 def is_scalar(value: Value) -> bool:
     """None, a number, text or bytes."""
-    return value is None or isinstance(value, int | float | str | bytes | Span | Numbers)
+    return value is None or isinstance(value, int | float | str | bytes | Span | Numbers) or is_encoded(value)
 
 
 def is_class(value: Value, *names: str) -> bool:

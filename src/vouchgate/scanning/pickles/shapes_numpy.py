@@ -159,7 +159,16 @@ def _random(fit: Fit) -> str:
     return ""
 
 
+_SEED = "numpy.random.bit_generator.SeedSequence"
 _CONSTRUCTORS = tuple(f"numpy.random._pickle.{name}" for name in ("__bit_generator_ctor", "__generator_ctor", "__randomstate_ctor"))
+
+
+def _seed(fit: Fit) -> str:
+    """`__pyx_unpickle_SeedSequence(SeedSequence, checksum, None or state)`."""
+    fits = len(fit.args) == 3 and fit.refers(fit.args[0], _SEED) and is_int(fit.args[1])
+    if not fits:
+        return "it makes something other than a seed sequence"
+    return "" if fit.args[2] is None else _random_state(Fit(fit.view, fit.knowledge, fit.entry, state=fit.args[2]))
 
 
 def _random_state(fit: Fit) -> str:
@@ -197,6 +206,7 @@ ARGUMENTS: Mapping[str, Callable[[Fit], str]] = {
     "dill-array": _dill_array,
     "numpy-ufunc": _ufunc,
     "numpy-random": _random,
+    "numpy-seed": _seed,
 }
 STATES: Mapping[str, Callable[[Fit], str]] = {
     "numpy-array": _array_state,

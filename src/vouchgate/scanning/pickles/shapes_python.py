@@ -9,6 +9,7 @@ from vouchgate.scanning.pickles.fitting import (
     attributes,
     children,
     is_bytes,
+    is_encoded,
     is_int,
     is_number,
     is_plain,
@@ -160,7 +161,7 @@ def _datetime(fit: Fit) -> str:
     if not fit.args or len(fit.args) > 8:
         return "its arguments are no date"
     first, *rest = fit.args
-    plain = (isinstance(first, bytes | str) and len(first) <= 20) or is_int(first, 0, 10_000)
+    plain = is_encoded(first) or (isinstance(first, bytes | str) and len(first) <= 20) or is_int(first, 0, 10_000)
     fits = plain and all(one is None or is_int(one, 0, 10_000_000) or isinstance(one, Made) for one in rest)
     return "" if fits else "its arguments are no date"
 
