@@ -7,7 +7,7 @@ NODE := build/node
 PACKS := build/packs
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-packs check bench bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-prove bench-replay bench-scale bench-authzen bench-policy-edit eval-access eval-faults eval-policy eval-zones eval-misconfig docs knowledge example clean
+.PHONY: bench-scan help run demo test test-packs check bench bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-prove bench-replay bench-scale bench-authzen bench-policy-edit eval-access eval-faults eval-policy eval-zones eval-misconfig docs knowledge example clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -61,6 +61,7 @@ bench: $(STAMP) example ## every benchmark and the kills, a missed goal notwiths
 	-$(BIN)/python -m benchmarks.scale
 	-$(BIN)/python -m benchmarks.authzen
 	-$(BIN)/python -m benchmarks.policy_edit
+	-$(BIN)/python -m benchmarks.scan
 	-$(BIN)/python evals/policy.py
 	-$(BIN)/python evals/zones.py
 	-$(BIN)/python evals/misconfigurations.py
@@ -85,6 +86,9 @@ bench-authzen: $(STAMP) example ## evaluations for others over HTTP, recorded
 
 bench-policy-edit: $(STAMP) example ## revocation to enforcement while policy edits touch 10,000 cells
 	$(BIN)/python -m benchmarks.policy_edit
+
+bench-scan: $(STAMP) ## what a verdict on an artifact costs beside hashing alone
+	$(BIN)/python -m benchmarks.scan
 
 bench-gateway: $(STAMP) example ## latency and CPU beside the plain hop, direct, and a Python proxy
 	$(BIN)/python benchmarks/gateway.py

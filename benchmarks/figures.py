@@ -39,6 +39,7 @@ RUNS = {
     "scale": ("What 10,000 registrations cost", "make bench-scale"),
     "audit": ("The audit log", "make bench-audit"),
     "policy": ("Deciding, beside cedarpy", "make bench-policy"),
+    "scan": ("Scanning artifacts", "make bench-scan"),
     "replay": ("Recorded decisions under another policy", "make bench-replay"),
     "prove": ("Proving statements about every request", "make bench-prove"),
     "authzen": ("Deciding for others, over HTTP", "make bench-authzen"),

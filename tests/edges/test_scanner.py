@@ -217,6 +217,28 @@ def test_many_at_once_each_get_their_own_answer(warm: Scanner, tmp_path: Path) -
     assert {report.verdict.outcome for report in reports} == {"clean"}
 
 
+def test_a_child_holds_no_socket_but_its_own(tmp_path: Path) -> None:
+    """While one job waits for its files, a second child is made: it has the first one's socket no more."""
+    with Scanner() as scanner:
+        scanner.scan_file(opened(tmp_path / "a", GOOD))
+        assert scanner._process is not None
+        waiting = [scanner._begin() for _ in range(3)]
+        children = Path(f"/proc/{scanner._process.pid}/task/{scanner._process.pid}/children")
+        for _ in range(500):
+            held = [sockets_of(int(pid)) for pid in children.read_text().split()]
+            if len(held) == 3 and all(len(one) == 1 for one in held):
+                break
+            threading.Event().wait(0.01)
+        assert [len(one) for one in held] == [1, 1, 1]
+        assert len(set[str]().union(*held)) == 3
+        for one in waiting:
+            one.close()
+
+
+def sockets_of(pid: int) -> set[str]:
+    return {link for path in Path(f"/proc/{pid}/fd").iterdir() if (link := os.readlink(path)).startswith("socket:")}  # noqa: PTH115
+
+
 def test_no_descriptor_is_left_behind(warm: Scanner, tmp_path: Path) -> None:
     descriptor = opened(tmp_path / "a", GOOD)
     before = len(list(Path("/proc/self/fd").iterdir()))

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 SUMMARY = "look into a model file without running it"
 DETAIL = "Look into files and folders without running anything of them. Exit code 0: all clean; 1: at least one is not; 2: usage."
+JOBS_A_PROCESSOR = 2
+"""While one artifact is being opened and told, another is read."""
 MAX_JOBS = 64
 """Artifacts at once; each is a process that may take 2 GiB."""
 
@@ -33,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", nargs="+", help="a file, or a folder: one artifact, or walked")
     parser.add_argument("--structure", action="store_true", help="a quick look at the structure; nothing is clean then")
     parser.add_argument("--explain", action="store_true", help="every reason, and what let each name in")
-    parser.add_argument("--jobs", type=int, default=0, metavar="N", help="artifacts at once (default: one for each processor)")
+    parser.add_argument("--jobs", type=int, default=0, metavar="N", help="artifacts at once (default: two for each processor)")
     parser.add_argument("--sarif", metavar="FILE", default="", help="write the findings as SARIF 2.1.0 too")
     parser.add_argument("--ocsf", metavar="FILE", default="", help="write the findings as OCSF events too, one a line")
 
@@ -42,7 +44,7 @@ def run(session: Session, options: argparse.Namespace) -> int:
     """Exit code 1 where anything is not clean."""
     from vouchgate.edges.cli.scan_shown import Progress, Table
 
-    jobs = options.jobs or len(os.sched_getaffinity(0))
+    jobs = options.jobs or min(MAX_JOBS, JOBS_A_PROCESSOR * len(os.sched_getaffinity(0)))
     if not 1 <= jobs <= MAX_JOBS:
         raise Usage(f"--jobs is {options.jobs}", remedy=f"give a number from 1 to {MAX_JOBS}")
     counted: Counter[str] = Counter()
