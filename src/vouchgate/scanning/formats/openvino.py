@@ -96,8 +96,8 @@ def _number(text: str) -> int:
 
 
 def recognise_folder(names: frozenset[str]) -> Claim:
-    """Graphs with constants of the same name beside them, and little else: where a configuration is there too, the folder is that format's."""
-    graphs = _pairs(names)
+    """A graph with constants of the same name beside it, at the top, and little else: where a configuration is there too, the folder is that format's."""
+    graphs = [name for name in _pairs(names) if "/" not in name]
     if not graphs or any(name.endswith("config.json") or name.endswith("MLmodel") for name in names):
         return NOT_MINE
     return Claim(strength="certain", kind=NAME, because=f"`{shown(graphs[0])}` with its constants")
