@@ -214,7 +214,7 @@ def _distribution(text: Any, *more: tuple[str, Any]) -> New:
     return New(Named("scipy.stats._continuous_distns", "norm_gen"), (), dict([("name", "norm"), ("_parse_arg_template", text), *more]))
 
 
-@pytest.mark.parametrize("names", ["", "a,", "a, b,"])
+@pytest.mark.parametrize("names", ["", "a, ", "a, b, "])
 def test_a_distribution_with_its_own_parser_fits(names: str) -> None:
     assert _reasons(_distribution(TEMPLATE.format(n=names))) == []
 
@@ -225,11 +225,12 @@ def test_a_distribution_with_its_own_parser_fits(names: str) -> None:
         ACTS,
         TEMPLATE.format(n="") + ACTS,
         ACTS + TEMPLATE.format(n=""),
-        TEMPLATE.format(n="a=__import__('os').system('true'),"),
-        TEMPLATE.format(n="a=print(1),"),
+        TEMPLATE.format(n="a=__import__('os').system('true'), "),
+        TEMPLATE.format(n="a=print(1), "),
         TEMPLATE.format(n="a"),
-        TEMPLATE.format(n="__a,"),
-        TEMPLATE.format(n="a, loc=0, scale=1):\n    import os\n#,"),
+        TEMPLATE.format(n="a,"),
+        TEMPLATE.format(n="__a, "),
+        TEMPLATE.format(n="a, loc=0, scale=1):\n    import os\n#, "),
         TEMPLATE.format(n="").replace("scale=1", "scale=exit()"),
         TEMPLATE.format(n="").replace("loc, scale, size", "loc, exit(), size"),
         b"x",

@@ -93,7 +93,7 @@ def _backed_state(fit: Fit) -> str:
     """`NDArrayBacked.__setstate__`: (array, dtype, attributes), (dtype, array, attributes), or a dict of attributes."""
     if isinstance(fit.state, Dict):
         return attributes(fit.state)
-    wrong = state_of(ANY, ANY, ANY, optional=1)(fit)
+    wrong = state_of(ANY, ANY, ANY, optional=2)(fit)
     if wrong:
         return wrong
     last = fit.state.items[-1]

@@ -20,7 +20,20 @@ from collections.abc import Callable, Mapping
 
 from vouchgate.scanning.pickles.fitting import Fit, attributes, dimensions
 from vouchgate.scanning.pickles.formulas import wrong_formula
-from vouchgate.scanning.pickles.taking import ANY, ARRAY, COUNT, NUMBER, content_of, either, entry_of, made_by, raw_of, state_of, taking
+from vouchgate.scanning.pickles.taking import (
+    ANY,
+    ARRAY,
+    COUNT,
+    NUMBER,
+    content_of,
+    documented,
+    either,
+    entry_of,
+    made_by,
+    raw_of,
+    state_of,
+    taking,
+)
 from vouchgate.scanning.pickles.values import Dict, Made, Tuple, Value, text_of
 
 _PARSER = """
@@ -33,7 +46,7 @@ def _parse_args_rvs(self, {names} {given}, size=None):
 def _parse_args_stats(self, {names} {given}, moments='mv'):
     return ({names}), {taken}, moments
 """
-"""What scipy's template gives; `names` ends in a comma, or is empty."""
+"""What scipy's template gives; `names` is empty, or each name and a comma and a space."""
 _GIVEN = {"loc=0, scale=1": "loc, scale", "loc=0": "loc, 1"}
 """Continuous and discrete distributions."""
 MAX_PARSER = 8_192
@@ -44,7 +57,7 @@ KD_NODE_NUMBERS = 9
 
 def _distribution_state(fit: Fit) -> str:
     """Rule 1."""
-    wrong = attributes(fit.state)
+    wrong = documented(fit.state)
     if wrong or not isinstance(fit.state, Dict):
         return wrong or "its state is no dict of attributes"
     texts = [value for key, value in fit.state.pairs if key == "_parse_arg_template"]
@@ -62,8 +75,9 @@ def _is_parser(text: str) -> bool:
     line = text[len(head) :].partition("\n")[0] if text.startswith(head) else ""
     for given, taken in _GIVEN.items():
         names = line.removesuffix(f" {given}):")
-        if names != line and all(_is_argument(name) for name in names.removesuffix(",").split(", ") if names):
-            return text == _PARSER.format(names=names, given=given, taken=taken) and (not names or names.endswith(","))
+        plain = names == "" or (names.endswith(", ") and all(_is_argument(name) for name in names[:-2].split(", ")))
+        if names != line and plain:
+            return text == _PARSER.format(names=names, given=given, taken=taken)
     return False
 
 
@@ -87,14 +101,14 @@ def _model_data(fit: Fit) -> str:
 
 def _model_state(fit: Fit) -> str:
     """Rule 2: a model's data is data whose own state was checked."""
-    wrong = attributes(fit.state)
+    wrong = documented(fit.state)
     data = entry_of(fit.state, "data")
     return wrong or ("" if data is None or _checked_by(data, "statsmodels-data") else "its data is none of statsmodels' own")
 
 
 def _results_state(fit: Fit) -> str:
     """Rule 2: results predict by their model's data, so their model is one that was checked."""
-    wrong = attributes(fit.state)
+    wrong = documented(fit.state)
     model = entry_of(fit.state, "model")
     return wrong or ("" if model is None or _checked_by(model, "statsmodels-model") else "its model is none of statsmodels' own")
 

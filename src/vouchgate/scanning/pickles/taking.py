@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from vouchgate.scanning.pickles.fitting import Fit, dimensions, is_bytes, is_int, is_number, is_plain, is_scalar, is_text
+from vouchgate.scanning.pickles.fitting import Fit, attributes, dimensions, is_bytes, is_int, is_number, is_plain, is_scalar, is_text
 from vouchgate.scanning.pickles.values import Array, Dict, List, Made, Tuple, Value, bytes_of, text_of
 
 ARRAY_MAKERS = (
@@ -145,7 +145,7 @@ def content_of(view: memoryview, value: Value) -> tuple[tuple[int, ...], bytes |
         return value.shape, view[value.begin : value.begin + value.length]
     if not isinstance(value, Made):
         return None
-    parts = _reconstructed(value) or _from_buffer(value)
+    parts = _reconstructed(value) or _from_buffer(value) or _created(value)
     shape, raw = (dimensions(parts[0]), raw_of(view, parts[1])) if parts else (None, None)
     return None if shape is None or raw is None else (shape, raw)
 
@@ -161,6 +161,26 @@ def _reconstructed(value: Made) -> tuple[Any, Any] | None:
 def _from_buffer(value: Made) -> tuple[Any, Any] | None:
     """`_frombuffer(buffer, dtype, shape, order)`."""
     return (value.args[2], value.args[0]) if value.calls(*ARRAY_MAKERS[2:4]) and len(value.args) == 4 else None
+
+
+def _created(value: Made) -> tuple[Any, Any] | None:
+    """dill's `_create_array(reconstruct, arguments, state, attributes)`: the state as in `_reconstructed`."""
+    state = value.args[2] if value.calls(*ARRAY_MAKERS[5:]) and len(value.args) >= 3 else None
+    return (state.items[1], state.items[4]) if isinstance(state, Tuple) and len(state.items) == 5 else None
+
+
+def documented(state: Value) -> str:
+    """`attributes`, beside a documentation text and a graph's cache: names that look like the interpreter's, and that nothing acts on."""
+    if not isinstance(state, Dict):
+        return attributes(state)
+    own = [(key, value) for key, value in state.pairs if not (isinstance(key, str) and key in _PASSED and _PASSED[key](value))]
+    return attributes(Dict(own))
+
+
+_PASSED: dict[str, Callable[[Value], bool]] = {
+    "__doc__": lambda value: value is None or is_text(value),
+    "__networkx_cache__": lambda value: isinstance(value, Dict),
+}
 
 
 def entry_of(state: Value, key: str) -> Value:
