@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pickle_making import Call, Global, Storage, floats, payload, pickled, tensor, torch_legacy, torch_zip
 from safetensors.numpy import load
+from torch_making import Call, Global, Storage, floats, payload, pickled, tensor, torch_legacy, torch_zip
 
 from vouchgate.scanning.disarm.low_bits import LowBits, measured, replaced
 from vouchgate.scanning.disarm.rebuild import FLOOR_BYTES, Rebuilt, rebuild
@@ -395,3 +395,25 @@ def test_a_payload_in_the_low_bits_does_not_survive_and_the_change_is_told() -> 
     assert np.mean((after & 0xFF) == payload_bits) < 0.02
     told = measured(rebuilt.findings.tensors, LowBits(8, key), 8, key)
     assert 0 < told.largest_relative < 2**-14 and 0 < told.output_relative < 2**-14 and told.tensors == 1
+
+
+def test_an_empty_state_dict_is_an_empty_file() -> None:
+    for make in (torch_zip, torch_legacy):
+        assert load(written(make({}))[1]) == {}
+
+
+def test_a_masked_array_keeps_its_mask() -> None:
+    import pickle
+
+    held = np.ma.masked_array([1.0, 2.0, 3.0], mask=[False, True, False])
+    found = arrays(pickle.dumps({"m": held}, protocol=4))
+    assert found["m"].tolist() == held.data.tolist() and found["m.mask"].tolist() == held.mask.tolist()
+
+
+def test_calls_that_are_known_are_written_down_and_not_made() -> None:
+    import datetime
+    import pickle
+
+    rebuilt, _ = written(pickle.dumps({"t": datetime.timedelta(3)}, protocol=4))
+    assert rebuilt.findings.values == {"t": {"$call": "datetime.timedelta", "arguments": [3, 0, 0]}}
+    assert rebuilt.findings.drops == 0

@@ -42,6 +42,8 @@ class Findings:
     values: Any = None
     """The structure around the tensors, as JSON values; see values.py for its `$` words."""
     dropped: list[Dropped] = field(default_factory=list)
+    understood: bool = False
+    """Whether a container or a pickle was read to its end: then nothing inside is nothing lost."""
     drops: int = 0
     """All dropped things, the ones no longer told included."""
     _told: set[tuple[str, str, str]] = field(default_factory=set)

@@ -10,14 +10,17 @@ Forms (numpy/_core/src/multiarray/methods.c, `array_reduce`, `array_setstate`; n
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from vouchgate.scanning.disarm.numpy_types import array
-from vouchgate.scanning.disarm.tensors import BadTensor, Storage, Tensor
+from vouchgate.scanning.disarm.tensors import BadTensor, Storage, Tensor, row_major
 from vouchgate.scanning.pickles.dtypes import Dtype, dtype_of
 from vouchgate.scanning.pickles.values import Array, List, Made, Span, Tuple, Value, bytes_of, text_of
 
 _CORES = ("numpy.core", "numpy._core")
 RECONSTRUCT = tuple(f"{core}.multiarray._reconstruct" for core in _CORES)
+MASKED = ("numpy.ma.core._mareconstruct",)
+"""Its data; the mask, one byte an element, is told beside it (`mask_of`)."""
 FROM_BUFFER = tuple(f"{core}.numeric._frombuffer" for core in _CORES)
 _BYTES = tuple(f"{module}.{name}" for module in ("builtins", "__builtin__") for name in ("bytes", "bytearray"))
 """How protocols 0 to 2 write empty bytes, and every protocol below 5 a bytearray."""
@@ -45,10 +48,25 @@ def array_of(view: memoryview, origin: int, value: Value) -> Tensor | Objects | 
             raise BadTensor("its state is not (version, shape, dtype, order, data)")
         _, shape, dtype, fortran, data = state
         return _made(view, origin, dtype, shape, data, fortran=bool(fortran))
+    if value.calls(*MASKED) and isinstance(value.state, Tuple):
+        state = value.state.items
+        if len(state) != 7:
+            raise BadTensor("its state is not (version, shape, dtype, order, data, mask, fill value)")
+        return _made(view, origin, state[2], state[1], state[4], fortran=bool(state[3]))
     if value.calls(*FROM_BUFFER) and len(value.args) == 4:
         data, dtype, shape, order = value.args
         return _made(view, origin, dtype, shape, data, fortran=order == "F")
     return None
+
+
+def mask_of(view: memoryview, origin: int, value: Value) -> Tensor | None:
+    """A masked array's mask. Raises `BadTensor`."""
+    if not isinstance(value, Made) or not value.calls(*MASKED) or not isinstance(value.state, Tuple) or len(value.state.items) != 7:
+        return None
+    sizes, storage = shape_of(value.state.items[1]), storage_of(view, origin, value.state.items[5])
+    if storage is None or len(storage.view) != prod(sizes):
+        raise BadTensor("its mask has another number of elements")
+    return Tensor(dtype="BOOL", shape=sizes, strides=row_major(sizes), storage=storage)
 
 
 def scalar_of(view: memoryview, origin: int, value: Made) -> Tensor:

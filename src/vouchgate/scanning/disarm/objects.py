@@ -8,7 +8,7 @@ Rules
    named as its `state_dict()` names them.
 3. The JSON keeps what is not a tensor. Its `$` words: `$tensor` (name in the safetensors file), `$tuple`, `$set`, `$frozenset`, `$dict` (pairs,
    where keys are no plain text), `$bytes` (base64), `$float` (nan, inf, -inf), `$int` (hexadecimal), `$name` (a dtype or the like),
-   `$object` (a class whose code is not here, with its state), `$dropped`, `$same` (the way to an object that stands there already).
+   `$object` (a class whose code is not here, with its state), `$call` (a call that the knowledge base knows, written down and not made), `$dropped`, `$same` (the way to an object that stands there already).
 4. Every object is taken apart once, however often it is shared or holds itself; depth and number are bounded.
 5. What was wrapped in a call that is dropped, and nothing else beside it, keeps the names it had before it was wrapped.
 """
@@ -21,7 +21,18 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from vouchgate.scanning.disarm.found import Findings
-from vouchgate.scanning.disarm.numpy_objects import FROM_BUFFER, PLAIN_BYTES, RECONSTRUCT, SCALAR, Objects, array_of, scalar_of, storage_of
+from vouchgate.scanning.disarm.numpy_objects import (
+    FROM_BUFFER,
+    MASKED,
+    PLAIN_BYTES,
+    RECONSTRUCT,
+    SCALAR,
+    Objects,
+    array_of,
+    mask_of,
+    scalar_of,
+    storage_of,
+)
 from vouchgate.scanning.disarm.tensors import BadTensor, Storage, Tensor
 from vouchgate.scanning.disarm.torch_objects import DTYPES, FindStorage, tensor_of, unwrapped
 from vouchgate.scanning.pickles.values import (
@@ -187,7 +198,9 @@ class Apart:
         """Arrays and tensors; an object that is none goes on as a call."""
         inner = unwrapped(value)
         found: Tensor | Objects | None
+        mask: Tensor | None = None
         try:
+            mask = mask_of(self._view, self._origin, inner)
             found = tensor_of(inner, self._find)
             if found is None:
                 found = array_of(self._view, self._origin, inner)
@@ -199,6 +212,8 @@ class Apart:
             return {"$array": list(found.shape), "of": self._take(found.items, path, depth + 1)}
         if found is not None:
             self._tensors[id(value)] = found
+            if mask is not None:
+                return {**self._keep(found, path), "mask": self._keep(mask, _join(path, "mask"))}
             return self._with_quantiser(self._keep(found, path), found, path, depth)
         return self._made(inner, path, depth)
 
@@ -254,14 +269,15 @@ class Apart:
         of = _class_of(value, full)
         if constructed and all(part in names for part in _MODULE):
             return self._module(names, of, path, depth)
+        known = not constructed and value.name is not None and value.name.entry is not None and "callable" in value.name.entry.uses
         if constructed:
             self._drop("class", path, of, _WHY_CLASS)
-        else:
+        elif not known:
             self._drop("call", path, _called(value), _WHY_CALL)
-        inside: dict[str, Any] = {"$object" if constructed else "$dropped": of}
+        inside: dict[str, Any] = {"$object" if constructed else "$call" if known else "$dropped": of}
         arguments = [argument for argument in value.args if not isinstance(argument, Name)]
         for word, items in (("arguments", arguments), ("items", value.items)):
-            if items and (constructed or any(map(holds_tensors, items))):
+            if items and (constructed or known or any(map(holds_tensors, items))):
                 inside[word] = self._items(items, path, depth, lift=not constructed)
         if state:
             inside["state"] = self._pairs(state, path, depth)
@@ -295,7 +311,7 @@ def holds_tensors(value: Value) -> bool:
         if id(here) in seen:
             continue
         seen.add(id(here))
-        if isinstance(here, Array | Persistent | Span) or (isinstance(here, Made) and here.calls(*RECONSTRUCT, *FROM_BUFFER)):
+        if isinstance(here, Array | Persistent | Span) or (isinstance(here, Made) and here.calls(*RECONSTRUCT, *FROM_BUFFER, *MASKED)):
             return True
         waiting.extend(_within(here))
     return False

@@ -50,6 +50,8 @@ METADATA = {"format": "pt", "made_by": "vouchgate disarm"}
 _DIALECT = Dialect(name="joblib", persistent=lambda value: "", arrays=True)
 _REMEDY = "name a model file, or save the weights as safetensors where the artifact was made"
 
+_GGUF = "scan it; where its template is refused, set another one with `gguf_new_metadata.py --chat-template`"
+
 
 @dataclass
 class Rebuilt:
@@ -79,13 +81,17 @@ def rebuild(view: memoryview, settings: ScanSettings = DEFAULTS) -> Rebuilt:
     """Steps 1 to 3. Raises `Refuse` where nothing can be had."""
     scope = _scope(settings)
     findings = Findings()
+    if bytes(view[:4]) == b"GGUF":
+        raise Refuse(
+            "disarm:data-only", "whole artifact", "a GGUF file holds data and a template, and nothing that runs while loading", _GGUF
+        )
     if is_onnx(view):
         kept = _onnx(view, settings, findings)
         if kept is not None:
             return kept
     container = _take(Storage(view, 0), "", scope, findings, 0)
     _bound(view, scope, findings)
-    if not findings.tensors and not _says_something(findings.values):
+    if not findings.tensors and not _says_something(findings.values) and (findings.drops or not findings.understood):
         why = findings.dropped[0].why if findings.dropped else "its content is no format that can be taken apart"
         raise Refuse("disarm:nothing-recovered", "whole artifact", f"no tensor and no plain value could be recovered: {why}", _REMEDY)
     return Rebuilt(container=container, findings=findings, metadata=METADATA)
@@ -170,6 +176,7 @@ def _archive(stored: Storage, path: str, scope: Scope, findings: Findings, depth
 def _pickle(stored: Storage, path: str, scope: Scope, findings: Findings) -> Any:
     """A pickle's values."""
     ran = run(stored.view, scope, dialect=_DIALECT, keep=True)
+    findings.understood = findings.understood or ran.end > 0
     inside = Inside(stored.view, stored.begin, scope, findings)
     taken = Apart(stored.view, stored.begin, inside.find, findings).take(ran.value, path)
     if 0 <= ran.end < len(stored.view):
@@ -230,4 +237,4 @@ def _says_something(values: Any) -> bool:
     return values is not None
 
 
-_NAMING = frozenset({"$object", "$module", "$name", "$same", "$array"})
+_NAMING = frozenset({"$object", "$module", "$name", "$same", "$array", "$call"})

@@ -127,6 +127,7 @@ def from_legacy(stored: Storage, path: str, scope: Scope, findings: Findings) ->
 
 
 def _apart(opened: Opened, path: str, findings: Findings) -> None:
+    findings.understood = findings.understood or opened.ran.end > 0
     findings.values = Apart(opened.pickled.view, opened.pickled.begin, opened.storages.find, findings).take(opened.ran.value, path)
 
 
