@@ -95,10 +95,15 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else -1
 
 
+_BESIDE = (".md", ".txt", ".json", ".yaml", ".yml", ".mapping", "LICENSE", ".gitattributes")
+"""What may lie beside a graph and its constants without making the folder something else, or many things."""
+
+
 def recognise_folder(names: frozenset[str]) -> Claim:
     """A graph with constants of the same name beside it, at the top, and little else: where a configuration is there too, the folder is that format's."""
     graphs = [name for name in _pairs(names) if "/" not in name]
-    if not graphs or any(name.endswith("config.json") or name.endswith("MLmodel") for name in names):
+    paired = {*graphs, *(f"{name.removesuffix('.xml')}.bin" for name in graphs)}
+    if not graphs or any("/" in name or name == "config.json" or not name.endswith(_BESIDE) for name in names - paired):
         return NOT_MINE
     return Claim(strength="certain", kind=NAME, because=f"`{shown(graphs[0])}` with its constants")
 
