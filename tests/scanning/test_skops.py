@@ -31,6 +31,7 @@ class Known:
             "lib.Point": {"uses": ("constructible",), "arguments": "plain"},
             "lib.made": {"uses": ("callable",), "arguments": "plain"},
             "lib.score": {"uses": ("inert",)},
+            "sklearn.tree._tree.Tree": {"uses": ("callable",), "arguments": "sklearn-tree", "state": "sklearn-tree"},
         }
         found = uses.get(f"{module}.{name}")
         return Entry(module=module, name=name, library="lib", **found) if found else None
@@ -67,9 +68,9 @@ def model(**attributes: Any) -> dict[str, Any]:
     return node("ObjectNode", "lib.Model", content=plain(attributes))
 
 
-def packed(root: Any, protocol: Any = 2, schema: str | None = None, **files: bytes) -> bytes:
+def packed(root: Any, protocol: Any = 2, schema: str | None = None, method: int = zipfile.ZIP_STORED, **files: bytes) -> bytes:
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
+    with zipfile.ZipFile(file, "w", method) as archive:
         for name, data in files.items():
             archive.writestr(name.replace("__", "."), data)
         text = json.dumps({**root, "protocol": protocol, "_skops_version": "0.16"}) if schema is None else schema
@@ -195,7 +196,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("a loss with more than numbers", node("LossNode", "sklearn.linear_model._sgd_fast.Hinge", dunder_reduce={"args": plain(("x",))}, content=plain({})), "loss"),
     ("a loss with a state", node("LossNode", "sklearn.linear_model._sgd_fast.Hinge", dunder_reduce={"args": plain(())}, content=plain({"a": 1})), "loss"),
     ("a tree of another class", node("TreeNode", "os.system", dunder_reduce={"args": plain((1, 2, 3))}, content=plain({})), "class"),
-    ("a tree without arrays", node("TreeNode", "sklearn.tree._tree.Tree", dunder_reduce={"args": plain((1, 2, 3))}, content=plain({})), "tree"),
+    ("a tree without arrays", node("TreeNode", "sklearn.tree._tree.Tree", dunder_reduce={"args": plain((1, 2, 3))}, content=plain({})), "arguments"),
     ("an array handed to a class", node("NdArrayNode", "os.system", type="numpy", file="a.npy"), "class"),
     ("an array of no kind", node("NdArrayNode", "numpy.ndarray", type="pickle", file="a.npy"), "array"),
     ("an array's shape that is an object", node("NdArrayNode", "numpy.ndarray", type="json", content=[], shape=model()), "array"),
@@ -266,6 +267,31 @@ def test_arrays_are_read_as_arrays_alone() -> None:
     assert rules(root, a__npy=b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x04true\x85R.") != []
     assert rules(root, a__npy=b"plain text\n") == ["scan:out-of-place"]
     assert rules(root, a__npy=array(np.array([{}], dtype=object))) != []
+
+
+NODE = np.dtype([
+    ("left_child", "<i8"), ("right_child", "<i8"), ("feature", "<i8"), ("threshold", "<f8"), ("impurity", "<f8"), ("n_node_samples", "<i8"),
+    ("weighted_n_node_samples", "<f8"),
+])  # fmt: skip
+
+
+def tree(*nodes: tuple[int, int, int]) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """A tree over two features: its node, and its files."""
+    arrays = [node("NdArrayNode", "numpy.ndarray", type="numpy", file=f"{name}.npy") for name in ("classes", "nodes", "values")]
+    state = plain({"max_depth": 1, "node_count": len(nodes), "nodes": arrays[1], "values": arrays[2]})
+    made = node("TreeNode", "sklearn.tree._tree.Tree", dunder_reduce={"args": plain((2, arrays[0], 1))}, content=state)
+    rows = np.array([(*one, 0.5, 0.0, 3, 3.0) for one in nodes], NODE)
+    return made, {"classes__npy": array(np.array([1])), "nodes__npy": array(rows), "values__npy": array(np.zeros((len(nodes), 1, 1)))}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_trees_whose_nodes_point_outside_them_are_refused(method: int) -> None:
+    leaf = (-1, -1, -2)
+    made, files = tree((1, 2, 0), leaf, leaf)
+    assert rules(made, method=method, **files) == []
+    for bad in ((9, 2, 0), (1, 2**40, 0), (1, -7, 0), (0, 2, 0), (1, 2, 2), (1, 2, -9)):
+        made, files = tree(bad, leaf, leaf)
+        assert rules(made, method=method, **files) == ["state"], bad
 
 
 def test_a_schema_of_something_else_leaves_a_plain_archive() -> None:

@@ -7,22 +7,25 @@ Rules (skops `io/_audit.py`, `_general.py`, `_numpy.py`, `_scipy.py`, `_sklearn.
 3. A method of an object, an operator that calls, and a class as the type of a dictionary's keys other than a plain one, are refused: these are how its audit
    was passed by (CVE-2025-54412, CVE-2025-54413).
 4. Nodes that share an `__id__` are one object to skops, which takes the first: they must be of the same loader and class.
-5. Files in the archive belong to nodes, each one to at least one; arrays hold no objects (skops loads them with `allow_pickle=False`).
+5. Files in the archive belong to nodes, each one to at least one; arrays hold no objects (skops loads them with `allow_pickle=False`). Rules over
+   compiled classes look into arrays: a tree whose nodes point outside it reads memory that is not its own.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from msgspec.structs import replace
 
 from vouchgate.scanning.knowledge.entries import Knowledge
+from vouchgate.scanning.npy_headers import MAGIC, header_of
 from vouchgate.scanning.pickles.dialects import PLAIN
 from vouchgate.scanning.pickles.fitting import is_plain
 from vouchgate.scanning.pickles.judging import Judge
-from vouchgate.scanning.pickles.values import Dict, List, Name, Set, Tuple, Value
+from vouchgate.scanning.pickles.taking import SCALAR_MAKERS, is_array
+from vouchgate.scanning.pickles.values import Array, Dict, List, Made, Name, Set, Tuple, Value
 from vouchgate.scanning.scope import shown
 from vouchgate.scanning.skops_names import BIT_GENERATORS, KEY_TYPES, LOSSES, PLAIN_CLASSES, is_scalar_type, is_ufunc
 from vouchgate.scanning.strict_json import strict_text
@@ -39,12 +42,13 @@ _COMMON = frozenset(("__class__", "__module__", "__loader__", "__id__", "is_json
 
 
 class Nodes:
-    """Reads one schema. `files` collects what nodes refer to: name -> `array`, `sparse` or `bytes`."""
+    """Reads one schema. `files` collects what nodes refer to: name -> `array`, `sparse` or `bytes`. `placed` says where in `view` files lie."""
 
-    def __init__(self, knowledge: Knowledge, protocol: int) -> None:
+    def __init__(self, knowledge: Knowledge, protocol: int, view: memoryview, placed: Mapping[str, tuple[int, int]]) -> None:
         self.files: dict[str, str] = {}
         self.nodes = 0
-        self._judge = Judge(memoryview(b""), knowledge, PLAIN)
+        self._view, self._placed = view, placed
+        self._judge = Judge(view, knowledge, PLAIN)
         self._protocol = protocol
         self._memo: dict[Any, tuple[tuple[str, str, str], Value]] = {}
         self._places: list[str] = []
@@ -255,7 +259,7 @@ class Nodes:
             state = self._node(node["content"], path)
             if state is not None:
                 self._judge.build(made, state, self._place(path))
-        return made
+        return _made(METRICS, "newObj") if node["__module__"] == METRICS else made
 
     def _called(self, node: dict[str, Any], path: str) -> Value:
         args = self._node(node["content"], path)
@@ -263,14 +267,13 @@ class Nodes:
         return self._judge.call("reduce", kind, args if isinstance(args, Tuple) else Tuple((args,)), self._place(path))
 
     def _tree(self, node: dict[str, Any], path: str) -> Value:
-        """`Tree(n_features, n_classes, n_outputs)` with a state of numbers and arrays (scikit-learn, `tree/_tree.pyx`)."""
+        """`Tree(n_features, n_classes, n_outputs)`, then its state (scikit-learn, `tree/_tree.pyx`)."""
         self._must_be(node, path, "sklearn.tree._tree.Tree")
         args, state = self._reduced(node, path)
-        if not (len(args) == 3 and type(args[0]) is int and isinstance(args[1], _Array) and type(args[2]) is int):
-            self._refuse("tree", path, "a tree is not built from two numbers and an array")
-        if not isinstance(state, Dict) or not all(key in _TREE_STATE and isinstance(value, int | _Array) for key, value in state.pairs):
-            self._refuse("tree", path, "a tree's state is more than its numbers and arrays")
-        return Tuple(args)
+        made = self._judge.call("reduce", self._name("sklearn.tree._tree", "Tree", path), Tuple(args), self._place(path))
+        if state is not None:
+            self._judge.build(made, state, self._place(path))
+        return made
 
     def _loss(self, node: dict[str, Any], path: str) -> Value:
         """A loss class of scikit-learn's own is called with numbers."""
@@ -298,7 +301,7 @@ class Nodes:
             self._refuse("class", path, f"an array would be handed to `{shown(full)}`, which is called with it")
         if node["type"] == "numpy" and node.keys().isdisjoint(("content", "shape")):
             self._file(node, path, "array")
-            return _Array(full)
+            return self._stored(node["file"]) if full == "numpy.ndarray" else _made("numpy._core.multiarray", "scalar")
         if node["type"] != "json" or "file" in node or not {"content", "shape"} <= node.keys():
             self._refuse("array", path, "an array is neither a file nor a list of nodes")
         items = self._sequence(node, path)
@@ -307,17 +310,30 @@ class Nodes:
             self._refuse("array", path, "an array's shape is no tuple of numbers")
         return List(items)
 
+    def _stored(self, name: str) -> Value:
+        """An array in a file: where its numbers lie, for rules that look at them. The file itself is judged on its own."""
+        begin, length = self._placed.get(name, (0, 0))
+        whole = self._view[begin : begin + length]
+        wrapper = _made("numpy._core.multiarray", "_reconstruct")
+        if bytes(whole[: len(MAGIC)]) != MAGIC:
+            return wrapper
+        header = header_of(whole)
+        if header.dtype.objects:
+            return wrapper
+        return Array(wrapper, header.dtype, header.shape, header.fortran, begin + header.end, length - header.end)
+
     def _masked(self, node: dict[str, Any], path: str) -> Value:
         self._must_be(node, path, "numpy.ma.MaskedArray", "numpy.ma.core.MaskedArray")
         content = self._object(node["content"], path, "data", "mask")
         parts = [self._node(value, _below(path, key)) for key, value in content.items()]
-        if not all(isinstance(part, _Array | List | bool) for part in parts):
+        if not all(is_array(part) or isinstance(part, List | bool) for part in parts):
             self._refuse("array", path, "a masked array is not made of two arrays")
-        return _Array("numpy.ma.MaskedArray")
+        return _made("numpy.ma.core", "_mareconstruct")
 
     def _dtype(self, node: dict[str, Any], path: str) -> Value:
         self._must_be(node, path, "numpy.dtype")
-        if not isinstance(self._node(node["content"], path), _Array | List):
+        value = self._node(node["content"], path)
+        if not (is_array(value) or isinstance(value, List)):
             self._refuse("array", path, "a dtype is not taken from an array")
         return _Type("numpy.dtype")
 
@@ -325,7 +341,7 @@ class Nodes:
         if not node["__module__"].startswith("scipy.sparse.") or node["type"] != "scipy":
             self._refuse("class", path, "a sparse matrix is none of scipy's")
         self._file(node, path, "sparse")
-        return _Array("scipy.sparse")
+        return _Type("scipy.sparse")
 
     def _random_state(self, node: dict[str, Any], path: str) -> Value:
         self._must_be(node, path, "numpy.random.mtrand.RandomState", "numpy.random.RandomState")
@@ -370,13 +386,15 @@ class _Type:
         self.full = full
 
 
-class _Array(_Type):
-    """Numbers in a file of their own."""
+def _made(module: str, name: str) -> Made:
+    """Numbers in a file of their own, as the rules over arguments know an array or a scalar that a pickle makes."""
+    return Made("reduce", Name(module, name, None))
 
 
 _UNREAD: Any = object()
 """An object whose node is still being read."""
-_TREE_STATE = frozenset(("max_depth", "node_count", "nodes", "values"))
+METRICS = "sklearn.metrics._dist_metrics"
+"""Its objects are known to other rules by what pickles make them with."""
 _SEED = frozenset(("entropy", "spawn_key", "pool_size", "n_children_spawned"))
 _OPTIONAL = frozenset(("content", "shape", "file"))
 """Fields that a loader does without in some nodes."""
@@ -454,6 +472,8 @@ def _numbers(value: Value) -> bool:
             waiting += [item for _, item in one.pairs]
         elif isinstance(one, List | Tuple):
             waiting += one.items
-        elif not (one is None or isinstance(one, int | float | str | _Array)):
+        elif not (
+            one is None or isinstance(one, int | float | str) or is_array(one) or (isinstance(one, Made) and one.calls(*SCALAR_MAKERS))
+        ):
             return False
     return True

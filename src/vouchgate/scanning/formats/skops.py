@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 from vouchgate.scanning.archived import members_of, scan_members
-from vouchgate.scanning.scope import Scope, shown
+from vouchgate.scanning.scope import UNPACK_REMEDY, Scope, shown
 from vouchgate.scanning.sight import Sight
 from vouchgate.scanning.skops_nodes import PROTOCOLS, REMEDY, Nodes
 from vouchgate.scanning.sniff import NOT_MINE, Claim
 from vouchgate.scanning.strict_json import strict
 from vouchgate.scanning.verdict import Reading, Refuse
-from vouchgate.scanning.zips import Zip, open_zip
+from vouchgate.scanning.zips import STORED, Zip, open_zip
 
 NAME = "skops"
 SCHEMA = "schema.json"
@@ -46,25 +46,39 @@ def read(sight: Sight, scope: Scope) -> Reading:
     protocol = schema.get("protocol")
     if type(protocol) is not int or protocol not in PROTOCOLS:
         raise Refuse(f"{NAME}:protocol", SCHEMA, "its protocol is none that skops knows", REMEDY)
-    nodes = Nodes(scope.knowledge, protocol)
+    view, placed = _placed(archive, scope)
+    nodes = Nodes(scope.knowledge, protocol, view, placed)
     reasons = nodes.read({key: value for key, value in schema.items() if key not in _ROOT})
-    _files(archive, nodes.files, scope)
+    _files(view, placed, nodes.files, scope)
     return Reading(covered=archive.covered, reasons=reasons, facts=_facts(schema, nodes))
 
 
-def _files(archive: Zip, files: dict[str, str], scope: Scope) -> None:
+def _placed(archive: Zip, scope: Scope) -> tuple[memoryview, dict[str, tuple[int, int]]]:
+    """One view with all files, and where each lies in it: the archive itself where none is packed, else all of them unpacked behind each other."""
+    files = [entry for entry in archive.files if entry.name != SCHEMA]
+    if all(entry.method == STORED for entry in files):
+        return archive.view, {entry.name: (entry.data_at, len(archive.content(entry, scope))) for entry in files}
+    if sum(entry.size for entry in files) > scope.settings.max_unpacked_member:
+        raise Refuse(
+            f"{NAME}:bomb", "whole archive", f"its files take over {scope.settings.max_unpacked_member} bytes unpacked", UNPACK_REMEDY
+        )
+    whole, placed = bytearray(), {}
+    for entry in files:
+        placed[entry.name] = (len(whole), entry.size)
+        whole += archive.content(entry, scope)
+    return memoryview(whole).toreadonly(), placed
+
+
+def _files(view: memoryview, placed: dict[str, tuple[int, int]], files: dict[str, str], scope: Scope) -> None:
     """Rule 2."""
-    for entry in archive.files:
-        if entry.name == SCHEMA:
-            continue
-        kind = files.pop(entry.name, "")
+    for name, (begin, length) in placed.items():
+        kind = files.pop(name, "")
         if not kind:
-            raise Refuse(f"{NAME}:extra-file", f"member `{shown(entry.name)}`", "no node of the schema refers to it", REMEDY)
-        content = archive.content(entry, scope)
+            raise Refuse(f"{NAME}:extra-file", f"member `{shown(name)}`", "no node of the schema refers to it", REMEDY)
         if kind in _ONLY:
-            scope.inner(entry.name, content, only=_ONLY[kind])
+            scope.inner(name, view[begin : begin + length], only=_ONLY[kind])
         else:
-            scope.spend_member(entry.name)
+            scope.spend_member(name)
     if files:
         raise Refuse(f"{NAME}:missing-file", SCHEMA, f"it refers to `{shown(next(iter(files)))}`, which is not in the archive", REMEDY)
 
