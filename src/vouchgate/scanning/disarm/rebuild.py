@@ -22,6 +22,8 @@ from vouchgate.scanning import zip_listing
 from vouchgate.scanning.disarm import onnx_files, safetensors_file
 from vouchgate.scanning.disarm.archives import Archive
 from vouchgate.scanning.disarm.found import Findings
+from vouchgate.scanning.disarm.hdf5_files import MAGIC as HDF5_MAGIC
+from vouchgate.scanning.disarm.hdf5_files import from_hdf5, from_keras
 from vouchgate.scanning.disarm.numpy_files import MAGIC as NUMPY_MAGIC
 from vouchgate.scanning.disarm.numpy_files import from_npy, from_npz
 from vouchgate.scanning.disarm.objects import Apart
@@ -140,6 +142,9 @@ def _take(stored: Storage, path: str, scope: Scope, findings: Findings, depth: i
     if head.startswith(NUMPY_MAGIC):
         findings.values = from_npy(stored, path, findings, pickled)
         return "numpy"
+    if head == HDF5_MAGIC:
+        from_hdf5(stored, path, scope, findings)
+        return "hdf5"
     if _zipped(view):
         return _archive(stored, path, scope, findings, depth)
     packer = _packer(head)
@@ -161,6 +166,8 @@ def _archive(stored: Storage, path: str, scope: Scope, findings: Findings, depth
     archive = Archive(stored.view, stored.begin, scope, findings)
     if from_zip(archive, path, scope, findings):
         return "torch-zip"
+    if from_keras(archive, path, scope, findings):
+        return "keras-v3"
     if from_npz(archive, findings, lambda inner, where: _pickle(inner, where, scope, findings)):
         return "numpy-archive"
     values: dict[str, Any] = {}
