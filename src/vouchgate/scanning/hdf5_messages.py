@@ -89,7 +89,7 @@ def datatype(data: Bytes, raw: memoryview, where: int, depth: int = 0) -> Dataty
     if kind == FIXED:
         return Datatype(kind=kind, size=size, signed=bool(bits & 8), big_endian=bool(bits & 1), length=12)
     if kind == FLOAT:
-        return Datatype(kind=kind, size=size, big_endian=bool(bits & 1), mantissa=raw[17] if len(raw) > 17 else 0, length=20)
+        return Datatype(kind=kind, size=size, big_endian=bool(bits & 1), mantissa=raw[15] if len(raw) > 15 else 0, length=20)
     if kind == BITFIELD:
         return Datatype(kind=kind, size=size, length=12)
     if kind == STRING:
