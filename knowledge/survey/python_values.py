@@ -78,7 +78,16 @@ def _values() -> dict[str, Any]:
         "chainmap": collections.ChainMap({"a": 1}, {"b": 2}),
         "userdict": [collections.UserDict({"a": 1}), collections.UserList([1]), collections.UserString("s")],
         "namespace": types.SimpleNamespace(a=1, b="two"),
-        "mappingless": [iter([1, 2]), iter((1,)), iter({}), iter("ab"), iter(range(3)), enumerate([1]), zip([1], [2], strict=False), reversed([1, 2])],
+        "mappingless": [
+            iter([1, 2]),
+            iter((1,)),
+            iter({}),
+            iter("ab"),
+            iter(range(3)),
+            enumerate([1]),
+            zip([1], [2], strict=False),
+            reversed([1, 2]),
+        ],
         "itertools": [
             itertools.count(3),
             itertools.chain([1], [2]),

@@ -399,6 +399,85 @@ def test_a_boosters_state_is_a_model_of_its_own_format(module: str, name: str, k
     assert _reasons(New(Named(module, name), (), {key: [1]}))
 
 
+# What predicts by its design, and what loads from where it lies
+
+
+def _fitted(data: Any, model: str = "statsmodels.regression.linear_model.OLS") -> New:
+    module, _, name = model.rpartition(".")
+    return New(
+        Named("statsmodels.regression.linear_model", "RegressionResults"), (), {"model": New(Named(module, name), (), {"data": data})}
+    )
+
+
+def test_results_hold_a_model_whose_data_was_checked() -> None:
+    data = Named("statsmodels.base.data", "PandasData")
+    assert _reasons(_fitted(New(data, (), {"formula": "y ~ x"}))) == []
+    assert any("design" in reason for reason in _reasons(_fitted(New(data, (), {"design_info": "__import__('os').system('true')"}))))
+    assert any(
+        "data" in reason for reason in _reasons(_fitted(New(Named("sklearn.linear_model._ridge", "Ridge"), (), {"design_info": "exit()"})))
+    )
+    bunch = New(Named("statsmodels.tools.tools", "Bunch"), (), {"data": 1})
+    assert any(
+        "model" in reason for reason in _reasons(New(Named("statsmodels.base.model", "LikelihoodModelResults"), (), {"model": bunch}))
+    )
+
+
+def test_a_cache_of_results_lies_nowhere() -> None:
+    memory = Named("joblib.memory", "Memory")
+    assert _reasons(New(memory, (), {"location": None, "store_backend": None, "verbose": 0})) == []
+    assert _reasons(New(memory, (), {"location": "/tmp/cache", "store_backend": None}))
+    assert _reasons(
+        New(
+            memory,
+            (),
+            {"location": None, "store_backend": New(Named("joblib._store_backends", "FileSystemStoreBackend"), (), {"location": "x"})},
+        )
+    )
+
+
+# Sparse matrices
+
+
+def _csr(pointers: list[int], places: list[int], shape: tuple[int, int] = (2, 3)) -> New:
+    state = {
+        "_shape": shape,
+        "maxprint": 50,
+        "indices": array(places, "i4", (len(places),)),
+        "indptr": array(pointers, "i4", (len(pointers),)),
+        "data": array([1.0] * len(places), "f8", (len(places),)),
+    }
+    return New(Named("scipy.sparse._csr", "csr_matrix"), (), state)
+
+
+def test_a_sparse_matrix_fits() -> None:
+    assert _reasons(_csr([0, 1, 3], [0, 1, 2])) == []
+    assert _reasons(_csr([0, 0, 0], [])) == []
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        _csr([0, 1, 4], [0, 1, 2]),
+        _csr([0, 1, 3], [0, 1, 3]),
+        _csr([0, 1, 3], [0, -1, 2]),
+        _csr([0, 2, 1], [0, 1, 2]),
+        _csr([1, 1, 3], [0, 1, 2]),
+        _csr([-1, 1, 3], [0, 1, 2]),
+    ],
+)
+def test_a_sparse_matrix_that_leads_out_of_itself_is_refused(what: New) -> None:
+    assert any("not there" in reason for reason in _reasons(what))
+
+
+def test_new_obj_constructs_only_what_is_of_its_own_module() -> None:
+    for kind in (
+        ("scipy.stats._continuous_distns", "norm_gen"),
+        ("statsmodels.base.data", "PandasData"),
+        ("sklearn.neighbors._ball_tree", "BallTree"),
+    ):
+        assert _reasons(Call(Named("sklearn.metrics._dist_metrics", "newObj"), (Named(*kind),)))
+
+
 # The reviewed entries
 
 

@@ -29,6 +29,7 @@ from vouchgate.scanning.pickles.taking import (
     documented,
     either,
     entry_of,
+    is_array,
     made_by,
     raw_of,
     state_of,
@@ -161,6 +162,12 @@ def _within(numbers: memoryview | None, size: int) -> bool:
     return numbers is not None and (not len(numbers) or (min(numbers) >= 0 and max(numbers) < size))
 
 
+def _arrays_or_attributes(fit: Fit) -> str:
+    """An array, arrays in a tuple, or attributes."""
+    parts = fit.state.items if isinstance(fit.state, Tuple) else (fit.state,)
+    return "" if all(is_array(part) or part is None or isinstance(part, bool) for part in parts) else attributes(fit.state)
+
+
 def _memory_state(fit: Fit) -> str:
     """joblib's cache of results on disk loads pickles from where it lies: only one that lies nowhere."""
     wrong = attributes(fit.state)
@@ -240,6 +247,7 @@ ARGUMENTS: Mapping[str, Callable[[Fit], str]] = {
 STATES: Mapping[str, Callable[[Fit], str]] = {
     "scipy-distribution": _distribution_state,
     "scipy-kd-tree": _kd_tree_state,
+    "arrays-or-attributes": _arrays_or_attributes,
     "scipy-sparse": _sparse_state,
     "statsmodels-data": _model_data,
     "statsmodels-model": _model_state,

@@ -25,6 +25,7 @@ from vouchgate.scanning.pickles.taking import (
     MAX_COUNT,
     NONE,
     NUMBER,
+    Kind,
     content_of,
     either,
     entry_of,
@@ -32,7 +33,7 @@ from vouchgate.scanning.pickles.taking import (
     state_of,
     taking,
 )
-from vouchgate.scanning.pickles.values import Dict, Value
+from vouchgate.scanning.pickles.values import Dict, Name, Value
 
 MAX_OUTPUTS = 2**20
 """Outputs of one tree: memory is taken for each before anything is checked."""
@@ -131,9 +132,14 @@ def _metric_state(fit: Fit) -> str:
     return state_of(NUMBER, ARRAY, ARRAY)(fit) and state_of(NUMBER, ARRAY, ARRAY, NONE, DICT)(fit)
 
 
+def _own_class(fit: Fit, value: Value) -> bool:
+    """A class of the callee's own module: `newObj` would construct any class, and the state is then judged as its own classes' is."""
+    return isinstance(value, Name) and value.module == fit.entry.module and fit.constructs(value)
+
+
 ARGUMENTS: Mapping[str, Callable[[Fit], str]] = {
     "sklearn-tree": _tree,
-    "known-class": taking(CONSTRUCTED),
+    "known-class": taking(Kind("class of its own module", _own_class)),
     "one-number": taking(NUMBER, optional=1),
     "cython-unpickle": taking(CONSTRUCTED, INT, ANY),
 }
