@@ -15,7 +15,7 @@ from vouchgate.scanning.sight import Sight
 
 CHUNK_BYTES = 1024**2
 """Bytes of a long text decoded at a time."""
-MAX_CONTROL_SHARE = 0.02
+MAX_CONTROL_SHARE = 0.05
 """Share of control characters up to which bytes are still text, only a broken one; machine data has more."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 _HIDDEN = re.compile(r"[\u202a-\u202e\u2066-\u2069\u200b\u2060\ufeff]")

@@ -242,7 +242,7 @@ class _Judge(ast.NodeVisitor):
     def _dotted(self, node: ast.expr) -> tuple[str, ...]:
         """The dotted names that a chain may mean, if it begins at an imported name; its nodes are then answered for."""
         found = _chain(node)
-        if found is None or found[0] not in self.bound:
+        if found is None or found[0] not in self.bound or found[0] in known.DENIED_BUILTINS:
             return ()
         self.skip.add(id(node))
         while isinstance(node, ast.Attribute):

@@ -121,9 +121,9 @@ class Ubjson:
                 values.append(self._value(marker, depth))
             return values
         if kind in _NUMBERS:
+            raw = self._take(count * struct.calcsize(f">{_NUMBERS[kind]}"))
             self._spend(count // 16)
-            width = struct.calcsize(f">{_NUMBERS[kind]}")
-            return list(struct.unpack(f">{count}{_NUMBERS[kind]}", self._take(count * width)))
+            return list(struct.unpack(f">{count}{_NUMBERS[kind]}", raw))
         if kind:
             self._refuse("type", "an array's elements are of a type that takes no room, or that is not a number")
         if count > len(self._view) - self._here:

@@ -25,7 +25,9 @@ CHUNK_BYTES = 1024**2
 REMEDY = "write the document again with the library that made it, without document type, scripts or includes"
 _INCLUDES = ("http://www.w3.org/2001/XInclude", "http://www.w3.org/2003/XInclude", "http://www.w3.org/1999/XSL/Transform")
 _CODE_SPACES = ("clr-namespace:", "http://schemas.microsoft.com/winfx/2006/xaml", "http://schemas.microsoft.com/developer/msbuild")
-_SCRIPTS = frozenset(("script", "iframe", "object", "embed", "foreignobject", "handler", "listener"))
+_PAGE_SPACES = ("http://www.w3.org/1999/xhtml", "http://www.w3.org/2000/svg")
+_SCRIPTS = frozenset(("iframe", "object", "embed", "foreignobject", "handler", "listener"))
+"""Elements that run or load something in a page; elsewhere (annotations have objects) they are words."""
 _OBJECTS = frozenset(("customlayer", "objectdataprovider", "xmldecoder", "project", "beans"))
 
 Attributes = dict[str, str]
@@ -133,7 +135,7 @@ class _Walk:
         if len(self._path) > MAX_DEPTH or seen.elements > MAX_ELEMENTS:
             self._refuse("depth", f"its elements lie deeper than {MAX_DEPTH}, or are more than {MAX_ELEMENTS}")
         lower = local.lower()
-        if lower in _SCRIPTS:
+        if lower == "script" or (lower in _SCRIPTS and name.startswith(_PAGE_SPACES)):
             self._act(f"the element `{local[:40]!a}` runs what it holds")
         if (len(self._path) == 1 and lower in _OBJECTS) or "java.beans.XMLDecoder" in attributes.values():
             self._refuse("objects", "its reader constructs and calls what it names")

@@ -171,6 +171,8 @@ def _tail(tail: str) -> None:
             stage = "done"
         else:
             _refuse("line", "end of the model", f"the line `{_shown(line)}` is none of the format's")
+    if stage == "parameters":
+        _refuse("line", "end of the model", "its parameters have no end")
 
 
 def _integer_or_float(text: str) -> bool:

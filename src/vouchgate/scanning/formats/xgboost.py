@@ -23,7 +23,7 @@ def recognise(sight: Sight) -> Claim:
     """Its JSON has a `learner` with a booster; its UBJSON begins with one of its keys; its raw format has two names at their place."""
     head = sight.head
     if _ubjson(head):
-        return Claim(strength="certain", kind=NAME, because="UBJSON with XGBoost's keys")
+        return Claim(strength="certain", kind=NAME, because="UBJSON with XGBoost's keys", above=("text", "csv", "yaml"))
     if looks_binary(head):
         return Claim(strength="certain", kind=NAME, because="XGBoost's parameters, objective and booster")
     value = (
