@@ -175,6 +175,16 @@ def test_a_field_that_loaders_unpickle_must_be_a_pickle(field: str) -> None:
     assert "scan:out-of-place" in {reason.rule for reason in verdict.reasons}
 
 
+def test_a_damaged_picture_in_a_shard_is_a_fact_and_a_payload_behind_one_is_refused() -> None:
+    damaged = b"\xff\xd8\xff" + b"x" * 100
+    verdict = scan(tarred(JPEG_FREE | {"002.jpg": damaged, "002.cls": b"1"}))
+    assert (verdict.outcome, verdict.facts["damaged_pictures"]) == ("clean", 1), verdict.reasons
+    assert scan(tarred(JPEG_FREE | {"002.json": damaged, "002.cls": b"1"})).outcome == "refused"
+    assert scan(tarred(JPEG_FREE | {"002.jpg": PICKLE, "002.cls": b"1"})).outcome == "refused"
+    assert scan(tarred(JPEG_FREE | {"002.jpg": damaged + zipped(a=PICKLE), "002.cls": b"1"})).outcome == "refused"
+    assert scan(damaged).outcome == "refused"
+
+
 # TorchServe
 
 
