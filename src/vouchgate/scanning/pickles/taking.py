@@ -170,7 +170,7 @@ def _created(value: Made) -> tuple[Any, Any] | None:
 
 
 def documented(state: Value) -> str:
-    """`attributes`, beside a documentation text and a graph's cache: names that look like the interpreter's, and that nothing acts on."""
+    """`attributes`, beside a documentation, a name and a graph's cache: names that look like the interpreter's, and that nothing acts on."""
     if not isinstance(state, Dict):
         return attributes(state)
     own = [(key, value) for key, value in state.pairs if not (isinstance(key, str) and key in _PASSED and _PASSED[key](value))]
@@ -179,6 +179,8 @@ def documented(state: Value) -> str:
 
 _PASSED: dict[str, Callable[[Value], bool]] = {
     "__doc__": lambda value: value is None or is_text(value),
+    "__name__": is_text,
+    "__qualname__": is_text,
     "__networkx_cache__": lambda value: isinstance(value, Dict),
 }
 
