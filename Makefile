@@ -7,7 +7,7 @@ NODE := build/node
 PACKS := build/packs
 
 .DEFAULT_GOAL := help
-.PHONY: bench-scan help run demo test test-packs check bench bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-prove bench-replay bench-scale bench-authzen bench-policy-edit eval-access eval-faults eval-policy eval-zones eval-misconfig docs knowledge example clean
+.PHONY: bench-scan bench-disarm help run demo test test-packs check bench bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-prove bench-replay bench-scale bench-authzen bench-policy-edit eval-access eval-faults eval-policy eval-zones eval-misconfig docs knowledge example clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -62,12 +62,16 @@ bench: $(STAMP) example ## every benchmark and the kills, a missed goal notwiths
 	-$(BIN)/python -m benchmarks.authzen
 	-$(BIN)/python -m benchmarks.policy_edit
 	-$(BIN)/python -m benchmarks.scan
+	-$(BIN)/python -m benchmarks.disarm
 	-$(BIN)/python evals/policy.py
 	-$(BIN)/python evals/zones.py
 	-$(BIN)/python evals/misconfigurations.py
 	-$(BIN)/python evals/access.py
 	-$(BIN)/python evals/faults.py
 	$(BIN)/python benchmarks/figures.py
+
+bench-disarm: $(STAMP) ## rebuilding 1 GiB, honest and wrapped state dicts bit for bit
+	$(BIN)/python -m benchmarks.disarm
 
 bench-audit: $(STAMP) ## durable entries a second, proofs
 	$(BIN)/python benchmarks/audit.py

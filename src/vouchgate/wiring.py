@@ -521,16 +521,24 @@ def disarm_desk() -> Any:
         files = disarmer.Files(artifact=artifact, output=output, output_again=again, sidecar=sidecar)
         return disarmer.rebuild(files, bits=bits, key=key, written=written)
 
-    def scan(descriptor: int, name: str) -> Any:
-        with scanner.Scanner() as process:
-            return process.scan_file(descriptor, name=name)
+    process = scanner.Scanner()
+
+    def warm() -> None:
+        descriptor = os.memfd_create("warm")
+        try:
+            os.write(descriptor, b"{}")
+            process.scan_file(descriptor)
+        finally:
+            os.close(descriptor)
 
     return DisarmDesk(
         open_artifact=outputs.open_artifact,
         same_file=outputs.same_file,
         open_output=outputs.Output,
         rebuild=rebuild,
-        scan=scan,
+        scan=lambda descriptor, name: process.scan_file(descriptor, name=name),
+        warm=warm,
+        close=process.close,
         digest=outputs.digest_of,
         draw_key=secrets.token_bytes,
     )

@@ -64,6 +64,10 @@ class Desk:
     digest: Callable[[int], Digest]
     """Of a whole file, by descriptor."""
     draw_key: Callable[[int], bytes]
+    warm: Callable[[], None] = lambda: None
+    """Have the scanner ready by the time it is needed."""
+    close: Callable[[], None] = lambda: None
+    """End the scanner; by whoever made the desk."""
 
 
 class Rebuilding(Noun, frozen=True, kw_only=True):
@@ -116,6 +120,7 @@ def _rebuilt(desk: Desk, artifact: int, path: Path, output: Output, sidecar: Out
     waiting: list[Future[Any]] = []
     with ThreadPoolExecutor(max_workers=3) as threads:
         hashing = threads.submit(desk.digest, artifact)
+        threads.submit(desk.warm)
 
         def written() -> None:
             waiting.append(threads.submit(desk.scan, output.again, output.path.name))

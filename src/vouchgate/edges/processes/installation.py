@@ -184,7 +184,11 @@ def disarm(path: Path, out: Path, *, bits: int = 0, report: Path | None = None) 
     """Rebuild an artifact in the disarming process; `report` is where the answer is also written."""
     from vouchgate.flows import disarm_artifact
 
-    answer = disarm_artifact.disarm(wiring.disarm_desk(), path, out, bits=bits)
+    desk = wiring.disarm_desk()
+    try:
+        answer = disarm_artifact.disarm(desk, path, out, bits=bits)
+    finally:
+        desk.close()
     if report is not None:
         wiring.write_report(report, wire.encode(answer))
     return answer
