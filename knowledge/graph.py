@@ -5,7 +5,8 @@ Rules
 2. `self.x` is every definition of `x` in the class and its ancestors: which of them runs is not asked.
 3. A value that comes from the pickle may be called and asked for attributes: it is itself in the knowledge base, so that what it does was judged
    there. Only attributes that files, networks or code are reached by count against whoever takes them (rules.toml, `methods`).
-4. Marks: `code` runs what it is given; `outside` acts on files, processes, networks, the interpreter; `unknown` cannot be looked into; `dynamic`
+4. Marks: `code` runs what it is given; `outside` acts on files, processes, networks, the interpreter; `foreign` is of a library that was
+   not read; `unknown` cannot be found or looked into; `dynamic`
    takes an attribute by a computed name or calls the type of a value; `patch` writes to a module.
 """
 
@@ -20,7 +21,7 @@ from knowledge.summary import Class, Function
 
 Node = tuple[str, str, str, str]
 """(`f`, module, function, ``), (`m`, module, class, method), (`c`, module, class, ``), (`v`, module, name, ``)."""
-MAKERS = ("__new__", "__init__", "__post_init__", "__attrs_post_init__", "__init_subclass__")
+MAKERS = ("__new__", "__init__", "__post_init__", "__attrs_post_init__")
 PLAIN_BASES = frozenset(
     {
         "object", "dict", "list", "tuple", "set", "frozenset", "int", "float", "str", "bytes", "complex",
@@ -183,6 +184,8 @@ class Graph:
 
     def _target(self, node: Node, target: Target, written: str) -> None:
         whole = ".".join(filter(None, [target.module, target.name, target.attribute]))
+        if target.sort in ("function", "class", "method") and self.rules.is_code(whole):
+            self._mark(node, "code", whole)
         if target.sort == "function":
             self.edges[node].append(("f", target.module, target.name, ""))
         elif target.sort == "class":

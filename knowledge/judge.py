@@ -4,8 +4,9 @@ Rules
 1. A function is `inert` if nothing it can reach has any mark: whoever holds it may call it with anything.
 2. A class is `constructible` if every base can be looked into, and
    a. what loading runs by itself reaches no mark at all: `__new__`, `__setstate__`, setters, `__getattr__`, hashing, comparing, filling, `__del__`;
-   b. what later use runs without naming it (`__call__`, `__len__`, `__array__`, properties ...) reaches neither code nor the outside;
-   c. none of its other methods turns what lies in the instance into code, as far as its own module shows.
+   b. what later use runs without naming it (`__call__`, `__len__`, `__array__`, properties ...) reaches neither code nor the outside nor a library that was not read;
+   c. none of its other methods turns what lies in the instance into code, and none that can be called with nothing acts on the outside, as far as
+      its own module shows.
 3. A class is also `inert` if it is constructible and making an instance with any arguments reaches no mark.
 4. Nothing is ever let in as `callable` by rules. Tests, setup code and what rules.toml leaves out are not judged.
 5. A name stands for all versions that were read: where one of them speaks against it, it is left out.
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from knowledge.graph import Graph, Node
+from knowledge.graph import MAKERS, Graph, Node
 from knowledge.resolve import Universe
 from knowledge.rules import Rules
 from knowledge.summary import Wheel
@@ -38,8 +39,8 @@ IMPLICIT = (
     "__sklearn_tags__", "__sklearn_clone__", "__sklearn_is_fitted__", "_repr_html_", "_repr_mimebundle_", "_repr_pretty_", "_repr_png_", "_repr_svg_",
 )  # fmt: skip
 """What Python, numpy, torch or a notebook call on a value that somebody merely uses."""
-ANY = frozenset({"code", "outside", "unknown", "dynamic", "patch"})
-ACTS = frozenset({"code", "outside"})
+ANY = frozenset({"code", "outside", "foreign", "unknown", "dynamic", "patch"})
+ACTS = frozenset({"code", "outside", "foreign"})
 CODE = frozenset({"code"})
 
 
@@ -60,12 +61,20 @@ def judge(wheel: Wheel, universe: Universe, rules: Rules) -> Iterator[Judged]:
         if universe.modules[module] is not summary or rules.is_code(module + ".x"):
             continue
         for name in sorted(summary.functions):
-            why = graph.reach([("f", module, name, "")], ANY)
+            why = _accepted(rules, module, name) or graph.reach([("f", module, name, "")], ANY)
             yield Judged(module, name, () if why else ("inert",), why)
         for name in sorted(summary.classes):
-            yield _class(graph, module, name)
+            yield (
+                _class(graph, module, name)
+                if not _accepted(rules, module, name)
+                else Judged(module, name, (), _accepted(rules, module, name))
+            )
         for name in summary.tuples:
             yield Judged(module, name, ("constructible",))
+
+
+def _accepted(rules: Rules, module: str, name: str) -> str:
+    return "accepted where it is called, which lets nobody else call it" if rules.is_accepted(f"{module}.{name}") else ""
 
 
 def _class(graph: Graph, module: str, name: str) -> Judged:
@@ -95,7 +104,15 @@ def _against(graph: Graph, module: str, name: str) -> str:
     apart = _of_kind(graph, module, name, "class") | _of_kind(graph, module, name, "static")
     ordinary = [attribute for attribute in methods - apart if attribute not in LOADING]
     why = graph.reach(_nodes(module, name, ordinary), CODE, within=module)
-    return f"method: {why}" if why else ""
+    if why:
+        return f"method: {why}"
+    bare = [attribute for attribute in ordinary if attribute not in MAKERS and _is_bare(graph, module, name, attribute)]
+    why = graph.reach(_nodes(module, name, bare), ACTS, within=module)
+    return f"method without arguments: {why}" if why else ""
+
+
+def _is_bare(graph: Graph, module: str, name: str, attribute: str) -> bool:
+    return any(function.bare for _, _, cls in graph.ancestors(module, name) or () for function in cls.methods.get(attribute, ()))
 
 
 def _of_kind(graph: Graph, module: str, name: str, kind: str) -> set[str]:

@@ -20,7 +20,7 @@ from knowledge.places import CACHE, RULES
 from knowledge.resolve import universe
 from knowledge.rules import load
 from knowledge.summary import Wheel as Read
-from knowledge.wheels import read
+from knowledge.wheels import meaning, read
 from vouchgate.scanning.knowledge.entries import Entry
 from vouchgate.scanning.knowledge.parts import Wheel
 
@@ -109,7 +109,7 @@ def _kept(wheel: Wheel, digest: str) -> Path:
 def _digest(beside: list[Wheel]) -> str:
     digest = hashlib.sha256(RULES.read_bytes())
     for name in _JUDGES:
-        digest.update((Path(__file__).parent / name).read_bytes())
+        digest.update(meaning(Path(__file__).parent / name))
     for wheel in beside:
         digest.update(wheel.sha256.encode())
     return digest.hexdigest()[:16]

@@ -57,7 +57,7 @@ class Universe:
         """What `written` stands for in a function of `module` that imports `imports` itself."""
         head, _, rest = written.partition(".")
         if head in imports:
-            return self.absolute(".".join(filter(None, [imports[head], rest])))
+            return self._imported(imports[head], rest.split(".") if rest else [], MAX_HOPS)
         key = (module, written)
         found = self._known.get(key)
         if found is None:
@@ -76,6 +76,13 @@ class Universe:
         if parts[0] == "builtins" and len(parts) > 1:
             return Target("builtin", parts[1])
         return Target("library", path)
+
+    def _imported(self, target: str, rest: list[str], hops: int) -> Target:
+        """What `from a.b import c` binds: `a.b` is the module of that name, whatever its package calls so."""
+        parent, _, last = target.rpartition(".")
+        if parent in self.modules and not self.left_out.match(target):
+            return self._in_module(parent, [last, *rest], hops, local=False)
+        return self.absolute(".".join([target, *rest]), hops)
 
     def _deeper(self, path: str, parts: list[str]) -> Target:
         for end in range(len(parts), 0, -1):
@@ -99,7 +106,7 @@ class Universe:
             return Target("function", name, first)
         target = module.imports.get(first)
         if target is not None and target != f"{name}.{first}":
-            return self.absolute(".".join([target, *rest]), hops - 1)
+            return self._imported(target, rest, hops - 1)
         if first in module.aliases and module.assigned[first][0].partition(".")[0] != first:
             return self._in_module(name, [*module.assigned[first][0].split("."), *rest], hops - 1)
         if first in module.assigned:

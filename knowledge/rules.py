@@ -35,28 +35,32 @@ class Rules:
 
     def of_library(self, path: str) -> str:
         """The mark of using a name of the standard library, or of a distribution that is not read."""
-        if self._pure.match(path):
-            return ""
-        if self._code.match(path):
-            return "code"
-        return "outside" if is_standard(path) else "unknown"
+        said = self.said(path)
+        if said:
+            return "" if said == "pure" else "code"
+        return "outside" if is_standard(path) else "foreign"
 
     def of_unknown(self, path: str) -> str:
         """The mark of using a name that cannot be found."""
-        if self._pure.match(path):
-            return ""
-        return "code" if self._code.match(path) else "unknown"
+        return {"pure": "", "code": "code"}.get(self.said(path), "unknown")
 
     def is_code(self, path: str) -> bool:
         """Whether a name of a judged library is known to run what it is given."""
-        return bool(self._code.match(path))
+        return self.said(path) == "code"
+
+    def said(self, path: str) -> str:
+        """`pure`, `code` or nothing: the longest line that matches; of two equally long ones `code`."""
+        known = self._said.get(path)
+        if known is None:
+            pure, code = (max((len(line) for line in lines if line.match(path)), default=-1) for lines in (self._pure, self._code))
+            known = self._said[path] = "code" if code >= pure and code >= 0 else "pure" if pure >= 0 else ""
+        return known
 
     def of_native(self, path: str) -> str:
         """The mark of using a function without source."""
-        if self._pure.match(path):
-            return ""
-        if self._code.match(path):
-            return "code"
+        said = self.said(path)
+        if said:
+            return "" if said == "pure" else "code"
         top = any(path.startswith(f"{name}.") for name in self.document["natives"]["pure"])
         return "" if top and not self._not_pure.match(path) else "unknown"
 
@@ -78,12 +82,16 @@ class Rules:
         return "outside" if name in self.document["methods"]["outside"] else ""
 
     @cached_property
-    def _pure(self) -> re.Pattern[str]:
-        return _any_of(self.document["pure"]["names"])
+    def _pure(self) -> list[_Line]:
+        return [_Line(name) for name in self.document["pure"]["names"]]
 
     @cached_property
-    def _code(self) -> re.Pattern[str]:
-        return _any_of(self.document["code"]["names"])
+    def _code(self) -> list[_Line]:
+        return [_Line(name) for name in self.document["code"]["names"]]
+
+    @cached_property
+    def _said(self) -> dict[str, str]:
+        return {}
 
     @cached_property
     def _not_pure(self) -> re.Pattern[str]:
@@ -96,6 +104,21 @@ class Rules:
     @cached_property
     def _bases(self) -> re.Pattern[str]:
         return _any_of(self.document["natives"]["bases"])
+
+
+class _Line:
+    """A name with or without a `*`."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.pattern = re.compile(translate(text)) if "*" in text else None
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    def match(self, path: str) -> bool:
+        """Whether it names this."""
+        return self.text == path if self.pattern is None else self.pattern.match(path) is not None
 
 
 def load(path: Path = RULES) -> Rules:

@@ -180,7 +180,7 @@ def _callee(node: ast.expr) -> str:
 
 
 def _expression_refs(value: ast.expr, module: str, *, package: bool) -> list[str]:
-    reader = _BodyReader("", set(), module, package=package)
+    reader = _BodyReader("", _bound(value), module, package=package)
     reader.visit(value)
     return list(reader.refs)
 
@@ -200,7 +200,11 @@ def read_function(node: ast.FunctionDef | ast.AsyncFunctionDef, module: str, *, 
             reader.visit(default)
     for statement in node.body:
         reader.visit(statement)
-    return reader.function(kind)
+    return reader.function(kind, bare=len(arguments) - len(node.args.defaults) <= 1 and None not in node.args.kw_defaults)
+
+
+def _plain_attribute(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str) and "__" not in node.value
 
 
 def _kind(decorators: list[str]) -> str:
@@ -226,9 +230,9 @@ def _bound(node: ast.AST) -> set[str]:
             bound.add(one.arg)
         elif isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load):
             bound.add(one.id)
-        elif isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and one is not node:
-            bound.add(one.name)
-        elif isinstance(one, ast.ExceptHandler) and one.name:
+        elif (isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and one is not node) or (
+            isinstance(one, ast.ExceptHandler) and one.name
+        ):
             bound.add(one.name)
         elif isinstance(one, ast.Global):
             free |= set(one.names)
@@ -250,7 +254,7 @@ class _BodyReader(ast.NodeVisitor):
         self.imports: dict[str, str] = {}
         self.flags: set[str] = set()
 
-    def function(self, kind: str) -> Function:
+    def function(self, kind: str, *, bare: bool) -> Function:
         return Function(
             refs=tuple(sorted(self.refs)),
             selfs=tuple(sorted(self.selfs)),
@@ -258,6 +262,7 @@ class _BodyReader(ast.NodeVisitor):
             methods=tuple(sorted(name if given else f"{name}()" for name, given in self.methods.items())),
             imports=self.imports,
             flags=tuple(sorted(self.flags)),
+            bare=bare,
             kind=kind,
         )
 
@@ -337,6 +342,8 @@ class _BodyReader(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         function = node.func
+        if (dotted(function) or "").rpartition(".")[2] == "attrgetter" and all(_plain_attribute(one) for one in node.args):
+            return
         if isinstance(function, ast.Name) and function.id in _TYPE_TESTS and function.id not in self.bound and len(node.args) == 2:
             self.visit(node.args[0])
             return

@@ -25,6 +25,8 @@ class Function(msgspec.Struct, frozen=True, omit_defaults=True):
     """`get`: getattr by a computed name on a value; `get-self`: on the first parameter; `set`: setattr or delattr by a computed name; `patch`:
     writes to a global's attribute or item; `type`: calls the type of a value; `self-call`: calls the first parameter; `item-call`: calls what
     lay in a container."""
+    bare: bool = False
+    """Can be called with nothing but its first parameter."""
     kind: str = ""
     """`class`, `static`, `property`, `setter` by its decorators; else empty."""
 

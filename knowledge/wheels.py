@@ -8,6 +8,7 @@ Rules
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import re
 import subprocess
@@ -115,8 +116,13 @@ def module_of(filename: str) -> tuple[str, bool]:
 def _reader_digest(left_out: re.Pattern[str]) -> str:
     digest = hashlib.sha256(left_out.pattern.encode())
     for name in _READER:
-        digest.update((Path(__file__).parent / name).read_bytes())
+        digest.update(meaning(Path(__file__).parent / name))
     return digest.hexdigest()[:12]
+
+
+def meaning(path: Path) -> bytes:
+    """A source file without its layout and comments: what a cache may depend on."""
+    return ast.dump(ast.parse(path.read_bytes())).encode()
 
 
 def pin(folder: Path) -> Iterator[Wheel]:

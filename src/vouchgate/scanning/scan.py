@@ -115,6 +115,8 @@ def _scope(settings: ScanSettings, formats: tuple[Format, ...] | None, knowledge
 
 def _verdict(kind: str, reading: Reading, scope: Scope, name: str, size: int) -> Verdict:
     reasons = (*reading.reasons, *scope.reasons)
+    if scope.knowledge.fault:
+        reasons = (*reasons, _unknowing(scope.knowledge.fault))
     if not scope.deep and not reasons:
         reasons = (_shallow(),)
     heaviest = sorted(reasons, key=lambda reason: _ORDER[reason.weight])
@@ -130,6 +132,16 @@ def _verdict(kind: str, reading: Reading, scope: Scope, name: str, size: int) ->
         knowledge_version=scope.knowledge.version,
         knowledge_digest=scope.knowledge.digest,
         members=dict(scope.kinds),
+    )
+
+
+def _unknowing(fault: str) -> Reason:
+    return Reason(
+        rule="knowledge:unverified",
+        where="whole artifact",
+        why=f"the scanner's knowledge base cannot be believed: {fault}",
+        remedy="install vouchgate again from a source that you trust; `vouchgate knowledge verify` says when it is whole",
+        weight="incomplete",
     )
 
 
