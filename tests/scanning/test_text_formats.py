@@ -35,6 +35,7 @@ CLEAN = [
     ("text", "*.bin filter=lfs diff=lfs merge=lfs -text\n"),
     ("text", "# Model\n\n```python\nimport torch\ntorch.load('x')\n```\n"),
     ("text", '<p align="center">hi</p>\n\n# Title\n\nimport me\n'),
+    ("text", "@somebody\nA Person, \u202eanother\n"),
     ("text", "Hello (world)\n"),
     ("text", b"caf\xe9 \x93quoted\x94 words\n"),
     ("text", codecs.BOM_UTF16_LE + "grüße\n".encode("utf-16-le")),

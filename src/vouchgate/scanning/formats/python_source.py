@@ -23,9 +23,7 @@ REMEDY = "leave the code out of the artifact and keep it in a reviewed repositor
 _CODING = re.compile(r"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 """PEP 263's own expression."""
 _ENCODINGS = frozenset(("utf-8", "utf8", "utf_8", "utf-8-sig", "ascii", "us-ascii", "latin-1", "latin1", "iso-8859-1", "iso-8859-15"))
-_BEGINS = re.compile(
-    r"(?:import [A-Za-z_][\w.]*(?: as \w+)?|from [\w.]+ import .+|def \w+\(.*|class \w+[(:].*|@\w[\w.]*(?:\(.*\))?|async def .*)\s*(?:#.*)?"
-)
+_BEGINS = re.compile(r"(?:import [A-Za-z_][\w.]*(?: as \w+)?|from [\w.]+ import .+|def \w+\(.*|class \w+[(:].*|async def .*)\s*(?:#.*)?")
 _NEEDED = ("import", "(", "@", "lambda", "for ", "while ", "with ", "class ", "def ", "raise", "del ", "assert", "if ", "try")
 """Without one of these, no program of Python can act."""
 
@@ -106,7 +104,7 @@ def _long_program(text: str) -> bool:
     return any(_BEGINS.fullmatch(line) for line in text.splitlines() if line[:1] in _LETTERS)
 
 
-_LETTERS = frozenset("ifcda@")
+_LETTERS = frozenset("ifcda")
 PREFIX = 32_768
 """Characters of a long text that are parsed to see whether it is Python at all."""
 
