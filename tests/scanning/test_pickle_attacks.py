@@ -41,6 +41,11 @@ POINTERS = (
     + several(number(3), text("|"), b"N", b"N", b"N", number(-1), number(-1), number(0))
     + b"b"
 )
+OBJECTS = (
+    called(name("numpy", "dtype"), text("O8"), b"\x89", b"\x88")
+    + several(number(3), text("|"), b"N", b"N", b"N", number(-1), number(-1), number(63))
+    + b"b"
+)
 EMPTY_ARRAY = called(name("numpy._core.multiarray", "_reconstruct"), name("numpy", "ndarray"), several(number(0)), b"C\x01b")
 
 CASES: dict[str, tuple[bytes, str]] = {
@@ -117,6 +122,31 @@ CASES: dict[str, tuple[bytes, str]] = {
         program(called(name("numpy._core.multiarray", "_reconstruct"), name("numpy", "ndarray"), several(number(2**30), number(2**30)), b"C\x01b")),
         "arguments",
     ),
+    "a dtype that becomes one of objects behind its array": (
+        program(
+            called(name("numpy", "dtype"), text("V8"), b"\x89", b"\x88") + b"q\x070"
+            + EMPTY_ARRAY + several(number(1), several(number(1)), b"h\x07", b"\x89", b"C\x08" + bytes(8)) + b"b0h\x07"
+            + several(number(3), text("|"), b"N", several(text("a")), b"}" + text("a") + several(OBJECTS, number(0)) + b"s",
+                      number(8), number(8), number(27))
+            + b"b"
+        ),
+        "second-state",
+    ),
+    "dtypes of dtypes of one dtype": (
+        program(
+            DTYPE + b"q\x070"
+            + b"".join(
+                called(name("numpy", "dtype"), text("V0"), b"\x89", b"\x88")
+                + several(number(3), text("|"), b"N", several(*(text(one) for one in "abcdefgh")),
+                          b"}(" + b"".join(text(one) + several(b"h\x07", number(0)) for one in "abcdefgh") + b"u", number(8), number(1), number(0))
+                + b"bq\x070"
+                for _ in range(14)
+            )
+            + b"h\x07"
+        ),
+        "too-much-work",
+    ),
+    "a str of bytes in a codec": (program(called(name("builtins", "str"), b"C\x01x", text("zlib"))), "arguments"),
     "a ufunc that is none": (program(called(name("numpy._core", "_ufunc_reconstruct"), text("os"), text("system"))), "arguments"),
     "a generator's position outside of its buffer": (
         program(
@@ -133,7 +163,7 @@ CASES: dict[str, tuple[bytes, str]] = {
 def test_each_is_refused_by_its_rule(what: str) -> None:
     content, rule = CASES[what]
     verdict = scan(content)
-    assert verdict.outcome == "refused"
+    assert verdict.outcome == ("incomplete" if rule == "too-much-work" else "refused")
     assert f"pickle:{rule}" in {reason.rule for reason in verdict.reasons}
     assert all(reason.where.startswith("offset ") and reason.remedy for reason in verdict.reasons)
 
@@ -153,6 +183,13 @@ def test_all_names_are_told_and_not_only_the_first() -> None:
     assert "posix.system" in whys
     assert "shutil.rmtree" in whys
     assert "vouchgate knowledge allow" in scan(content).reasons[0].remedy
+
+
+def test_the_same_look_is_not_paid_for_by_the_scanner_again_and_again() -> None:
+    mixed = b"](" + (b"K\x01" + text("x")) * 100_000 + b"eq\x070"
+    again = b"".join(called(name("time", "struct_time"), b"h\x07") + b"0" for _ in range(300))
+    verdict = scan(program(mixed + again + b"N"))
+    assert (verdict.outcome, verdict.reasons[0].rule) == ("incomplete", "pickle:too-much-work")
 
 
 @pytest.mark.parametrize("extra", [b"\0", b"junk" * 100, b"N", b"\x80\x04", program(CALL)])

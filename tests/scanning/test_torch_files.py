@@ -77,6 +77,12 @@ ZIPS: dict[str, tuple[bytes, str]] = {
         torch_zip(program(tensor(storage(), with_hooks=called(name("collections", "OrderedDict")) + number(1) + name("builtins", "len") + b"s"))),
         "pickle:arguments",
     ),
+    "hooks that come later": (
+        torch_zip(program(
+            called(name("collections", "OrderedDict")) + b"q\x070" + tensor(storage(), with_hooks=b"h\x07") + b"h\x07" + number(1)
+            + name("builtins", "len") + b"s0")),
+        "pickle:late-items",
+    ),
     "a storage of another class": (torch_zip(program(storage(kind="nn"))), "pickle:persistent-id"),
     "a key that leaves the folder": (torch_zip(program(tensor(storage(key="../0")))), "pickle:persistent-id"),
     "a location that is no device": (torch_zip(program(tensor(storage(location="http://x")))), "pickle:persistent-id"),

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from vouchgate.scanning.pickles.fitting import dimensions, is_int
 from vouchgate.scanning.pickles.values import Dict, Made, Name, Tuple, Value
+from vouchgate.scanning.pickles.work import visit
 
 NAMES = ("numpy.dtype",)
 MAX_ITEM_BYTES = 2**31 - 1
@@ -22,6 +23,8 @@ MAX_FIELDS = 10_000
 RECORDS = ("numpy.record", "numpy.void", "numpy.rec.record", "numpy.core.records.record")
 _OF_OBJECTS = 0x03
 """NPY_ITEM_REFCOUNT and NPY_LIST_PICKLE (numpy `ndarraytypes.h`)."""
+VISITS = 200
+"""Price of looking at one dtype, in visits of values: fields may be dtypes of one dtype, again and again."""
 MAX_DEPTH = 16
 """Structures within structures."""
 _SIZES = {
@@ -80,6 +83,8 @@ def dtype_of(value: Value, depth: int = 0) -> Dtype | None:
     """From what a pickle made; None where it is no dtype, or does not add up."""
     if not isinstance(value, Made) or not value.calls(*NAMES) or not value.args or depth > MAX_DEPTH:
         return None
+    visit(VISITS)
+    value.closed = True  # a dtype whose state came after an array of it was made would turn the array's bytes into pointers
     kind = value.args[0]
     plain = parse_code("V0" if isinstance(kind, Name) and kind.full in RECORDS else kind)
     if plain is None or value.state is None:

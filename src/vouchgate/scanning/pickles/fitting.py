@@ -16,6 +16,7 @@ from typing import Any
 
 from vouchgate.scanning.knowledge.entries import Entry, Knowledge
 from vouchgate.scanning.pickles.values import Dict, FrozenSet, List, Made, Name, Numbers, Set, Span, Tuple, Value
+from vouchgate.scanning.pickles.work import visit
 
 MAX_PLAIN = 1_000_000
 """Values looked at to tell that something is plain; more is not plain."""
@@ -101,6 +102,8 @@ def children(value: Value) -> tuple[Value, ...] | list[Value]:
 
 def is_plain(value: Value) -> bool:
     """Scalars, and tuples, lists, dicts and sets of them, to any depth."""
+    if is_scalar(value):
+        return True
     seen: set[int] = set()
     waiting: list[Any] = [value]
     for _ in range(MAX_PLAIN):
@@ -112,7 +115,9 @@ def is_plain(value: Value) -> bool:
         if not isinstance(one, Tuple | List | Dict | Set | FrozenSet):
             return False
         seen.add(id(one))
-        waiting.extend(children(one))
+        inside = children(one)
+        visit(len(inside) + 1)
+        waiting.extend(inside)
     return not waiting
 
 
@@ -140,6 +145,7 @@ def attributes(value: Value) -> str:
             continue
         if not isinstance(part, Dict):
             return "its state is no dict of attributes"
+        visit(len(part.pairs))
         for key, _ in part.pairs:
             if not isinstance(key, str) or not is_attribute(key):
                 return f"its state sets `{shown(key)}`, which is no plain attribute"

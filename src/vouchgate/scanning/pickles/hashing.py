@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from vouchgate.scanning.pickles.values import Array, Dict, FrozenSet, List, Made, Set, Span, Tuple, Value
+from vouchgate.scanning.pickles.work import visit
 
 UNHASHABLE = "cannot be hashed"
 MAX_VISITS = 100_000
@@ -40,6 +41,7 @@ def unhashable(key: Value) -> str:
         if isinstance(value, Tuple | FrozenSet):
             if depth >= MAX_DEPTH or visits + len(value.items) > MAX_VISITS:
                 return "takes more work to hash than any real one"
+            visit(len(value.items))
             waiting += [(item, depth + 1) for item in value.items]
             visits += len(value.items)
     return ""

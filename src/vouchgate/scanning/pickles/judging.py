@@ -188,8 +188,8 @@ class Judge:
         if not isinstance(made, Made):
             self.refuse("state-of-a-name", place, "it sets attributes on what it did not make, which changes it for the whole process")
             return
-        if made.built:
-            self.refuse("second-state", place, "it sets an object's state twice")
+        if made.built or made.closed:
+            self.refuse("second-state", place, "it sets an object's state twice, or after something was made that rests on it")
         made.state, made.built = value, True
         entry = made.name.entry if made.name else None
         if entry is None or made.name is None:
@@ -207,6 +207,8 @@ class Judge:
         if not isinstance(target, Made):
             raise Broken("stack", place, "it puts items into what takes none")
         entry = target.name.entry if target.name else None
+        if target.closed:
+            self.refuse("late-items", place, "it puts something into an object after something was made that rests on it")
         if entry is not None and target.name is not None and not may_grow(entry.state, part):
             what = "keys" if part == "pairs" else "items"
             self.refuse("items", place, f"it sets {what} on `{wording.show(target.name.full)}`, which runs its code", target.name.full)

@@ -21,6 +21,7 @@ from vouchgate.scanning.pickles.judging import Judge
 from vouchgate.scanning.pickles.opcodes import TABLE
 from vouchgate.scanning.pickles.state import Broken, State
 from vouchgate.scanning.pickles.values import Array, Name, Persistent, Value
+from vouchgate.scanning.pickles.work import Overworked, refill
 from vouchgate.scanning.scope import Scope
 from vouchgate.scanning.verdict import Reason
 
@@ -50,6 +51,8 @@ def run(view: memoryview, scope: Scope, *, dialect: Dialect = PLAIN, begin: int 
     It goes on after a refused name or call, so that all of them are told and disarm can recover the rest. Without `keep`, runs of numbers in
     lists are passed over (`Numbers`).
     """
+    if begin == 0:
+        refill()
     judge = Judge(view, scope.knowledge, dialect)
     state = State(view, begin, judge, dialect, scope.settings.max_pickle_steps, keep=keep)
     state.nested = lambda at: run(view, scope, begin=at, keep=keep)
@@ -60,6 +63,8 @@ def run(view: memoryview, scope: Scope, *, dialect: Dialect = PLAIN, begin: int 
             raise Broken("truncated", state.begin, "the pickle ends before its STOP")
     except Broken as broken:
         judge.broken(broken.rule, broken.at, broken.why, broken.weight)
+    except Overworked:
+        judge.broken("too-much-work", state.begin, "looking at what its calls are given takes more work than any real file", "incomplete")
     judge.settle()
     return Ran(
         end=state.end,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from vouchgate.scanning.pickles.dtypes import RECORDS, Dtype, dtype_of, parse_code, product
 from vouchgate.scanning.pickles.fitting import Fit, attributes, children, dimensions, is_attribute, is_bytes, is_int, is_plain, is_text
 from vouchgate.scanning.pickles.values import Dict, List, Made, Numbers, Span, Tuple, Value, text_of
+from vouchgate.scanning.pickles.work import visit
 
 ARRAYS = (
     "numpy.ndarray", "numpy.matrix", "numpy.memmap", "numpy.core.memmap.memmap", "numpy.matrixlib.defmatrix.matrix", "numpy.recarray",
@@ -19,6 +20,8 @@ ARRAYS = (
 )  # fmt: skip
 """Array classes whose construction does nothing but reserve what the state then says."""
 ENCODERS = ("_codecs.encode", "builtins.bytes", "builtins.bytearray")
+TEXT_PER_VISIT = 64
+"""Bytes of text decoded for the price of one visit."""
 RECONSTRUCTORS = ("numpy._core.multiarray._reconstruct", "numpy.core.multiarray._reconstruct")
 BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
 _GENERATOR_NAMES = tuple(
@@ -36,6 +39,7 @@ def size_of(view: memoryview, data: Value) -> int | None:
     if isinstance(data, Span) and data.kind in ("bytes", "bytearray"):
         return data.length
     if is_text(data):
+        visit(1 if isinstance(data, str) else data.length // TEXT_PER_VISIT)
         text = text_of(view, data)
         return None if text is None else len(text)
     if isinstance(data, Made) and data.calls(*ENCODERS) and data.args:
@@ -179,6 +183,7 @@ def _random_state(fit: Fit) -> str:
         if id(value) in seen or isinstance(value, Made):
             continue  # what was made was checked when it was
         seen.add(id(value))
+        visit()
         if isinstance(value, Dict):
             for key, one in value.pairs:
                 if isinstance(key, str) and key in _POSITIONS and not is_int(one, 0, _POSITIONS[key]):

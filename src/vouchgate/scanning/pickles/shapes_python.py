@@ -110,6 +110,11 @@ def _scalars(fit: Fit) -> str:
     return "" if fits and _no_kwargs(fit) else "its arguments are not a few plain values"
 
 
+def _str(fit: Fit) -> str:
+    """`str()` of one short plain value; a codec's name would be looked up."""
+    return _scalars(fit) or ("" if len(fit.args) <= 1 else "it names an encoding")
+
+
 def _text_number(fit: Fit) -> str:
     """`Decimal("1.5")`, `Fraction("1/2")`, `Fraction(1, 2)`."""
     fits = len(fit.args) <= 2 and all(type(one) is int or (isinstance(one, str) and len(one) <= MAX_TEXT_NUMBER) for one in fit.args)
@@ -244,6 +249,7 @@ ARGUMENTS: Mapping[str, Callable[[Fit], str]] = {
     "encode": _encode,
     "number": _number,
     "scalars": _scalars,
+    "one-scalar": _str,
     "text-number": _text_number,
     "range": _range,
     "slice": _slice,

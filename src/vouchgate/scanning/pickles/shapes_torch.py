@@ -46,7 +46,9 @@ def _no_hooks(value: Value) -> bool:
     if value is None:
         return True
     empty = isinstance(value, Made) and value.calls("collections.OrderedDict") and not value.args and not value.pairs and not value.items
-    return empty or (isinstance(value, Dict) and not value.pairs)
+    if empty:
+        value.closed = True  # hooks could still be put into it
+    return empty
 
 
 def _metadata(value: Value) -> bool:

@@ -107,6 +107,8 @@ class Made:
     """Of SETITEM, SETITEMS."""
     at: int = 0
     built: bool = False
+    closed: bool = False
+    """A rule relied on what it is now: nothing may be put into it any more."""
 
     def calls(self, *names: str) -> bool:
         """Whether it is made by one of these full names."""
