@@ -187,7 +187,7 @@ def test_all_names_are_told_and_not_only_the_first() -> None:
 
 def test_the_same_look_is_not_paid_for_by_the_scanner_again_and_again() -> None:
     mixed = b"](" + (b"K\x01" + text("x")) * 100_000 + b"eq\x070"
-    again = b"".join(called(name("time", "struct_time"), b"h\x07") + b"0" for _ in range(300))
+    again = b"".join(called(name("time", "struct_time"), b"h\x07") + b"0" for _ in range(60))
     verdict = scan(program(mixed + again + b"N"))
     assert (verdict.outcome, verdict.reasons[0].rule) == ("incomplete", "pickle:too-much-work")
 

@@ -23,7 +23,7 @@ MAX_FIELDS = 10_000
 RECORDS = ("numpy.record", "numpy.void", "numpy.rec.record", "numpy.core.records.record")
 _OF_OBJECTS = 0x03
 """NPY_ITEM_REFCOUNT and NPY_LIST_PICKLE (numpy `ndarraytypes.h`)."""
-VISITS = 200
+VISITS = 40
 """Price of looking at one dtype, in visits of values: fields may be dtypes of one dtype, again and again."""
 MAX_DEPTH = 16
 """Structures within structures."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
-MAX_VISITS = 20_000_000
+MAX_VISITS = 4_000_000
 """Values visited by rules in one pickle; a file of 1,000,000 numbers in rules' arguments takes one a number."""
 _left: ContextVar[int] = ContextVar("visits left", default=MAX_VISITS)
 
