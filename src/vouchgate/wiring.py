@@ -503,10 +503,11 @@ def warm_scanner(*, uid: int | None = None) -> Any:
 
 
 def scan_place(path: str) -> Any:
-    """A path to scan, opened (ports/artifact_files.py). Raises `NotFound`."""
+    """A path to scan, opened, or an address, asked (ports/artifact_files.py, ports/remote_artifacts.py). Raises `NotFound` and what asking raises."""
     from vouchgate.ports.artifact_files import Place
+    from vouchgate.ports.remote_artifacts import RemotePlace, is_remote
 
-    return Place(path)
+    return RemotePlace(path) if is_remote(path) else Place(path)
 
 
 folder_file = scanner.FolderFile

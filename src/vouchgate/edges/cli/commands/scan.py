@@ -32,7 +32,7 @@ MAX_JOBS = 64
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What it takes."""
-    parser.add_argument("path", nargs="+", help="a file, or a folder: one artifact, or walked")
+    parser.add_argument("path", nargs="+", help="a file, a folder (one artifact, or walked), or an https address")
     parser.add_argument("--structure", action="store_true", help="a quick look at the structure; nothing is clean then")
     parser.add_argument("--explain", action="store_true", help="every reason, and what let each name in")
     parser.add_argument("--jobs", type=int, default=0, metavar="N", help="artifacts at once (default: two for each processor)")
