@@ -417,3 +417,20 @@ def test_calls_that_are_known_are_written_down_and_not_made() -> None:
     rebuilt, _ = written(pickle.dumps({"t": datetime.timedelta(3)}, protocol=4))
     assert rebuilt.findings.values == {"t": {"$call": "datetime.timedelta", "arguments": [3, 0, 0]}}
     assert rebuilt.findings.drops == 0
+
+
+def test_members_of_a_tar_are_rebuilt_and_what_gives_nothing_is_told() -> None:
+    import tarfile
+
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, raw in (
+            ("w.ckpt", torch_zip({"w": tensor(floats("0", 4), (1,), (1,)), "x": payload()})),
+            ("run.sh", b"#!/bin/sh\nexit\n"),
+        ):
+            member = tarfile.TarInfo(name)
+            member.size = len(raw)
+            archive.addfile(member, io.BytesIO(raw))
+    rebuilt, content = written(out.getvalue())
+    assert load(content)["w.ckpt.w"].tolist() == [4]
+    assert {(one.kind, one.what) for one in rebuilt.findings.dropped} == {("call", "posix.system('touch canary')"), ("member", "run.sh")}

@@ -14,7 +14,7 @@ from __future__ import annotations
 import bz2
 import lzma
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,7 @@ from vouchgate.scanning.scan import scan
 from vouchgate.scanning.scope import Budget, Scope
 from vouchgate.scanning.settings import DEFAULTS, ScanSettings
 from vouchgate.scanning.sight import Sight
+from vouchgate.scanning.tars import is_tar, open_tar
 from vouchgate.scanning.verdict import Reading, Refuse
 
 MAX_GROWTH = 8
@@ -142,6 +143,8 @@ def _take(stored: Storage, path: str, scope: Scope, findings: Findings, depth: i
     if head.startswith(NUMPY_MAGIC):
         findings.values = from_npy(stored, path, findings, pickled)
         return "numpy"
+    if is_tar(view):
+        return _tar(stored, path, scope, findings, depth)
     if head == HDF5_MAGIC:
         from_hdf5(stored, path, scope, findings)
         return "hdf5"
@@ -170,14 +173,36 @@ def _archive(stored: Storage, path: str, scope: Scope, findings: Findings, depth
         return "keras-v3"
     if from_npz(archive, findings, lambda inner, where: _pickle(inner, where, scope, findings)):
         return "numpy-archive"
-    values: dict[str, Any] = {}
-    for name in archive.members if depth < MAX_NESTING else ():
-        inner = None if name.endswith("/") else archive.content(name)
-        if inner is not None and len(inner.view):
-            _take(inner, f"{path}.{name}" if path else name, scope, findings, depth + 1)
-            values[name] = findings.values
-    findings.values = values
+    files = ((name, archive.content(name)) for name in archive.members if not name.endswith("/"))
+    findings.values = _members(files, path, scope, findings, depth)
     return "zip"
+
+
+def _tar(stored: Storage, path: str, scope: Scope, findings: Findings, depth: int) -> str:
+    """A NeMo archive, a WebDataset shard, a tar of models."""
+    try:
+        found = open_tar(stored.view, scope, "disarm")
+    except Refuse as refuse:
+        findings.drop("fault", refuse.reason.where, "the archive", refuse.reason.why)
+        return "tar"
+    begin = stored.begin
+    files = ((one.name, Storage(found.content(one), begin + one.data_at if begin >= 0 else -1)) for one in found.files)
+    findings.values = _members(files, path, scope, findings, depth)
+    return "tar"
+
+
+def _members(files: Iterable[tuple[str, Storage | None]], path: str, scope: Scope, findings: Findings, depth: int) -> dict[str, Any]:
+    """Each on its own, under its name; one that gives nothing is told."""
+    values: dict[str, Any] = {}
+    for name, inner in files:
+        findings.values, known, drops = None, len(findings.tensors), findings.drops
+        if inner is not None and len(inner.view) and depth < MAX_NESTING:
+            _take(inner, f"{path}.{name}" if path else name, scope, findings, depth + 1)
+        if findings.values is not None:
+            values[name] = findings.values
+        elif known == len(findings.tensors) and drops == findings.drops:
+            findings.drop("member", name, name, "it holds no tensor and no plain value, or lies too deep")
+    return values
 
 
 def _pickle(stored: Storage, path: str, scope: Scope, findings: Findings) -> Any:
