@@ -199,6 +199,10 @@ def test_an_inline_array_is_found_where_it_lies() -> None:
     assert np.frombuffer(content[array.begin : array.begin + array.length]).tolist() == list(range(100))
 
 
+def test_joblib_generators_hold_inline_arrays() -> None:
+    assert scan(joblib_bytes([np.random.RandomState(0), np.random.default_rng(0)])).outcome == "clean"
+
+
 def test_joblib_compressed_is_read_inside() -> None:
     for compress in (("zlib", 3), ("gzip", 3), ("bz2", 3), ("xz", 3), ("lzma", 3)):
         assert scan(joblib_bytes({"a": np.arange(10.0)}, compress=compress)).outcome == "clean"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from vouchgate.scanning.pickles.dtypes import RECORDS, Dtype, dtype_of, parse_code, product
 from vouchgate.scanning.pickles.fitting import Fit, attributes, children, dimensions, is_attribute, is_bytes, is_int, is_plain, is_text
-from vouchgate.scanning.pickles.values import Dict, List, Made, Numbers, Span, Tuple, Value, text_of
+from vouchgate.scanning.pickles.values import Array, Dict, List, Made, Numbers, Span, Tuple, Value, text_of
 from vouchgate.scanning.pickles.work import visit
 
 ARRAYS = (
@@ -180,7 +180,7 @@ def _random_state(fit: Fit) -> str:
     waiting, seen = [fit.state], set()
     while waiting:
         value = waiting.pop()
-        if id(value) in seen or isinstance(value, Made):
+        if id(value) in seen or isinstance(value, Made | Array):
             continue  # what was made was checked when it was
         seen.add(id(value))
         visit()
