@@ -21,6 +21,7 @@ from vouchgate.flows.initialise import first_trust_root, make_root_keys
 from vouchgate.flows.sign import ROLES, Access, Keys, SignedBefore, Signer, public_keys
 from vouchgate.identity.ca import make_ca
 from vouchgate.ports.artifacts import ArtifactStore, open_artifact
+from vouchgate.scanning.knowledge.shipped import shipped
 from vouchgate.scanning.scan import scan
 from vouchgate.scanning.verdict import ScanReport, unfinished
 from vouchgate.vocabulary.answers import ImportOutcome
@@ -160,6 +161,7 @@ def test_a_clean_artifact_is_vouched_decided_kept_and_vouched_again(world: World
     assert made["import"].claims["requested_by"] == WHO
     assert all(vouch.subjects[0].digest == digest and vouch.tier == "verified" for vouch in made.values())
     assert made["scan"].method.settings_digest
+    assert made["scan"].method.knowledge_version == f"{shipped().version} {shipped().digest}"
     assert [state.state for state in outcome.vouches] == ["holds"] * 3
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vouchgate.vocabulary.digests import Digest, file_digest, parse_digest, structure_digest
+from vouchgate.vocabulary.digests import Digest, file_digest, parse_digest, structure_digest, tree_digest
 from vouchgate.vocabulary.errors import InvalidInput
 
 HEX = "0123456789abcdef" * 4
@@ -49,3 +50,27 @@ def test_what_is_no_digest_is_refused(text: str) -> None:
 def test_a_file_is_not_hashed_as_a_structure() -> None:
     with pytest.raises(InvalidInput):
         structure_digest("file", b"")
+
+
+TREES = st.dictionaries(st.binary(min_size=1, max_size=8), st.binary(max_size=8), max_size=6)
+
+
+@given(TREES, TREES, st.randoms())
+def test_two_trees_have_one_name_only_if_they_are_the_same(
+    one: dict[bytes, bytes], other: dict[bytes, bytes], chance: random.Random
+) -> None:
+    def named(tree: dict[bytes, bytes]) -> Digest:
+        files = [(path, file_digest(content)) for path, content in tree.items()]
+        chance.shuffle(files)
+        return tree_digest(files)
+
+    assert (named(one) == named(other)) == (one == other)
+    assert named(one).size == sum(map(len, one.values()))
+    assert named(one).text.startswith("sha256-tree:")
+
+
+def test_a_tree_names_each_file_once_and_only_files() -> None:
+    with pytest.raises(InvalidInput):
+        tree_digest([(b"a", file_digest(b"x")), (b"a", file_digest(b"x"))])
+    with pytest.raises(InvalidInput):
+        tree_digest([(b"a", tree_digest([]))])

@@ -121,7 +121,12 @@ def _same_bytes(report: ScanReport, digest: Digest, name: str) -> Verdict:
 
 
 async def _vouch_scan(desk: Desk, subject: Subject, verdict: Verdict) -> tuple[Vouch, ...]:
-    method = Method(tool="vouchgate-scanner", version=verdict.scanner_version, settings_digest=verdict.settings_digest)
+    method = Method(
+        tool="vouchgate-scanner",
+        version=verdict.scanner_version,
+        knowledge_version=f"{verdict.knowledge_version} {verdict.knowledge_digest}" if verdict.knowledge_digest else "",
+        settings_digest=verdict.settings_digest,
+    )
     findings = [f"{reason.rule} at {reason.where}"[:MAX_TEXT] for reason in verdict.reasons]
     claims = {"format": verdict.format, "scanned_bytes": verdict.covered, "findings": findings}
     requests = [_request(desk, "scanner", "scan", subject, method, claims, outcome=_OUTCOMES[verdict.outcome])]
