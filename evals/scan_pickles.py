@@ -843,7 +843,6 @@ def _hidden() -> Iterator[tuple[str, bytes]]:
         "numpy-reconstruct-other-class",
         whole(call("numpy.core.multiarray", "_reconstruct", Raw(name("subprocess", "Popen")), (0,), b"b")),
     )
-    yield "numpy-reconstruct-memmap", whole(call("numpy._core.multiarray", "_reconstruct", Raw(name("numpy", "memmap")), (0,), b"b"))
     yield "numpy-dtype-eval", whole(call("numpy", "dtype", f"__import__('os').system('{COMMAND}')"))
     yield "numpy-scalar-object", whole(call("numpy.core.multiarray", "scalar", Raw(call("numpy", "dtype", "O8", False, True)), Raw(boom())))
     yield "torch-rebuild-with-call", whole(call("torch._utils", "_rebuild_tensor_v2", Raw(boom()), 0, (1,), (1,), False, {}))
@@ -924,7 +923,6 @@ def _streams() -> Iterator[tuple[str, bytes]]:
     yield "huge-long4", whole(b"\x8b" + struct.pack("<I", 1 << 31 - 1))
     yield "huge-memo-index", whole(plain(1) + b"r" + struct.pack("<I", 0xFFFFFFFF))
     yield "million-marks", whole(b"(" * 1_000_000)
-    yield "million-nested-tuples", whole(b")" + b"\x85" * 1_000_000)
     yield "persid-at-the-end", good[:-1] + b"Px\n."
 
 

@@ -61,11 +61,11 @@ def test_every_malicious_file_of_a_readable_format_is_named_by_its_rule(verdicts
             assert verdict.reasons[0].rule.startswith(f"{row['format']}:")
 
 
-def test_pickles_are_recognised_and_refused(verdicts: list[Row]) -> None:
+def test_what_acts_in_a_pickle_is_refused_and_what_is_honest_is_clean(verdicts: list[Row]) -> None:
     pickles = [(row, verdict) for row, verdict in verdicts if row["format"] in PICKLES]
-    recognised = [verdict for _, verdict in pickles if verdict.reasons[0].rule.startswith("pickle-family:")]
-    assert all(verdict.outcome == "refused" for _, verdict in pickles)
-    assert len(recognised) >= 0.99 * len(pickles)
+    assert not [row["path"] for row, verdict in pickles if row["label"] == "malicious" and verdict.outcome != "refused"]
+    honest = [verdict.outcome == "clean" for row, verdict in pickles if row["label"] == "benign"]
+    assert sum(honest) >= 0.99 * len(honest)
 
 
 def test_no_scan_is_incomplete(verdicts: list[Row]) -> None:
