@@ -63,6 +63,8 @@ def run(view: memoryview, scope: Scope, *, dialect: Dialect = PLAIN, begin: int 
             raise Broken("truncated", state.begin, "the pickle ends before its STOP")
     except Broken as broken:
         judge.broken(broken.rule, broken.at, broken.why, broken.weight)
+    except UnicodeDecodeError:
+        judge.broken("text", state.begin, "a text is not in the encoding that its opcode says", "refused")
     except Overworked:
         judge.broken("too-much-work", state.begin, "looking at what its calls are given takes more work than any real file", "incomplete")
     judge.settle()
