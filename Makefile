@@ -7,7 +7,7 @@ NODE := build/node
 PACKS := build/packs
 
 .DEFAULT_GOAL := help
-.PHONY: bench-scan bench-disarm help run demo test test-packs check bench bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-prove bench-replay bench-scale bench-authzen bench-policy-edit eval-access eval-faults eval-policy eval-zones eval-misconfig docs knowledge example clean
+.PHONY: eval-scan bench-scan bench-disarm help run demo test test-packs check bench bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-prove bench-replay bench-scale bench-authzen bench-policy-edit eval-access eval-faults eval-policy eval-zones eval-misconfig docs knowledge example clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -65,6 +65,7 @@ bench: $(STAMP) example ## every benchmark and the kills, a missed goal notwiths
 	-$(BIN)/python -m benchmarks.disarm
 	-$(BIN)/python evals/policy.py
 	-$(BIN)/python evals/zones.py
+	-$(BIN)/python evals/scan.py
 	-$(BIN)/python evals/misconfigurations.py
 	-$(BIN)/python evals/access.py
 	-$(BIN)/python evals/faults.py
@@ -120,6 +121,9 @@ eval-policy: $(STAMP) ## suspicious requests that static roles permit, least pri
 
 eval-zones: $(STAMP) ## a compromised worker in every zone of two tenants tries everything (as root): nothing outside declared flows
 	$(BIN)/python evals/zones.py
+
+eval-scan: $(STAMP) ## attacks refused, honest files clean, damaged files harmless, other scanners beside; installs libraries under build/
+	$(BIN)/python evals/scan.py
 
 eval-misconfig: $(STAMP) example ## what a tired engineer gets wrong in policies, settings and at enforcement points (as root): all of it found, by name
 	$(BIN)/python evals/misconfigurations.py

@@ -40,6 +40,8 @@ RUNS = {
     "audit": ("The audit log", "make bench-audit"),
     "policy": ("Deciding, beside cedarpy", "make bench-policy"),
     "scan": ("Scanning artifacts", "make bench-scan"),
+    "eval-scan": ("Artifacts that act, honest ones and damaged ones, beside other scanners", "make eval-scan"),
+    "disarm": ("Rebuilding artifacts", "make bench-disarm"),
     "replay": ("Recorded decisions under another policy", "make bench-replay"),
     "prove": ("Proving statements about every request", "make bench-prove"),
     "authzen": ("Deciding for others, over HTTP", "make bench-authzen"),
