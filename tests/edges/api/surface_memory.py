@@ -82,6 +82,7 @@ from vouchgate.vocabulary.answers_identities import (
     RunRequest,
     TokenServiceState,
 )
+from vouchgate.vocabulary.answers_loads import LoadOutcome, LoadRequest, ServingOutcome, ServingRequest
 from vouchgate.vocabulary.answers_policy import CellCount, CheckFinding, CheckReport, CheckRequest, Counterexample, Proof, ProofRequest
 from vouchgate.vocabulary.answers_zones import (
     AssetMove,
@@ -799,6 +800,16 @@ class MemorySurface(PolicyMemory):
         if envelope == b"bad":
             return VouchTaken(taken=False, why="unverified", reason="the vouch's signature does not hold", remedy="produce the vouch again")
         return VouchTaken(taken=True, id="5c" * 32, predicate="posture", subjects=(person("admin"),), expires_at=self.now + HOUR)
+
+    async def load(self, caller: Caller, request: LoadRequest) -> LoadOutcome:
+        name = f"vg://{TD}/artifact/{request.digest}"
+        missing = (Missing(predicate="scan", subject=name, why="absent", remedy="import the artifact"),)
+        return LoadOutcome(
+            allowed=False, digest=request.digest, resource=name, decision_id="6d" * 16, reason="it was never scanned", missing=missing
+        )
+
+    async def serving(self, caller: Caller, request: ServingRequest) -> ServingOutcome:
+        return ServingOutcome(vouch_id="5e" * 32, tier="cooperative", expires_at=self.now + HOUR, renew_ms=300_000)
 
     async def zone_map(self, caller: Caller) -> ZoneMap:
         self._decide(caller, "analyse")

@@ -614,3 +614,12 @@ def test_a_question_about_zones_that_says_too_little_is_refused(api: Served, pat
 def test_questions_about_zones_are_answered(api: Served) -> None:
     assert ask(api, "GET", "/api/v1/zones/proof?source=agents&target=serve")[0] == 200
     assert ask(api, "GET", "/api/v1/zones/blast?of=alice")[0] == 200
+
+
+def test_a_load_is_asked_and_a_refusal_is_an_answer_with_what_is_missing(api: Served) -> None:
+    digest = "sha256:" + "ab" * 32
+    status, said, _ = ask(api, "POST", "/api/v1/loads", {"digest": digest, "library": "torch"})
+    assert (status, said["allowed"], said["missing"][0]["predicate"]) == (200, False, "scan")
+    assert ask(api, "POST", "/api/v1/loads", {"digest": digest, "path": "/etc/passwd"})[0] == 400
+    status, said, _ = ask(api, "POST", "/api/v1/serving", {"digest": digest, "endpoint": "digits"})
+    assert (status, said["tier"]) == (200, "cooperative")

@@ -40,6 +40,7 @@ from vouchgate.vocabulary.answers import AdoptRequest, Caller, ImportRequest, Re
 from vouchgate.vocabulary.answers_approvals import WaiveRequest
 from vouchgate.vocabulary.answers_decisions import DecisionFilter
 from vouchgate.vocabulary.answers_identities import ExchangeRequest, IdentityRequest, JoinTokenRequest, RegistrationRequest, RunRequest
+from vouchgate.vocabulary.answers_loads import LoadRequest, ServingRequest
 from vouchgate.vocabulary.answers_policy import CheckRequest, ProofRequest
 from vouchgate.vocabulary.answers_zones import AssetMove, AssetRequest, ExportRequest
 from vouchgate.vocabulary.ca import CaInstallRequest, CaStepRequest
@@ -135,6 +136,8 @@ ACTS: tuple[tuple[str, type, Ask], ...] = (
     ("/api/v1/waivers/agree", bodies.IdBody, lambda surface, caller, body: surface.agree_waiver(caller, body.id)),
     ("/api/v1/waivers/withdraw", bodies.IdBody, lambda surface, caller, body: surface.withdraw_waiver(caller, body.id)),
     ("/api/v1/vouches", bodies.VouchBody, lambda surface, caller, body: surface.add_vouch(caller, body.envelope)),
+    ("/api/v1/loads", LoadRequest, lambda surface, caller, body: surface.load(caller, body)),
+    ("/api/v1/serving", ServingRequest, lambda surface, caller, body: surface.serving(caller, body)),
     ("/api/v1/assets", AssetRequest, lambda surface, caller, body: surface.put_asset(caller, body)),
     ("/api/v1/assets/move", AssetMove, lambda surface, caller, body: surface.move_asset(caller, body)),
     ("/api/v1/assets/remove", bodies.AssetBody, lambda surface, caller, body: surface.remove_asset(caller, body.name, body.reason)),
@@ -255,7 +258,7 @@ class Api:
             _check_room(request, self._spool, self._max_import, self._reserve)
             await _receive_file(request, path)
             declared = tuple(part for part in asked.declare.split(",") if part)
-            wanted = ImportRequest(path=str(path), name=Path(asked.name).name, zone=asked.zone, allow_declared=declared)
+            wanted = ImportRequest(path=str(path), name=Path(asked.name).name, zone=asked.zone, allow_declared=declared, tree=asked.kind == "tree")
             return _json(await self._surface.import_artifact(caller, wanted))
         finally:
             self._uploads -= 1

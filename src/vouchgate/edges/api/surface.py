@@ -3,7 +3,7 @@
 Rules
 1. Every method but `identify_*` and `ready` takes the `Caller` first, and passes `decide` with action `administer:<verb>`
    before it does anything: a refusal is `NotPermitted`. Anybody may ask where the token service is, and for an exchange, which is decided as
-   `exchange` and answered.
+   `exchange` and answered; a load is decided as `read` of the content, serving as `deploy` to the endpoint.
 2. Answers are nouns of `vocabulary/answers.py`; an expected "no" (an artifact that is refused, a policy that does not check) is an answer,
    a broken world is a typed error.
 3. A method that changes something returns when the change is durable and every enforcement point has acknowledged it or its lease end is
@@ -61,6 +61,7 @@ from vouchgate.vocabulary.answers_identities import (
     RunRequest,
     TokenServiceState,
 )
+from vouchgate.vocabulary.answers_loads import LoadOutcome, LoadRequest, ServingOutcome, ServingRequest
 from vouchgate.vocabulary.answers_policy import (
     CheckReport,
     CheckRequest,
@@ -193,6 +194,12 @@ class Surface(Protocol):
 
     async def add_vouch(self, caller: Caller, envelope: bytes) -> VouchTaken:
         """Take in a vouch that a delegated producer signed; a refusal is an answer."""
+
+    async def load(self, caller: Caller, request: LoadRequest) -> LoadOutcome:
+        """Whether the caller may load this content; decided about the content itself, a refusal is an answer."""
+
+    async def serving(self, caller: Caller, request: ServingRequest) -> ServingOutcome:
+        """Take the caller's word for what an endpoint serves, where policy lets it deploy there."""
 
     async def assets(self, caller: Caller) -> tuple[AssetState, ...]: ...
     async def put_asset(self, caller: Caller, request: AssetRequest) -> AssetState:
