@@ -22,7 +22,8 @@ from pickle_making import (
 )  # fmt: skip
 
 from vouchgate.scanning.scan import scan
-from vouchgate.scanning.torchscript_code import outside
+from vouchgate.scanning.torchscript_code import ACTING, judge
+from vouchgate.scanning.torchscript_operators import ATEN, CLOSED, PRIM, QUANTIZED, TORCHVISION
 
 SYSTEM = called(name("posix", "system"), text("true"))
 
@@ -165,10 +166,34 @@ CODE = (
 )
 
 
-def test_torchscript_is_up_for_review() -> None:
+def judged(code: str) -> str:
+    """The worst that is said of one file of code beside `CODE`; empty where it only computes."""
+    found = list(judge({"code/__torch__.py": CODE.encode(), "code/__torch__/m.py": code.encode()}))
+    return max((one.weight for one in found), default="", key=["", "review", "refused"].index)
+
+
+def test_torchscript_that_only_computes_is_clean() -> None:
     verdict = scan(script(CODE))
-    assert (verdict.outcome, verdict.format) == ("review", "torchscript")
-    assert [reason.rule for reason in verdict.reasons] == ["torchscript:carries-code"]
+    assert (verdict.outcome, verdict.format, verdict.reasons) == ("clean", "torchscript", ())
+
+
+def test_inputs_of_a_trace_have_no_data() -> None:
+    inputs = program(tensor(storage("1")))
+    assert scan(script(CODE, **{"traced_inputs.pkl": inputs, "traced_inputs/1": b""})).outcome == "clean"
+    assert scan(script(CODE, **{"traced_inputs.pkl": inputs, "traced_inputs/1": bytes(15)})).outcome == "refused"
+    pickled = program(made(name("__torch__", "M")) + b"}" + text("weight") + tensor(storage()) + b"s" + b"b")
+    assert scan(torch_zip(pickled, {"0": b""}, **{"constants.pkl": program(b")"), "code/__torch__.py": CODE.encode()})).outcome == "refused"
+
+
+def test_bytecode_of_mobile_files_is_for_a_person() -> None:
+    assert scan(script(CODE, **{"bytecode.pkl": program(number(7))})).outcome == "review"
+
+
+def test_native_classes_in_the_pickle_are_known_or_for_a_person() -> None:
+    for path, outcome in (("quantized", "clean"), ("inductor", "review")):
+        kind = name(f"__torch__.torch.classes.{path}", "LinearPackedParamsBase" if path == "quantized" else "AOTIModelContainer")
+        pickled = program(made(kind) + b"}" + text("weight") + tensor(storage()) + b"s" + b"b")
+        assert scan(script(CODE, pickled)).outcome == outcome
 
 
 @pytest.mark.parametrize(
@@ -189,13 +214,79 @@ def test_torchscript_that_reaches_outside_is_refused(content: bytes) -> None:
     assert (verdict.outcome, verdict.format) == ("refused", "torchscript")
 
 
-def test_code_is_read_as_a_tree() -> None:
-    assert outside(CODE.encode()) == ""
-    assert outside(b"x = ops.torchvision.nms(a, b)") == ""
-    assert "ops.image.read_file" in outside(b"x = ops.image.read_file(a)")
-    assert "from_file" in outside(b"x = torch.from_file(a)")
-    assert outside(b"(" * 5_000)
-    assert outside(b"x = " + b"-" * 100_000 + b"1")
+COMPUTING = [
+    "x = ops.torchvision.nms(a, b)",
+    "_1 = __torch__.M\ny = _1(x)",
+    'y = (self.weight).forward(x, )\nz = getattr(self, "weight")',
+    "def f(x: Tensor) -> Tensor:\n  def __forked_function():\n    return (x).forward(x, )\n  return torch.wait(fork(__forked_function))",
+    'class C(Module):\n  __annotations__["0"] = __torch__.M\n  def g(self: __torch__.m.C, x: Tensor):\n    return getattr(self, "0")',
+    "g = torch.autograd.grad([x], [y], CONSTANTS.c0)",
+    "assert annotate(List[int], [1, -2])[0] == 1, 'it\\'s'",
+    't = ops.prim.tolist(x)\nops.prim.RaiseException("empty")',
+]
+"""As torch's writer writes it."""
+UNKNOWN = [
+    "x = torch._unsafe_index(x, [y])",
+    "x = x._unsafe_index([y])",
+    "x = torch.not_an_operator(x)",
+    "x = y.undeclared",
+    "x = ops.prims.add(x, y)",
+    "x = __torch__.torch.classes.inductor.Loader.__new__(__torch__.torch.classes.inductor.Loader)",
+    "x = __torch__.elsewhere.C",
+    "x = [a for a in b]",
+    "x = lambda a: a",
+    "x = vars(y)",
+]
+REACHING = [
+    "x = torch.from_file('f', True, 10)",
+    "x = 'f'.from_file(True, 10)",
+    "x.save('f')",
+    "getattr(x, 'save')('f')",
+    "getattr(x, 'sa' + 've')('f')",
+    "x = ops.aten.from_file('f')",
+    "x = torch.autograd.from_file('f')",
+    "x = ops.image.read_file(a)",
+    "x = ops.evil.run(a)",
+    "t = torch\nx = t.add(x, x)",
+    "t = ops\nx = t.weight.forward(x)",
+    "def f(ops: Tensor):\n  return x",
+    "for torch in x:\n  pass",
+    "def __torch__():\n  pass",
+    "x = (torch).add(torch, x)",
+    "import os",
+    "x = 1 # \r",
+    "x = '\u00e9'",
+    "x = r'\\' + 'a'",
+    'x = """a"""',
+    "(" * 5_000,
+    "x = " + "-" * 100_000 + "1",
+]
+
+
+@pytest.mark.parametrize("code", COMPUTING)
+def test_code_that_only_computes(code: str) -> None:
+    assert judged(code) == ""
+
+
+@pytest.mark.parametrize("code", UNKNOWN)
+def test_code_that_is_not_known_is_for_a_person(code: str) -> None:
+    assert judged(code) == "review"
+
+
+@pytest.mark.parametrize("code", REACHING)
+def test_code_that_reaches_outside(code: str) -> None:
+    assert judged(code) == "refused"
+
+
+def test_a_method_of_the_archives_own_does_not_hide_an_operator() -> None:
+    assert judged("class C(Module):\n  def save(self, f: str):\n    return f\nx.save('f')") == "review"
+    assert judged("class C(Module):\n  def _unsafe_index(self):\n    return 1\nx._unsafe_index([y])") == "review"
+
+
+def test_every_operator_is_listed_once() -> None:
+    assert not ATEN & CLOSED
+    assert not (ATEN | PRIM | QUANTIZED | TORCHVISION) & ACTING
+    assert {"save", "from_file", "set_", "_unsafe_index"} <= CLOSED
 
 
 def test_a_zip_of_a_pickle_is_scanned_inside() -> None:

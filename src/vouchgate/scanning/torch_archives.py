@@ -51,14 +51,14 @@ class Archive:
         entry = self.left.pop(name, None)
         return None if entry is None else self.zip.content(entry, self._scope)
 
-    def storages(self, storages: dict[str, Storage], folder: str) -> None:
-        """Rule 3."""
+    def storages(self, storages: dict[str, Storage], folder: str, *, may_lack: bool = False) -> None:
+        """Rule 3; with `may_lack`, a member may also be empty."""
         for key, storage in storages.items():
             name = f"{folder}{key}"
             data = self.take(name)
             if data is None:
                 self.refuse("storage-missing", name, "the pickle refers to it, and it is not there")
-            if len(data) != storage.size:
+            if len(data) != storage.size and (data or not may_lack):
                 self.refuse("storage-size", name, f"it has {len(data)} bytes, the pickle refers to {storage.size}")
 
     def done(self) -> None:

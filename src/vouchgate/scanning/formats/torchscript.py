@@ -1,11 +1,12 @@
-"""TorchScript files: PyTorch's zip with code. Never clean, for code is what they carry; refused where that code reaches outside.
+"""TorchScript files: PyTorch's zip with code. Clean where that code only computes; refused where it reaches outside.
 
 Rules (torch `csrc/jit/docs/serialization.md`)
 1. The archive's structure, plain members and storages: torch_archives.py.
-2. Each pickle at the top (`data.pkl`, `constants.pkl`, ...) is judged by the machine, its storages lie in the folder of its name; classes below `__torch__` are the file's own, and what they do stands in `code/`.
-3. Every file of `code/` is TorchScript: Python's syntax, read as a tree. Calls that read or write files, or into libraries that are not
-   torch's own, are refused (torchscript_code.py). Debug records beside them are pickles too.
-4. What passes is up for review by a person.
+2. Each pickle at the top is judged by the machine, its storages lie in the folder of its name; classes below `__torch__` are the file's own, and
+   what they do stands in `code/`. Code may stand elsewhere too: the bytecode of mobile files is for a person.
+3. All files of `code/` are read together as syntax trees, and hold nothing but torch's operators and calls of each other (torchscript_code.py).
+   Debug records beside them are pickles too.
+4. A file of another name in the archive is read on its own; `extra/` is for the user's own.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from vouchgate.scanning.sight import Sight
 from vouchgate.scanning.sniff import NOT_MINE, Claim
 from vouchgate.scanning.torch_archives import CONSTANTS, Archive, folder_of
 from vouchgate.scanning.torch_legacy import referred
-from vouchgate.scanning.torchscript_code import outside
-from vouchgate.scanning.verdict import Reading, Reason
+from vouchgate.scanning.torchscript_code import judge
+from vouchgate.scanning.verdict import Reading, Reason, Weight
 
 NAME = "torchscript"
+TRACED = "traced_inputs.pkl"
+"""Inputs that a trace was made with: tensors without their data."""
+PICKLES = ("data.pkl", "constants.pkl", TRACED)
 REMEDY = "have a person read the code and accept it, or ask for the weights as safetensors or the model as ONNX"
 
 
@@ -36,21 +40,25 @@ def read(sight: Sight, scope: Scope) -> Reading:
     """Structure, pickles, code."""
     archive = Archive(sight.view, scope, NAME)
     reasons: list[Reason] = []
+    made: set[str] = set()
     for name in [name for name in archive.left if name.endswith(".pkl") and "/" not in name]:
+        if name not in PICKLES:
+            reasons.append(_reason(name, "it holds code in another form than source, which is not read", "review"))
         ran, found = _pickle(archive, name, scope)
         reasons += found
         if ran is not None and not found:
-            archive.storages(referred(ran), f"{name.removesuffix('.pkl')}/")
+            archive.storages(referred(ran), f"{name.removesuffix('.pkl')}/", may_lack=name == TRACED)
+            made |= {one.full for one in ran.names if one.module.partition(".")[0] == TORCH_SCRIPT.own}
     for name in [name for name in archive.left if name.endswith(".debug_pkl")]:
         reasons += _pickle(archive, name, scope)[1]
-    files = [name for name in archive.left if name.startswith("code/") and name.endswith(".py")]
-    for name in files:
-        reasons += _code(archive, name)
+    names = [name for name in archive.left if name.startswith("code/") and name.endswith(".py")]
+    files = {name: bytes(archive.take(name) or b"") for name in names}
+    reasons += [_reason(found.file, found.why, found.weight) for found in judge(files, made)]
     for name in [name for name in archive.left if name.startswith("extra/")]:
         content = archive.take(name)
         scope.inner(name, content if content is not None else memoryview(b""))
     archive.done()
-    reasons.append(_review(len(files)))
+    reasons.sort(key=lambda reason: reason.weight == "review")
     return Reading(covered=archive.zip.covered, reasons=most(reasons), facts={"code_files": len(files)})
 
 
@@ -62,14 +70,6 @@ def _pickle(archive: Archive, name: str, scope: Scope) -> tuple[Ran | None, list
     return ran, [*ran.reasons, *([trailing(pickled, ran.end)] if 0 <= ran.end < len(pickled) else [])]
 
 
-def _code(archive: Archive, name: str) -> list[Reason]:
-    content = archive.take(name)
-    why = outside(bytes(content or b""))
-    if not why:
-        return []
-    return [Reason(rule=f"{NAME}:code", where=f"member `{shown(name)}`", why=why, remedy=REMEDY)]
-
-
-def _review(files: int) -> Reason:
-    why = f"it carries {files} files of code by design, which run when the model does"
-    return Reason(rule=f"{NAME}:carries-code", where="whole archive", why=why, remedy=REMEDY, weight="review")
+def _reason(name: str, why: str, weight: Weight) -> Reason:
+    rule = f"{NAME}:{'carries-code' if weight == 'review' else 'code'}"
+    return Reason(rule=rule, where=f"member `{shown(name)}`", why=why, remedy=REMEDY, weight=weight)

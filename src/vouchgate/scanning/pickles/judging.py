@@ -91,6 +91,8 @@ class Judge:
 
     def call(self, how: How, callee: Value, args: Value, place: int) -> Value:
         """Rule 1."""
+        if isinstance(callee, Name) and callee.entry is _OWN and not isinstance(args, Tuple):
+            args = Tuple((args,))  # a member of the file's own enumeration (torch `pickler.cpp`, `pushIValueImpl`)
         if not isinstance(args, Tuple):
             raise Broken("arguments", place, "arguments are no tuple")
         made = Made(how, callee if isinstance(callee, Name) else None, args.items, at=place)
