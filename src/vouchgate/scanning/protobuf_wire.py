@@ -42,7 +42,7 @@ class Field(Noun, frozen=True, kw_only=True):
 
 Schema = Mapping[str, Mapping[int, Field]]
 Message = dict[str, Any]
-"""Field name -> value, or list of values for repeated ones; numbers of repeated numeric fields are a `Numbers`."""
+"""Field name -> value, or list of values for repeated ones; numbers of repeated numeric fields are a `Numbers`, a float its bits."""
 
 
 class Span(Noun, frozen=True, kw_only=True):
@@ -121,8 +121,9 @@ class WireReader:
             frame.found[field.name], here = self.varint(here, frame.end)
             return here
         if wire in (FIXED32, FIXED64):
-            frame.found[field.name] = None
-            return self._within(here + _WIDTH[field.kind], frame.end, start)
+            stop = self._within(here + _WIDTH[field.kind], frame.end, start)
+            frame.found[field.name] = int.from_bytes(self._view[here:stop], "little")
+            return stop
         length, here = self.varint(here, frame.end)
         stop = self._within(here + length, frame.end, start)
         value = self._long(frame, field, here, stop)

@@ -2,7 +2,7 @@
 
 Taken from the modules of tensorflow 2.21 for arrays, mathematics, neural networks, images, strings, random numbers, ragged and sparse tensors, lists and
 control flow, less what aborts, calls elsewhere or debugs, and with variables and lookup tables. No operator that opens a file, a socket or a
-process, runs Python, or reads a dataset is in it. `FILES` are those by which every model saves and restores itself.
+process, runs Python, or reads a dataset is in it, but for `FILES`: those by which models save and restore themselves, and fill their vocabularies.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FractionalAvgPool FractionalAvgPoolGrad FractionalMaxPool FractionalMaxPoolGrad 
 FusedBatchNormGradV2 FusedBatchNormGradV3 FusedBatchNormV2 FusedBatchNormV3 FusedPadConv2D FusedResizeAndPadConv2D GRUBlockCell
 GRUBlockCellGrad Gather GatherNd GatherV2 GenerateBoundingBoxProposals Greater GreaterEqual GuaranteeConst HSVToRGB HashTable
 HashTableV2 HistogramFixedWidth IFFT IFFT2D IFFT3D IFFTND IRFFT IRFFT2D IRFFT3D IRFFTND Identity IdentityN If Igamma IgammaGradA Igammac
-Imag ImageProjectiveTransformV2 ImageProjectiveTransformV3 ImmutableConst InTopK InTopKV2 InitializeTable InitializeTableV2 InplaceAdd
+Imag ImageProjectiveTransformV2 ImageProjectiveTransformV3 InTopK InTopKV2 InitializeTable InitializeTableV2 InplaceAdd
 InplaceSub InplaceUpdate Inv InvGrad Invert InvertPermutation IsFinite IsInf IsNan IsotonicRegression L2Loss LRN LRNGrad LSTMBlockCell
 LSTMBlockCellGrad LeakyRelu LeakyReluGrad LeftShift Less LessEqual Lgamma LinSpace ListDiff Log Log1p LogMatrixDeterminant LogSoftmax
 LogicalAnd LogicalNot LogicalOr LookupTableExportV2 LookupTableFind LookupTableFindV2 LookupTableImportV2 LookupTableInsertV2
@@ -91,6 +91,26 @@ TopKV2 Transpose TridiagonalMatMul TridiagonalSolve TruncateDiv TruncateMod Trun
 UnicodeEncode UnicodeScript UnicodeTranscode Unique UniqueV2 UniqueWithCounts UniqueWithCountsV2 Unpack UnravelIndex UnsortedSegmentJoin
 UnsortedSegmentMax UnsortedSegmentMin UnsortedSegmentProd UnsortedSegmentSum UpperBound VarHandleOp VarIsInitializedOp Variable
 VariableShape VariableV2 Where While Xdivy Xlog1py Xlogy ZerosLike Zeta
+CudnnRNN CudnnRNNBackprop CudnnRNNBackpropV2 CudnnRNNBackpropV3 CudnnRNNCanonicalToParams CudnnRNNCanonicalToParamsV2 CudnnRNNParamsSize
+CudnnRNNParamsToCanonical CudnnRNNParamsToCanonicalV2 CudnnRNNV2 CudnnRNNV3 CTCBeamSearchDecoder CTCGreedyDecoder CTCLoss CTCLossV2
+InitializeTableFromTextFile InitializeTableFromTextFileV2 Print PrintV2 PlaceholderWithDefault ResourceApplyAdagrad ResourceApplyAdagradV2
+ResourceApplyAdam ResourceApplyAdaMax ResourceApplyAdadelta ResourceApplyCenteredRMSProp ResourceApplyFtrl ResourceApplyFtrlV2
+ResourceApplyGradientDescent ResourceApplyKerasMomentum ResourceApplyMomentum ResourceApplyRMSProp ResourceSparseApplyAdagrad
+ResourceSparseApplyAdagradV2 ResourceSparseApplyAdadelta ResourceSparseApplyFtrl ResourceSparseApplyKerasMomentum ResourceSparseApplyMomentum
+ResourceSparseApplyRMSProp ResourceScatterDiv ResourceScatterMax ResourceScatterMin ResourceScatterMul ResourceScatterNdAdd
+ResourceScatterNdUpdate ResourceScatterSub RngReadAndSkip RngSkip ScatterAdd ScatterDiv ScatterMax ScatterMin ScatterMul ScatterNdAdd
+ScatterNdSub ScatterNdUpdate ScatterSub ScatterUpdate StatefulRandomBinomial StatefulStandardNormalV2 StatefulTruncatedNormal StatefulUniform
+StatefulUniformFullInt StatefulUniformInt SparseApplyAdagrad SparseApplyMomentum ApplyAdagrad ApplyAdam ApplyGradientDescent ApplyMomentum
+ApplyRMSProp UniformDequantize UniformQuantize UniformQuantizedAdd UniformQuantizedConvolution UniformQuantizedDot UniformRequantize
 """
 COMPUTING = frozenset(_COMPUTING.split())
-FILES = frozenset({"SaveV2", "RestoreV2", "ShardedFilename", "MergeV2Checkpoints"})
+FILES: dict[str, tuple[str, frozenset[int]]] = {
+    "SaveV2": ("save", frozenset({0})),
+    "RestoreV2": ("save", frozenset({0})),
+    "MergeV2Checkpoints": ("save", frozenset({0, 1})),
+    "InitializeTableFromTextFile": ("table", frozenset({1})),
+    "InitializeTableFromTextFileV2": ("table", frozenset({1})),
+}
+"""Operators that touch files -> why, and which of their inputs name one."""
+ATTRIBUTES = {"PrintV2": ("output_stream", (b"stderr", b"stdout", b"log(info)", b"log(warning)", b"log(error)"))}
+"""Operator -> an attribute that can name a file too, and the values that name none."""

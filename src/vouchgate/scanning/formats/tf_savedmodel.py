@@ -1,44 +1,45 @@
-"""TensorFlow SavedModel: every node of every graph and of every function in its library comes from an allow-list of operators.
+"""TensorFlow SavedModels: the graphs, and the folder with variables, assets, fingerprint and Keras's metadata.
 
-Rules (tensorflow/core/protobuf: saved_model, meta_graph, graph, function, node_def)
-1. The wire is walked wherever something executes is said: meta graphs, their graph, its library's functions, their nodes. Every occurrence
-   counts, since readers merge a message that occurs twice; no group, no field cut short.
-2. An operator is one that only computes (tf_operators.py), or a function of the model's own library, which is held to the same rule.
-3. Saving and restoring name their files by what the caller hands in, never by a constant of the graph, not even through functions.
+Rules (tensorflow/core/protobuf; tensorflow/python/saved_model; tf_keras `saved_model/load.py`)
+1. Every message is read against its table (tf_reading.py); graphs and functions are held to the rules of tf_graph.py.
+2. An asset is a plain file in `assets/`, and is there.
+3. `variables/` is a TensorBundle whose index explains every byte of its shards (tensor_bundle.py).
+4. Keras's metadata is strict JSON held to keras_config.py. A layer of a class of somebody's own, which is rebuilt from the graph where nobody has
+   registered the class, is put up for review.
+5. Other files are read as files of their own; what has no place in a SavedModel is told by their own formats.
 """
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any
 
-from vouchgate.scanning.protobuf_wire import WireReader
+from vouchgate.scanning import keras_config, tensor_bundle, tf_graph
+from vouchgate.scanning.protobuf_wire import Span
 from vouchgate.scanning.scope import Scope, shown
 from vouchgate.scanning.settings import ScanSettings
 from vouchgate.scanning.sight import Sight
 from vouchgate.scanning.sniff import NOT_MINE, Claim, Folder
-from vouchgate.scanning.tf_operators import COMPUTING, FILES
-from vouchgate.scanning.verdict import Reading, Reason, Refuse, at
+from vouchgate.scanning.strict_json import strict_text
+from vouchgate.scanning.tf_reading import Reader
+from vouchgate.scanning.verdict import Reading, Reason, Refuse
 
 NAME = "tf-savedmodel"
-REMEDY = "export the model again with standard operators only, or convert it to ONNX and import that"
 MAX_REASONS = 10
 """Operators told; one is enough to refuse."""
 _HEAD = b"\x08\x01\x12"
 """saved_model_schema_version = 1, then meta_graphs."""
-_PASSED_ON = frozenset({"Identity", "StringJoin", "ShardedFilename", "Pack", "Reshape", "ExpandDims", "ConcatV2"})
-_CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
-
-
-@dataclass
-class _Graph:
-    """The graph, or one function of the library."""
-
-    name: str
-    nodes: dict[str, tuple[str, list[str], list[str]]] = field(default_factory=dict)
-    """Name -> operator, inputs, functions named in its attributes."""
-    arguments: list[str] = field(default_factory=list)
+_MODEL, _INDEX, _STEM = "saved_model.pb", "variables/variables.index", "variables/variables"
+_METADATA = "keras_metadata.pb"
+_MESSAGES = {"fingerprint.pb": "FingerprintDef", _METADATA: "SavedMetadata", "debug/saved_model_debug_info.pb": "GraphDebugInfo"}
+"""Files that are one message with no mark of its own."""
+_IDENTIFIER = "_tf_keras_"
+_ACTING = frozenset({
+    "Lambda", "TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod", "InstanceProperty", "TensorFlowOpLayer", "TorchModuleWrapper",
+    "JaxLayer", "FlaxLayer", "TFSMLayer", "Wrapper",
+})  # fmt: skip
+"""Classes of Keras that are no plain layers: they are refused as classes, where a class that Keras does not know is put up for review."""
 
 
 def recognise(sight: Sight) -> Claim:
@@ -49,182 +50,125 @@ def recognise(sight: Sight) -> Claim:
 
 
 def read(sight: Sight, scope: Scope) -> Reading:
-    """Walk all graphs, then rules 2 and 3."""
-    wire = _Wire(sight.view, scope.settings)
-    graphs = list(wire.graphs())
-    reasons = tuple(_check(graphs))[:MAX_REASONS]
-    return Reading(covered=len(sight), reasons=reasons, facts={"functions": len(graphs), "nodes": sum(len(one.nodes) for one in graphs)})
+    """Rule 1."""
+    found: list[Reason] = []
+    functions = nodes = 0
+    for meta in Reader(sight.view, scope.settings).saved_model():
+        functions += len(meta.library)
+        nodes += sum(len(graph.nodes) for graph in (meta.graph, *meta.library.values()))
+        for reason in tf_graph.check(meta):
+            if len(found) < MAX_REASONS:
+                found.append(reason)
+    return Reading(covered=len(sight), reasons=tuple(found), facts={"functions": functions, "nodes": nodes})
 
 
 def recognise_folder(names: frozenset[str]) -> Claim:
     """`saved_model.pb` at the top."""
-    if "saved_model.pb" in names:
+    if _MODEL in names:
         return Claim(strength="certain", kind=NAME, because="`saved_model.pb` at its top")
     return NOT_MINE
 
 
+def raw_files(names: frozenset[str]) -> frozenset[str]:
+    """Shards of the variables, and single messages."""
+    return frozenset(name for name in names if name in _MESSAGES or name.startswith(f"{_STEM}.data-"))
+
+
 def read_folder(folder: Folder, scope: Scope) -> Reading:
-    """Each file was read on its own; there is no rule across them."""
-    del scope
-    names = folder.names
-    sizes = [len(sight) for name in names if (sight := folder.sight(name)) is not None]
-    return Reading(covered=sum(sizes), facts={"files": len(names)})
+    """Rules 2 to 5; the graph was read on its own."""
+    facts: dict[str, Any] = {"files": len(folder.names)}
+    reasons = [*_assets(folder, scope.settings)]
+    for name, kind in _MESSAGES.items():
+        sight = folder.sight(name)
+        if sight is not None:
+            reasons += _message(name, kind, sight, scope)
+    facts |= _variables(folder, scope)
+    size = sum(len(sight) for name in folder.names if (sight := folder.sight(name)) is not None)
+    return Reading(covered=size, reasons=tuple(reasons), facts=facts)
 
 
-class _Wire:
-    """Walks the protobuf messages that say what is executed (rule 1)."""
-
-    def __init__(self, view: memoryview, settings: ScanSettings) -> None:
-        self._view, self._settings = view, settings
-        self._varint = WireReader(view, {}, settings, format_name=NAME, remedy=REMEDY).varint
-        self._left = settings.max_fields
-
-    def graphs(self) -> Iterator[_Graph]:
-        """Graphs of all meta graphs and functions."""
-        for _, meta in self._inside((0, len(self._view)), 2):
-            for index, (_, graph) in enumerate(self._inside(meta, 2)):
-                found = _Graph(f"graph {index}")
-                for number, span in self._inside(graph, 1, 2):
-                    if number == 1:
-                        self._node(found, span)
-                    else:
-                        for _, function in self._inside(span, 1):
-                            yield self._function(function)
-                yield found
-
-    def _function(self, span: tuple[int, int]) -> _Graph:
-        """FunctionDef: 1 signature (OpDef: 1 name, 2 input_arg), 3 node_def."""
-        found = _Graph("")
-        for number, inner in self._inside(span, 1, 3):
-            if number == 3:
-                self._node(found, inner)
-                continue
-            for part, value in self._inside(inner, 1, 2):
-                if part == 1:
-                    found.name = self._text(value)
-                else:
-                    found.arguments += [self._text(name) for _, name in self._inside(value, 1)]
-        return found
-
-    def _node(self, graph: _Graph, span: tuple[int, int]) -> None:
-        """NodeDef: 1 name, 2 op, 3 input, 5 attr (key, AttrValue: 10 func, 1 list (9 func))."""
-        name = operator = ""
-        inputs: list[str] = []
-        functions: list[str] = []
-        for number, value in self._inside(span, 1, 2, 3, 5):
-            if number == 1:
-                name = self._text(value)
-            elif number == 2:
-                operator = self._text(value)
-            elif number == 3:
-                inputs.append(self._text(value))
-            else:
-                functions += self._functions(value)
-        if name in graph.nodes:
-            _refuse("duplicate-node", at(span[0]), f"two nodes are named `{shown(name)}`")
-        graph.nodes[name] = (operator, inputs, functions)
-
-    def _functions(self, attribute: tuple[int, int]) -> Iterator[str]:
-        for _, value in self._inside(attribute, 2):
-            for number, inner in self._inside(value, 1, 10):
-                named = [inner] if number == 10 else [one for _, one in self._inside(inner, 9)]
-                for one in named:
-                    yield from (self._text(text) for _, text in self._inside(one, 1))
-
-    def _inside(self, span: tuple[int, int], *wanted: int) -> Iterator[tuple[int, tuple[int, int]]]:
-        """(number, bytes) of the length-delimited fields asked for; every other field is stepped over exactly."""
-        here, end = span
-        while here < end:
-            self._left -= 1
-            if self._left < 0:
-                _refuse("too-many-fields", at(here), f"more than {self._settings.max_fields} fields")
-            start = here
-            tag, here = self._varint(here, end)
-            number, wire = tag >> 3, tag & 7
-            if wire == 2:
-                size, here = self._varint(here, end)
-                if number in wanted and here + size <= end:
-                    yield number, (here, here + size)
-                here += size
-            elif wire == 0:
-                _, here = self._varint(here, end)
-            elif wire in (1, 5):
-                here += 8 if wire == 1 else 4
-            if wire not in (0, 1, 2, 5) or not number or here > end or (number in wanted and wire != 2):
-                _refuse("wire", at(start), "a field is cut short, or of a wire type that SavedModels do not have")
-
-    def _text(self, span: tuple[int, int]) -> str:
-        if span[1] - span[0] > self._settings.max_name_bytes:
-            _refuse("text-size", at(span[0]), f"a name has more than {self._settings.max_name_bytes} bytes")
-        try:
-            return str(self._view[span[0] : span[1]], "utf-8")
-        except UnicodeDecodeError:
-            _refuse("utf8", at(span[0]), "a name is not UTF-8")
+def _assets(folder: Folder, settings: ScanSettings) -> Iterator[Reason]:
+    """Rule 2."""
+    sight = folder.sight(_MODEL)
+    if sight is None or folder.kinds.get(_MODEL) != NAME:
+        return
+    reader = Reader(sight.view, settings)
+    for _ in reader.saved_model():
+        continue
+    for name in sorted(reader.assets):
+        plain = (
+            posixpath.normpath(name) == name
+            and not name.startswith(("/", ".."))
+            and "\\" not in name
+            and name.isprintable()
+            and ":" not in name
+        )
+        if not plain:
+            yield _reason("asset-path", f"asset `{shown(name)}`", "it leads out of `assets/`", _MODEL)
+        elif f"assets/{name}" not in folder.names:
+            why = "the model fills a table from it, and it is not there"
+            yield _reason("missing-asset", f"asset `{shown(name)}`", why, _MODEL, weight="incomplete")
 
 
-def _check(graphs: list[_Graph]) -> Iterator[Reason]:
-    library = {graph.name: graph for graph in graphs}
-    for graph in graphs:
-        for name, (operator, _, functions) in graph.nodes.items():
-            where = f"node `{shown(name)}` of `{shown(graph.name)}`"
-            if operator not in COMPUTING and operator not in library:
-                yield _reason(
-                    "operator", where, f"`{shown(operator)}` is no operator that only computes: it reaches files, code or other machines"
-                )
-            for function in functions:
-                if function not in library:
-                    yield _reason("function", where, f"it calls `{shown(function)}`, which is not in the model's own library")
-    named = _file_arguments(graphs, library)
-    for graph in graphs:
-        for name, (operator, inputs, functions) in graph.nodes.items():
-            for place in _file_places(operator, functions, named, library):
-                if place < len(inputs) and _sources(graph, inputs[place]) == {"Const"}:
-                    where = f"node `{shown(name)}` of `{shown(graph.name)}`"
-                    yield _reason("constant-file", where, "it writes or reads a file that the model names itself")
+def _variables(folder: Folder, scope: Scope) -> dict[str, Any]:
+    """Rule 3. A model without variables may have no folder of them; shards without an index are explained by nothing."""
+    index = folder.sight(_INDEX)
+    shards = sorted(name for name in folder.names if name.startswith(f"{_STEM}.data-"))
+    if index is None and not shards:
+        return {}
+    if index is None:
+        raise Refuse(f"{NAME}:variables", f"file `{shown(shards[0])}`", "it has no index that says what its bytes are", tf_graph.REMEDY)
+    return tensor_bundle.check_folder(folder, _STEM, scope, NAME)
 
 
-def _file_places(operator: str, functions: list[str], named: dict[str, set[int]], library: dict[str, _Graph]) -> set[int]:
-    if operator in FILES:
-        return {0, 1} if operator == "MergeV2Checkpoints" else {0}
-    called = functions if operator in _CALLS else [operator] if operator in library else []
-    return set().union(*(named.get(one, set()) for one in called)) if called else set()
+def _message(name: str, kind: str, sight: Sight, scope: Scope) -> Iterator[Reason]:
+    reader = Reader(sight.view, scope.settings)
+    try:
+        found = reader.message(kind, Span(begin=0, end=len(sight)))
+        if name == _METADATA:
+            yield from _metadata(reader, found)
+    except Refuse as refuse:
+        why = refuse.reason
+        yield Reason(rule=why.rule, where=why.where, why=why.why, remedy=why.remedy, weight=why.weight, member=name)
 
 
-def _file_arguments(graphs: list[_Graph], library: dict[str, _Graph]) -> dict[str, set[int]]:
-    """For each function, which of its arguments end up as a file's name; until nothing changes."""
-    named: dict[str, set[int]] = {}
-    for _ in range(len(graphs) + 1):
-        before = {name: set(places) for name, places in named.items()}
-        for graph in graphs:
-            for operator, inputs, functions in graph.nodes.values():
-                for place in _file_places(operator, functions, named, library):
-                    roots = _sources(graph, inputs[place]) if place < len(inputs) else set()
-                    named.setdefault(graph.name, set()).update(index for index, one in enumerate(graph.arguments) if f"${one}" in roots)
-        if before == named:
-            break
-    return named
-
-
-def _sources(graph: _Graph, name: str) -> set[str]:
-    """Operators and arguments (`$name`) that a value is made of."""
-    found: set[str] = set()
-    waiting, seen = [name], set()
-    while waiting:
-        one = waiting.pop().lstrip("^").partition(":")[0]
-        if one in seen:
+def _metadata(reader: Reader, found: dict[str, Any]) -> Iterator[Reason]:
+    """Rule 4."""
+    for node in found.get("nodes", ())[: MAX_NODES + 1]:
+        where = f"object {node.get('node_id', 0)}"
+        if len(found["nodes"]) > MAX_NODES:
+            yield _reason("too-many-objects", where, f"more than {MAX_NODES} objects", _METADATA)
+            return
+        if not node.get("identifier", "").startswith(_IDENTIFIER):
+            yield _reason("metadata", where, f"`{shown(node.get('identifier', ''))}` is no object of Keras", _METADATA)
+        value = strict_text(reader.text(node["metadata"]).decode("utf-8", "surrogateescape"), NAME, where) if "metadata" in node else {}
+        if not isinstance(value, dict):
+            yield _reason("metadata", where, "its description is no JSON object", _METADATA)
             continue
-        seen.add(one)
-        operator, inputs, _ = graph.nodes.get(one, ("$" + one, [], []))
-        if operator in _PASSED_ON:
-            waiting += inputs
-        else:
-            found.add(operator)
-    return found if len(found) == 1 or "Const" not in found else found - {"Const"}
+        yield from _object(value, where)
 
 
-def _reason(rule: str, where: str, why: str) -> Reason:
-    return Reason(rule=f"{NAME}:{rule}", where=where, why=why, remedy=REMEDY)
+MAX_NODES = 200_000
+"""Objects of Keras in one model; a large one has about 5,000."""
 
 
-def _refuse(rule: str, where: str, why: str) -> NoReturn:
-    raise Refuse(f"{NAME}:{rule}", where, why, REMEDY)
+def _object(value: dict[str, Any], where: str) -> Iterator[Reason]:
+    """One layer, model or metric: its own class, then everything in its configuration."""
+    name = value.get("class_name")
+    plain = isinstance(name, str) and name.isidentifier()
+    own = plain and name not in keras_config.CLASSES | keras_config.FUNCTIONS | _ACTING and "module" not in value
+    if own:
+        why = f"its class `{shown(str(name))}` is somebody's own: where the loader has registered one of that name, that code runs instead of the graph"
+        yield _reason("custom-class", where, why, _METADATA, weight="review")
+        value = {key: one for key, one in value.items() if key != "class_name"}
+    value = {key: one for key, one in value.items() if key not in _SPECS}
+    for one in keras_config.check(value, NAME):
+        yield Reason(rule=one.rule, where=f"{where}, {one.where}", why=one.why, remedy=one.remedy, weight=one.weight, member=_METADATA)
+
+
+_SPECS = frozenset({"save_spec", "full_save_spec", "build_input_shape"})
+"""Types and shapes of inputs: made by a table of TensorFlow's own type specifications, from no module."""
+
+
+def _reason(rule: str, where: str, why: str, member: str, weight: Any = "refused") -> Reason:
+    return Reason(rule=f"{NAME}:{rule}", where=where, why=why, remedy=tf_graph.REMEDY, member=member, weight=weight)
