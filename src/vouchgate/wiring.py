@@ -22,12 +22,13 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from vouchgate.ports import files, isolate, kernel_keyring, processes, scanner, sealed, tls
+from vouchgate.ports import artifact_trees, files, isolate, kernel_keyring, processes, scanner, sealed, tls
 from vouchgate.ports.artifacts import ArtifactStore
 from vouchgate.ports.clock import Clock
 from vouchgate.ports.rpc import AsyncRpcClient, RpcClient
@@ -510,7 +511,24 @@ def scan_place(path: str) -> Any:
     return RemotePlace(path) if is_remote(path) else Place(path)
 
 
+def local_place(path: str) -> Any:
+    """A file or folder of this machine, opened (ports/artifact_files.py). Raises `NotFound`, `InvalidInput`."""
+    from vouchgate.ports.artifact_files import Place
+
+    return Place(path)
+
+
 folder_file = scanner.FolderFile
+
+
+def stored_tree(path: Path) -> Any:
+    """A folder of the store, staged or kept, by its manifest (ports/artifact_trees.py); to be closed. Raises `NotFound`, `StoreDamaged`."""
+    return artifact_trees.open_tree(path)
+
+
+def tree_files(tree: Any) -> list[scanner.FolderFile]:
+    """Its files as the scanner takes them; the scanner's own digest says whether they are still what they were."""
+    return [scanner.FolderFile(file.path, partial(tree.open_unchecked, file)) for file in tree.manifest.files]
 
 
 def disarm_desk() -> Any:

@@ -160,7 +160,7 @@ def test_a_digest_that_is_none_names_no_file(store: ArtifactStore, value: str) -
     with pytest.raises(InvalidInput):
         store.open(Digest(value=value))
     with pytest.raises(InvalidInput):
-        store.has(Digest(value="0" * 64, kind="tree"))
+        store.has(Digest(value="0" * 64, kind="manifest"))
 
 
 def test_what_an_interrupted_import_left_is_swept(store: ArtifactStore, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """An artifact is taken in: stage, scan, vouch, decide, keep.
 
-1. Stage: a private copy of the opened file, hashed while it is copied; everything after this is about that copy.
+1. Stage: a private copy of the opened file or of the folder that is one artifact, hashed while it is copied; everything after this is
+   about that copy.
 2. Scan it in a process of its own. The scanner's digest must be the copy's.
 3. Vouch what was seen in the scanner's role: `scan` (pass, fail or inconclusive) and, where it passed, `structure`. Both are in the store,
    and so among the facts, before anything is decided.
@@ -26,6 +27,7 @@ from vouchgate.scanning.verdict import ScanReport, Verdict, unfinished
 from vouchgate.vocabulary.answers import Caller, ImportFinding, ImportOutcome, VouchState
 from vouchgate.vocabulary.decisions import Decision
 from vouchgate.vocabulary.digests import Digest
+from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.names import resource
 from vouchgate.vocabulary.records import Append
 from vouchgate.vocabulary.vouches import Method, Outcome, Subject, UnixMillis, Vouch
@@ -37,6 +39,8 @@ DAY_MS = 24 * 3600 * 1000
 MAX_OPERATORS = 1_000
 """Names of operators in a `structure` vouch; a model that has more (functions of its own) is described by the first."""
 MAX_TEXT = 400
+NO_ARTIFACT = "folder"
+"""What the scanner calls a folder that no format knows as one artifact (scanning/scan.py)."""
 _OUTCOMES: dict[str, Outcome] = {"clean": "pass", "refused": "fail", "review": "inconclusive", "incomplete": "inconclusive"}
 _SEVERITIES: dict[str, Literal["high", "medium"]] = {"refused": "high", "review": "medium", "incomplete": "medium"}
 
@@ -54,6 +58,7 @@ class Artifacts(Protocol):
     """The content store (ports/artifacts.py). Blocking; called in a thread."""
 
     def stage(self, source: int) -> Any: ...
+    def stage_tree(self, source: int) -> Any: ...
     def keep(self, staged: Any) -> object: ...
     def drop(self, staged: Any) -> None: ...
 
@@ -83,9 +88,10 @@ class Desk:
     now: Callable[[], UnixMillis]
 
 
-async def admit_artifact(desk: Desk, source: int, *, name: str, zone: str) -> ImportOutcome:
-    """Take in the file behind the descriptor `source`. Raises what staging, the signer or the store raise; then nothing is admitted."""
-    staged = await asyncio.to_thread(desk.artifacts.stage, source)
+async def admit_artifact(desk: Desk, source: int, *, name: str, zone: str, tree: bool = False) -> ImportOutcome:
+    """Take in the file, or with `tree` the folder's stream, behind the descriptor `source`. Raises what staging, the signer or the store raise;
+    then nothing is admitted."""
+    staged = await asyncio.to_thread(desk.artifacts.stage_tree if tree else desk.artifacts.stage, source)
     try:
         return await _admit(desk, staged, name, zone)
     finally:
@@ -96,6 +102,8 @@ async def _admit(desk: Desk, staged: Copy, name: str, zone: str) -> ImportOutcom
     digest = staged.digest
     subject = Subject(name=resource(desk.trust_domain, "artifact", digest.text), digest=digest)
     verdict = _same_bytes(await asyncio.to_thread(desk.scan, staged.descriptor, name=name), digest, name)
+    if digest.kind == "tree" and verdict.format == NO_ARTIFACT:
+        raise InvalidInput("the folder is no single model in a format that is known", remedy="import its files one by one")
     vouches = await _vouch_scan(desk, subject, verdict)
     if verdict.outcome != "clean":
         outcome = _outcome(subject, verdict, zone, vouches, reason=_why(verdict), remedy=_remedy(verdict))
@@ -115,7 +123,9 @@ async def _admit(desk: Desk, staged: Copy, name: str, zone: str) -> ImportOutcom
 
 def _same_bytes(report: ScanReport, digest: Digest, name: str) -> Verdict:
     """Step 2: a report about other bytes says nothing about these."""
-    if report.verdict.outcome != "incomplete" and (report.digest.value, report.digest.size) != (digest.value, digest.size):
+    if report.verdict.outcome != "incomplete" and (
+        (report.digest.kind, report.digest.value, report.digest.size) != (digest.kind, digest.value, digest.size)
+    ):
         return unfinished(name, digest.size, "the scanner read other bytes than were staged", "check the disk and import it again")
     return report.verdict
 
@@ -149,7 +159,7 @@ async def _vouch_import(
 ) -> Vouch:
     method = Method(tool="vouchgate-import", version="1")
     claims = {
-        "source": f"file {_plain(name)}",
+        "source": f"{'folder' if subject.digest is not None and subject.digest.kind == 'tree' else 'file'} {_plain(name)}",
         "name": _plain(name),
         "requested_by": desk.requested_by,
         "zone": zone,

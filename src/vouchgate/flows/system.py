@@ -176,7 +176,7 @@ class System(ZonesSystem, PolicySystem, WatchSystem, ProvingSystem):
         source = os.open(request.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             desk = desk_of(self.context, caller, artifacts=self._artifacts, scan=self._scan, zone=request.zone)
-            outcome = await admit_artifact(desk, source, name=request.name, zone=request.zone)
+            outcome = await admit_artifact(desk, source, name=request.name, zone=request.zone, tree=request.tree)
             if outcome.admitted:
                 await place_imported(self.context, caller, outcome.resource, request.zone)
             return outcome

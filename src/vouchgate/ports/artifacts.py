@@ -6,6 +6,7 @@ Rules
    source that its owner goes on writing to cannot show the scanner other bytes than those that are kept.
 3. `keep` gives the copy its digest as a name: read-only, fsynced, renamed, folder fsynced. `drop` leaves nothing behind.
 4. `open` hashes again before it hands out a descriptor: a file that no longer has its digest is never served.
+5. A folder that is one artifact is staged, kept and opened by the same rules (artifact_trees.py), under the digest of its tree.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import stat
 from pathlib import Path
 from secrets import token_hex
 
+from vouchgate.ports.artifact_trees import PREFIX, KeptTree, hash_file, open_tree, place_tree, write_tree
 from vouchgate.vocabulary.digests import Digest
 from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded, NotFound, StoreDamaged, Unavailable
 
@@ -44,7 +47,7 @@ def open_artifact(path: Path) -> int:
 
 
 class Staged:
-    """A private copy that is neither kept nor dropped yet. `descriptor` reads it; closed by `keep` and `drop`."""
+    """A private copy that is neither kept nor dropped yet. `descriptor` reads it (of a folder: is the folder's); closed by `keep` and `drop`."""
 
     def __init__(self, path: Path, descriptor: int, digest: Digest) -> None:
         self.path, self.descriptor, self.digest = path, descriptor, digest
@@ -66,7 +69,7 @@ class ArtifactStore:
         """Remove what an interrupted import left; returns how many. To be called while nothing is being imported."""
         left = list(self._folder.glob(f"{_STAGING}*"))
         for path in left:
-            path.unlink(missing_ok=True)
+            _remove(path)
         return len(left)
 
     def stage(self, source: int) -> Staged:
@@ -91,13 +94,30 @@ class ArtifactStore:
             path.unlink(missing_ok=True)
             raise
 
+    def stage_tree(self, source: int) -> Staged:
+        """Copy and hash the folder whose stream lies behind `source`. Raises `InvalidInput`, `LimitExceeded`, `Unavailable`."""
+        _check_regular(source, "the artifact")
+        path = self._folder / f"{_STAGING}{token_hex(16)}"
+        try:
+            digest = write_tree(source, path, max_bytes=self._max_bytes, check_space=self._check_space)
+            return Staged(path, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC), digest)
+        except OSError as error:
+            _remove(path)
+            raise Unavailable(f"the artifact could not be copied: {error.strerror}", remedy="free some space and import it again") from None
+        except BaseException:
+            _remove(path)
+            raise
+
     def keep(self, staged: Staged) -> Path:
         """Give the copy its place; the same content twice is kept once."""
         final = self._path(staged.digest)
         try:
-            os.fchmod(staged.descriptor, 0o400)
-            os.fsync(staged.descriptor)
-            staged.path.rename(final)
+            if staged.digest.kind == "tree":
+                place_tree(staged.path, final)
+            else:
+                os.fchmod(staged.descriptor, 0o400)
+                os.fsync(staged.descriptor)
+                staged.path.rename(final)
             self._sync_folder()
         except OSError as error:
             raise Unavailable(f"the artifact could not be kept: {error.strerror}", remedy="check the data directory's disk") from None
@@ -108,32 +128,45 @@ class ArtifactStore:
     def drop(self, staged: Staged) -> None:
         """Forget the copy; harmless after `keep`."""
         staged.close()
-        staged.path.unlink(missing_ok=True)
+        _remove(staged.path)
 
     def has(self, digest: Digest) -> bool:
         """Whether the content is here (not whether it is still whole: `open` says that)."""
-        return self._path(digest).is_file()
+        path = self._path(digest)
+        return path.is_dir() if digest.kind == "tree" else path.is_file()
+
+    def locate(self, digest: Digest) -> int:
+        """A descriptor for whoever hashes what it reads, as the scanner does; nothing is hashed here. Raises `NotFound`."""
+        try:
+            return os.open(self._path(digest), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            raise NotFound(f"`{digest.text}` is not in the store", remedy="import the artifact") from None
+
+    def open_tree(self, digest: Digest) -> KeptTree:
+        """A folder whose manifest has the digest; each of its files is hashed again when it is opened. Raises `NotFound`, `StoreDamaged`."""
+        tree = open_tree(self._path(digest))
+        if tree.digest.value != digest.value:
+            tree.close()
+            raise StoreDamaged(f"the folder of `{digest.text}` no longer has that digest", remedy="import the artifact again")
+        return tree
 
     def open(self, digest: Digest) -> int:
-        """A read-only descriptor on content that was hashed again just now. Raises `NotFound`, `StoreDamaged`."""
+        """A read-only descriptor on a file that was hashed again just now. Raises `NotFound`, `StoreDamaged`."""
+        if digest.kind != "file":
+            raise InvalidInput(f"`{digest.text[:100]}` names no file", remedy="give the digest of a file")
         try:
             descriptor = os.open(self._path(digest), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
             raise NotFound(f"`{digest.text}` is not in the store", remedy="import the artifact") from None
-        found = hashlib.sha256()
-        offset = 0
-        while part := os.pread(descriptor, CHUNK_BYTES, offset):
-            found.update(part)
-            offset += len(part)
-        if found.hexdigest() != digest.value:
+        if hash_file(descriptor)[0] != digest.value:
             os.close(descriptor)
             raise StoreDamaged(f"the file of `{digest.text}` no longer has that digest", remedy="import the artifact again")
         return descriptor
 
     def _path(self, digest: Digest) -> Path:
-        if digest.kind != "file" or len(digest.value) != 64 or not set(digest.value) <= set("0123456789abcdef"):
-            raise InvalidInput(f"`{digest.text[:100]}` names no file", remedy="give the digest of a file")
-        return self._folder / digest.value
+        if digest.kind not in ("file", "tree") or len(digest.value) != 64 or not set(digest.value) <= set("0123456789abcdef"):
+            raise InvalidInput(f"`{digest.text[:100]}` names no file", remedy="give the digest of a file or a folder")
+        return self._folder / (PREFIX * (digest.kind == "tree") + digest.value)
 
     def _check_space(self, size: int) -> None:
         facts = os.statvfs(self._folder)
@@ -162,6 +195,14 @@ class ArtifactStore:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    """A staged file or folder, as far as it got."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _check_regular(descriptor: int, what: str) -> int:

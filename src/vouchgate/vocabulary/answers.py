@@ -327,6 +327,8 @@ class ImportRequest(Noun, frozen=True, kw_only=True):
     zone: str
     allow_declared: tuple[str, ...] = ()
     """`predicate=value` statements that the importer makes; each becomes a declared vouch."""
+    tree: bool = False
+    """What lies at `path` is a folder that is one artifact, as a stream (vocabulary/tree_frames.py)."""
 
 
 class ImportFinding(Noun, frozen=True, kw_only=True):

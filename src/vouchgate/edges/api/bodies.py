@@ -70,6 +70,8 @@ class ArtifactQuery(Noun, frozen=True, kw_only=True):
     zone: Annotated[str, Meta(min_length=1, max_length=64)]
     declare: Short = ""
     """`predicate=value,predicate=value`"""
+    kind: Literal["file", "tree"] = "file"
+    """`tree`: the body is a folder that is one artifact (vocabulary/tree_frames.py)."""
 
 
 class UnrevokeBody(Noun, frozen=True, kw_only=True):

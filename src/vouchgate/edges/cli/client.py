@@ -13,7 +13,7 @@ import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Protocol, TypeVar, cast
 from urllib.parse import urlencode
 
 from vouchgate.vocabulary import errors
@@ -27,6 +27,13 @@ COPY_BYTES = 1024 * 1024
 
 T = TypeVar("T")
 _TYPES = {kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.VouchgateError)}
+
+
+class Readable(Protocol):
+    """A file, or what is read as one."""
+
+    def read(self, count: int = -1, /) -> bytes:
+        """At most so many bytes; nothing at the end."""
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -60,7 +67,7 @@ class Client:
         """End something."""
         self._ask("DELETE", path)
 
-    def send_file(self, kind: type[T], path: str, file: IO[bytes], size: int, **query: str) -> T:
+    def send_file(self, kind: type[T], path: str, file: Readable, size: int, /, **query: str) -> T:
         """Send a file as it is read."""
         asked = urlencode({name: value for name, value in query.items() if value})
         headers = {"content-length": str(size), "content-type": "application/octet-stream"}
@@ -99,7 +106,7 @@ class Client:
         self,
         method: str,
         path: str,
-        body: bytes | IO[bytes] | None = None,
+        body: bytes | Readable | None = None,
         *,
         headers: dict[str, str] | None = None,
         timeout: float = TIMEOUT_SECONDS,
@@ -114,7 +121,7 @@ class Client:
             connection.close()
 
     def _send(
-        self, method: str, path: str, body: bytes | IO[bytes] | None, headers: dict[str, str], timeout: float
+        self, method: str, path: str, body: bytes | Readable | None, headers: dict[str, str], timeout: float
     ) -> tuple[_UnixConnection, http.client.HTTPResponse]:
         connection = _UnixConnection(self._path, timeout)
         headers = {**headers, "authorization": f"Bearer {self._bearer}"} if self._bearer else headers
@@ -122,7 +129,7 @@ class Client:
             connection.connect()
             refused: OSError | None = None
             try:
-                connection.request(method, path, body, headers)
+                connection.request(method, path, cast("bytes | IO[bytes] | None", body), headers)
             except (BrokenPipeError, ConnectionResetError) as error:
                 refused = error
             try:

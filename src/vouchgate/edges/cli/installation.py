@@ -34,6 +34,15 @@ class Scan(Protocol):
         """Each artifact's, in the order of the paths."""
 
 
+class Folder(Protocol):
+    """A folder as one stream, read once; `size` is its length in bytes."""
+
+    size: int
+
+    def read(self, count: int = -1) -> bytes:
+        """At most `count` bytes; nothing at the end."""
+
+
 class Installation(Protocol):
     """Functions of `edges.processes.installation`; a test holds their parameters against these."""
 
@@ -71,6 +80,9 @@ class Installation(Protocol):
 
     def scan(self, paths: Sequence[str], *, jobs: int, deep: bool) -> AbstractContextManager[Scan]:
         """Scan files and folders in the scanner's processes, `jobs` at once. Raises `NotFound` for a path that cannot be read."""
+
+    def folder(self, path: str) -> AbstractContextManager[Folder]:
+        """A folder that is one artifact, to be sent. Raises `NotFound`, `InvalidInput`, `LimitExceeded`."""
 
     def now(self) -> UnixMillis:
         """The time on this machine."""

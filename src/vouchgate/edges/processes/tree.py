@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 import signal
 import sys
@@ -47,6 +48,8 @@ from vouchgate.vocabulary.settings import EndpointSettings, Settings
 from vouchgate.vocabulary.trust import PublicKey, SignedTrustRoot, TrustRoot
 from vouchgate.vocabulary.vouches import UnixMillis
 
+_STORED = re.compile(r"(\.staging-[0-9a-f]{32}|(tree-)?[0-9a-f]{64})\Z")
+"""Names in the content store (ports/artifacts.py)."""
 START_SECONDS = 15.0
 """A process that has not answered by then will not."""
 BOOTSTRAP_MINUTES = 10
@@ -460,15 +463,25 @@ class Tree:
         return {"scan": scan, "processes": processes, "look": look, "read_back": read_back_handler(str(self.layout.admin_socket))}
 
     def _scan(self, staged: str, name: str) -> Any:
-        if "/" in staged or not staged.startswith(".staging-"):
-            raise NotPermitted("only staged artifacts are scanned", remedy="import the file")
-        descriptor = os.open(self.layout.artifacts / staged, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        """A staged or kept artifact of the store, by its name there."""
+        if not _STORED.match(staged):
+            raise NotPermitted("only artifacts of the store are scanned", remedy="import the file")
+        path = self.layout.artifacts / staged
+        owner = self.users.of("control") if self.users.isolated else -1
+        if path.is_dir():
+            with contextlib.closing(wiring.stored_tree(path)) as tree:
+                self._own(tree.descriptor, owner)
+                return self._scanner.scan_folder(wiring.tree_files(tree), name=name)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            if self.users.isolated and os.fstat(descriptor).st_uid != self.users.of("control"):
-                raise NotPermitted("the staged artifact is not the control plane's", remedy="import the file")
+            self._own(descriptor, owner)
             return self._scanner.scan_file(descriptor, name=name)
         finally:
             os.close(descriptor)
+
+    def _own(self, descriptor: int, owner: int) -> None:
+        if owner not in (-1, os.fstat(descriptor).st_uid):
+            raise NotPermitted("the stored artifact is not the control plane's", remedy="import the file")
 
     def processes(self) -> list[ProcessState]:
         """The tree as `status` shows it."""

@@ -1,4 +1,4 @@
-"""`vouchgate import`: take a model file in. It is sent to the control plane, which hashes, scans, decides and vouches."""
+"""`vouchgate import`: take a model in, a file or a folder that is one model. It is sent to the control plane, which hashes, scans, decides and vouches."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import argparse
 import os
 from pathlib import Path
 
+from vouchgate.edges.cli.installation import installation
 from vouchgate.edges.cli.printing import short_digest
 from vouchgate.edges.cli.session import Session
 from vouchgate.vocabulary.answers import ImportOutcome
 from vouchgate.vocabulary.errors import NotFound
 
-SUMMARY = "take a model file in: scan, decide, vouch"
+SUMMARY = "take a model in: scan, decide, vouch"
+ARTIFACTS = "/api/v1/artifacts"
 SEVERITY_MARK = {"critical": "bad", "high": "bad", "medium": "warn", "low": "note"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What it takes."""
-    parser.add_argument("path", help="the file")
+    parser.add_argument("path", help="the file, or the folder that is one model")
     parser.add_argument("--zone", default="serve", help="the zone it is placed in (default: serve)")
     parser.add_argument(
         "--declare", action="append", default=[], metavar="PREDICATE=VALUE", help="a statement that you make; becomes a declared vouch"
@@ -28,23 +30,35 @@ def run(session: Session, options: argparse.Namespace) -> int:
     """Exit code 1 where it is not admitted."""
     path = Path(options.path)
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            answer = session.client.send_file(
-                ImportOutcome, "/api/v1/artifacts", file, size, name=path.name, zone=options.zone, declare=",".join(options.declare)
-            )
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        answer = _send_folder(session, path, options) if path.is_dir() else _send_file(session, path, options)
+    except (FileNotFoundError, PermissionError) as error:
         raise NotFound(f"`{path}` cannot be read: {error.strerror}", remedy="name a model file that you may read") from None
     if not session.json(answer):
         show_outcome(session, answer, path.name, ("is admitted", "is refused"), now=session.client.now)
     return 0 if answer.admitted else 1
 
 
+def _send_file(session: Session, path: Path, options: argparse.Namespace) -> ImportOutcome:
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        return session.client.send_file(
+            ImportOutcome, ARTIFACTS, file, size, name=path.name, zone=options.zone, declare=",".join(options.declare)
+        )
+
+
+def _send_folder(session: Session, path: Path, options: argparse.Namespace) -> ImportOutcome:
+    with installation().folder(str(path)) as folder:
+        name = path.resolve().name or "folder"
+        return session.client.send_file(
+            ImportOutcome, ARTIFACTS, folder, folder.size, kind="tree", name=name, zone=options.zone, declare=",".join(options.declare)
+        )
+
+
 def show_outcome(session: Session, answer: ImportOutcome, name: str, verdicts: tuple[str, str], *, now: int) -> None:
     """Verdict in the words of `verdicts` (yes, no), findings, vouches, fix."""
     show = session.printer
     show.marked("good" if answer.admitted else "bad", f"{name} {verdicts[0] if answer.admitted else verdicts[1]}: {answer.reason}")
-    show.field("file", f"{short_digest(answer.digest)}, {answer.size} bytes, {answer.format}")
+    show.field("folder" if answer.digest.startswith("sha256-tree:") else "file", f"{short_digest(answer.digest)}, {answer.size} bytes, {answer.format}")
     if answer.admitted and answer.zone:
         show.field("as", answer.resource, f"in zone {answer.zone}")
     for finding in answer.findings:
