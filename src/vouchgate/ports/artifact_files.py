@@ -42,6 +42,8 @@ class Entry(Struct, frozen=True):
     size: int = 0
     trouble: str = ""
     """Why it is no file that can be read; empty for one that can."""
+    link: bool = False
+    """It is a link to a file inside the folder."""
 
 
 class Place:
@@ -132,7 +134,7 @@ class Place:
             os.close(target)
         if not stat.S_ISREG(facts.st_mode):
             return Entry(name, 0, f"it is a link to {_kind(facts.st_mode)}")
-        return Entry(name, facts.st_size)
+        return Entry(name, facts.st_size, link=True)
 
 
 def _kind(mode: int) -> str:

@@ -1,0 +1,208 @@
+"""Content is measured: every file is read once, hashed as a whole and piece by piece, and held against an older manifest.
+
+1. What cannot be measured raises: links, devices, unreadable files and names that are no UTF-8 have no place in a manifest or a signature.
+2. A file is opened once; one that changes while it is read raises.
+3. The whole file's digest and its chunks' are computed from the same bytes, beside each other.
+4. With stamps believed, a file whose size, times and inode are as the older manifest says is not read again. Off unless asked for: whoever can write
+   a file can often write its times as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from vouchgate.evidence.merkle import (
+    CHUNK_BYTES,
+    Change,
+    FileEntry,
+    Manifest,
+    Part,
+    Stamp,
+    chunk_ranges,
+    compare_part,
+    find_part,
+    is_relative,
+)
+from vouchgate.evidence.tensor_ranges import header_bytes, tensor_ranges
+from vouchgate.vocabulary.errors import InvalidInput, NotFound, Unavailable
+
+READ_BYTES = 1 << 20
+"""Bytes of one read where a chunk is larger."""
+WAITING = 4
+"""Chunks of one file that may wait for their digest."""
+READERS = 4
+"""Files that are read at once."""
+
+
+class Found(Protocol):
+    """What lies below a path (ports/artifact_files.py)."""
+
+    @property
+    def name(self) -> bytes: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def trouble(self) -> str: ...
+    @property
+    def link(self) -> bool: ...
+
+
+class Place(Protocol):
+    """One path that somebody named (ports/artifact_files.py)."""
+
+    path: str
+    is_folder: bool
+
+    def entries(self) -> Iterable[Found]: ...
+    def open(self, name: bytes) -> int: ...
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How to measure."""
+
+    chunk_bytes: int = CHUNK_BYTES
+    stamps: bool = False
+    """Write down stamps."""
+    believed: Manifest | None = None
+    """The manifest whose stamps are believed (rule 4)."""
+    without: frozenset[str] = field(default_factory=frozenset)
+    """Files left out, by their paths; a folder leaves out all below it."""
+
+
+def measure(place: Place, how: Measuring = Measuring()) -> Manifest:
+    """The manifest of a file or folder. Raises `InvalidInput`, `NotFound`, `Unavailable`."""
+    names = sorted(listed(place, how.without))
+    if not names:
+        raise InvalidInput(f"`{place.path}` holds no file", remedy="name a file, or a folder with files")
+    old = {file.path: file for file in how.believed.files} if how.believed else {}
+    stamps = dict(how.believed.stamps) if how.believed else {}
+    with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(READERS) as hashers:
+
+        def one(name: bytes) -> tuple[FileEntry, Stamp]:
+            return _measured(place, name, how.chunk_bytes, hashers, old.get(name.decode()), stamps.get(name.decode()))
+
+        found = list(readers.map(one, names))
+    return Manifest(
+        chunk_bytes=how.chunk_bytes,
+        files=tuple(file for file, _ in found),
+        stamps={file.path: stamp for file, stamp in found} if how.stamps else {},
+    )
+
+
+def listed(place: Place, without: frozenset[str] = frozenset()) -> list[bytes]:
+    """Rule 1: every file's name, as UTF-8."""
+    names = []
+    for entry in place.entries():
+        text = entry.name.decode("utf-8", "surrogateescape")
+        if left_out(text, without):
+            continue
+        if entry.trouble or entry.link:
+            why = entry.trouble or "it is a link"
+            raise InvalidInput(
+                f"`{_shown(text, place)}` cannot be measured: {why}", remedy="take it away, or put a copy of the file in its place"
+            )
+        if place.is_folder and (not text.isprintable() or not is_relative(text)):
+            raise InvalidInput(f"`{_shown(text, place)}` is not a plain UTF-8 name", remedy="rename it")
+        names.append(entry.name)
+    return names
+
+
+def left_out(path: str, without: frozenset[str]) -> bool:
+    """Whether a path or a folder above it was left out."""
+    steps = path.split("/")
+    return bool(without) and any("/".join(steps[: count + 1]) in without for count in range(len(steps)))
+
+
+def remeasure(place: Place, manifest: Manifest, path: str, part: str | None) -> tuple[Change, ...]:
+    """One file, or one tensor of it, is held against the manifest; nothing else is read."""
+    file, parts = find_part(manifest, path, part)
+    descriptor = _open(place, path.encode())
+    try:
+        if os.fstat(descriptor).st_size != file.size:
+            return (Change(kind="changed", path=path),)
+        found: list[Change] = []
+        for one in parts:
+            chunks = tuple(
+                hashlib.sha256(_exactly(descriptor, begin, end, path)).hexdigest()
+                for begin, end in chunk_ranges(one.begin, one.end, manifest.chunk_bytes)
+            )
+            found += compare_part(path, one, Part(name=one.name, begin=one.begin, end=one.end, chunks=chunks), manifest.chunk_bytes)
+        return tuple(found)
+    finally:
+        os.close(descriptor)
+
+
+def _measured(
+    place: Place, name: bytes, chunk_bytes: int, hashers: ThreadPoolExecutor, old: FileEntry | None, believed: Stamp | None
+) -> tuple[FileEntry, Stamp]:
+    descriptor = _open(place, name)
+    try:
+        before = _stamp(os.fstat(descriptor))
+        if old is not None and believed is not None and before == believed and old.size == before.size:
+            return old, believed
+        file = _hashed(descriptor, name.decode(), before.size, chunk_bytes, hashers)
+        if _stamp(os.fstat(descriptor)) != before:
+            raise Unavailable(f"`{_shown(name.decode(), place)}` changed while it was read", remedy="measure it when nothing writes it")
+        return file, before
+    finally:
+        os.close(descriptor)
+
+
+def _hashed(descriptor: int, path: str, size: int, chunk_bytes: int, hashers: ThreadPoolExecutor) -> FileEntry:
+    """Rule 3."""
+    whole, parts = hashlib.sha256(), []
+    for name, begin, end in _parts(descriptor, path, size):
+        chunks: list[str] = []
+        waiting: deque[Future[str]] = deque()
+        for start, stop in chunk_ranges(begin, end, chunk_bytes):
+            data = _exactly(descriptor, start, stop, path)
+            waiting.append(hashers.submit(_sha256, data))
+            whole.update(data)
+            while len(waiting) > WAITING:
+                chunks.append(waiting.popleft().result())
+        chunks += [one.result() for one in waiting]
+        parts.append(Part(name=name, begin=begin, end=end, chunks=tuple(chunks)))
+    return FileEntry(path=path, size=size, sha256=whole.hexdigest(), parts=tuple(parts))
+
+
+def _parts(descriptor: int, path: str, size: int) -> tuple[tuple[str, int, int], ...]:
+    length = header_bytes(os.pread(descriptor, 9, 0), size)
+    ranges = tensor_ranges(_exactly(descriptor, 0, length, path), size) if length else ()
+    return ranges or ((("", 0, size),) if size else ())
+
+
+def _exactly(descriptor: int, begin: int, end: int, path: str) -> bytes:
+    pieces, here = [], begin
+    while here < end:
+        piece = os.pread(descriptor, min(end - here, READ_BYTES), here)
+        if not piece:
+            raise Unavailable(f"`{path[:200]}` became shorter while it was read", remedy="measure it when nothing writes it")
+        pieces.append(piece)
+        here += len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _open(place: Place, name: bytes) -> int:
+    try:
+        return place.open(name)
+    except OSError as error:
+        raise NotFound(f"`{_shown(os.fsdecode(name), place)}` cannot be read: {error.strerror}", remedy="make it readable") from None
+
+
+def _stamp(facts: os.stat_result) -> Stamp:
+    return Stamp(size=facts.st_size, mtime_ns=facts.st_mtime_ns, ctime_ns=facts.st_ctime_ns, inode=facts.st_ino, device=facts.st_dev)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _shown(path: str, place: Place) -> str:
+    return (path[:200] or place.path).encode("utf-8", "backslashreplace").decode()
