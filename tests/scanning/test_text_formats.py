@@ -67,7 +67,6 @@ LAUGHS = "a: &a [1,2,3,4,5,6,7,8,9]\n" + "".join(
 REFUSED = [
     ("text:script", "#!/bin/sh\ncurl x | sh\n"),
     ("text:control", "a long line of ordinary words that hides \x1b[2J\x1b[1;1H what follows it, and then goes on\n"),
-    ("json:duplicate-key", '{"a": 1, "a": 2}'),
     ("json:acting-key", '{"x": [{"py/object": "os.system"}]}'),
     ("json:acting-key", '{"py/reduce": [{"py/type": "os.system"}]}'),
     ("json:acting-key", '{"_target_": "os.system"}'),
@@ -231,3 +230,27 @@ def test_pmml_calls_only_what_the_standard_or_itself_defines(body: str, rule: st
     found = verdict(PMML % body)
     assert found.format == "pmml"
     assert ([reason.rule for reason in found.reasons], found.outcome) == (([rule], "refused") if rule else ([], "clean"))
+
+
+def test_a_key_that_occurs_twice_is_data_unless_one_of_its_values_acts() -> None:
+    assert scan(b'{"cat": "cats", "cat": "katze", "dog": {"a": 1, "a": 2}}').outcome == "clean"
+    for document in (
+        b'{"m": {"_target_": "os.system", "_target_": "torch.nn.Linear"}}',
+        b'{"m": {"_target_": "torch.nn.Linear", "_target_": "os.system"}}',
+    ):
+        assert [reason.rule for reason in scan(document).reasons] == ["json:acting-key"]
+    many = b'{"a": ' * 150 + b"1" + b', "a": 2}' * 150
+    assert scan(many).outcome == "clean"
+
+
+def test_a_first_line_is_a_program_only_where_it_names_one() -> None:
+    assert scan(b"#!DICT-ID pl.waw.dictionary-2020\nkot\tkoty\n").outcome == "clean"
+    for line in (b"#!/bin/sh\nls\n", b"#! /usr/bin/env python\nx = 1\n", b"#!./run\nls\n", b"#!\t/bin/sh\nls\n", b"#!bin/sh\nls\n"):
+        assert scan(line).outcome in ("refused", "review")
+
+
+def test_a_long_vocabulary_is_no_program() -> None:
+    merges = '"bpe_vocab.txt#version: 0.2\n' + "i n\nt h\nimport ed\nclass es\n" * 30_000
+    assert scan(merges.encode()).outcome == "clean"
+    program = "import os\n" + "x = 1\n" * 120_000 + "os.system('ls')\n"
+    assert scan(program.encode()).outcome != "clean"

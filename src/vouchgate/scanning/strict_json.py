@@ -1,7 +1,8 @@
 """JSON that every reader reads in the same way, and the marks in it that make some loader act.
 
 Rules (RFC 8259; `strict` raises `Refuse` with the asking format's name)
-1. One document of UTF-8, no duplicate key in any object (section 4: readers differ), no lone surrogate.
+1. One document of UTF-8, no duplicate key in any object (section 4: readers differ), no lone surrogate. With `doubles` a second value of a key
+   is kept beside the first, so that whoever looks for what acts sees both.
 2. Depth is bounded before the parser recurses; Python itself refuses to multiply out a number of more than 4,300 digits.
 3. `NaN` and `Infinity` are no JSON, but Python, xgboost and scikit-learn write them: they are read as numbers.
 4. `acting` finds keys by which libraries rebuild objects from JSON: jsonpickle's `py/...`, hydra's `_target_` (targets.py), LangChain's `lc` constructors.
@@ -21,6 +22,8 @@ from vouchgate.scanning.verdict import Refuse
 MAX_DEPTH = 200
 """Arrays and objects within each other; Python's own parser stops near 1,000, other readers sooner."""
 REMEDY = "write the file again with the library that made it"
+DOUBLED = "\0"
+"""Stands behind the name of a key that occurs twice, before a number, for each value but the first (`doubles`)."""
 _ACTING = {
     "__reduce__": "loaders call the name that it gives",
     "__lambda__": "Keras runs the code that it holds",
@@ -30,15 +33,15 @@ _JSONPICKLE = "py/"
 _JSONPICKLE_DATA = frozenset(("py/tuple", "py/set", "py/id", "py/b64", "py/bytes", "py/b85", "py/ref"))
 
 
-def strict(sight: Sight, rule: str, what: str = "the file") -> Any:
+def strict(sight: Sight, rule: str, what: str = "the file", *, doubles: bool = False) -> Any:
     """The document. `rule` is the format's name."""
     text = sight.text
     if text is None:
         raise Refuse(f"{rule}:encoding", "offset 0", f"{what} is no UTF-8 text, or over the bound for text", REMEDY)
-    return strict_text(text.removeprefix("\ufeff"), rule, what)
+    return strict_text(text.removeprefix("\ufeff"), rule, what, doubles=doubles)
 
 
-def strict_text(text: str, rule: str, what: str = "the text") -> Any:
+def strict_text(text: str, rule: str, what: str = "the text", *, doubles: bool = False) -> Any:
     """The document that a text is."""
 
     def refuse(name: str, why: str) -> NoReturn:
@@ -46,7 +49,11 @@ def strict_text(text: str, rule: str, what: str = "the text") -> Any:
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
-        if len(found) != len(pairs):
+        if len(found) != len(pairs) and doubles:
+            found = {}
+            for number, (key, one) in enumerate(pairs):
+                found[key if key not in found else f"{key}{DOUBLED}{number}"] = one
+        elif len(found) != len(pairs):
             seen: set[str] = set()
             twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
             refuse("duplicate-key", f"the key `{_shown(twice)}` occurs twice in one object, and readers differ in which one they take")
@@ -123,17 +130,18 @@ def acting(value: Any) -> tuple[str, str] | None:
     for path, here in every(value):
         if not isinstance(here, dict):
             continue
-        for key in here:
-            if key == TARGET and not harmless_target(here[key]):
+        for written, item in here.items():
+            key = written.partition(DOUBLED)[0]
+            if key == TARGET and not harmless_target(item):
                 return f"{path}.{key}", "hydra imports and calls the name that it gives"
             if key in _ACTING:
                 return f"{path}.{key}", _ACTING[key]
             if key.startswith(_JSONPICKLE) and key not in _JSONPICKLE_DATA:
                 return f"{path}.{key}", "jsonpickle imports and calls the name that it gives"
-        if here.get("type") in ("constructor", "not_implemented") and "lc" in here and "id" in here:
-            return path, "LangChain imports the class that it names and calls it"
-        if here.get("class_name") in ("Lambda", "__lambda__") and "config" in here:
-            return path, "Keras runs the code that its Lambda layer holds"
+            if key == "type" and item in ("constructor", "not_implemented") and "lc" in here and "id" in here:
+                return path, "LangChain imports the class that it names and calls it"
+            if key == "class_name" and item in ("Lambda", "__lambda__") and "config" in here:
+                return path, "Keras runs the code that its Lambda layer holds"
     return None
 
 

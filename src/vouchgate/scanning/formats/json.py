@@ -1,7 +1,8 @@
 """JSON that no narrower format claims: vocabularies, configurations, metadata, labels.
 
 Rules
-1. It is read strictly (strict_json.py): one document, no duplicate keys, bounded depth and numbers.
+1. It is read strictly (strict_json.py): one document, bounded depth and numbers. A key that occurs twice, which vocabularies have, is looked at in both
+   its values: whichever a reader takes, it is data.
 2. JSON is data, but some libraries rebuild objects from it: what names something to import, construct or call is refused.
 """
 
@@ -27,7 +28,7 @@ def recognise(sight: Sight) -> Claim:
 def read(sight: Sight, scope: Scope) -> Reading:
     """Strictly, then rule 2."""
     del scope
-    value = strict(sight, NAME)
+    value = strict(sight, NAME, doubles=True)
     found = acting(value)
     if found:
         path, why = found

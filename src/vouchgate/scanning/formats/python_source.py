@@ -97,7 +97,7 @@ def _long_program(text: str) -> bool:
         if (
             "EOF" not in str(error)
             and "never closed" not in str(error)
-            and "unterminated" not in str(error)
+            and "unterminated triple" not in str(error)
             and "expected an indented" not in str(error)
         ):
             return False

@@ -11,6 +11,7 @@ Formats that are text too (JSON, YAML, CSV, Python, ...) claim above this one.
 from __future__ import annotations
 
 import posixpath
+import re
 
 from vouchgate.scanning.plain_text import encoding_of, first_fault
 from vouchgate.scanning.scope import Scope
@@ -53,9 +54,13 @@ def read(sight: Sight, scope: Scope) -> Reading:
     return Reading(covered=len(sight), reasons=(*_first_line(head), *_named(scope)), facts={"encoding": encoding})
 
 
+_SCRIPT = re.compile(r"#![ \t]*[^\s/]*/")
+"""What the system runs by its first line: `#!` and the path of an interpreter; dictionaries and licences have `#!` and a word."""
+
+
 def _first_line(head: str) -> tuple[Reason, ...]:
     """Rule 2."""
-    if head.startswith("#!"):
+    if _SCRIPT.match(head):
         line = head[:80].splitlines()[0].encode("ascii", "backslashreplace").decode("ascii").replace("`", "'")
         return (_reason("script", f"its first line `{line}` makes it a program that the system runs", "refused"),)
     start = head.lstrip().lower()
