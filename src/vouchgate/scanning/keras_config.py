@@ -67,6 +67,8 @@ sparse_top_k_categorical_accuracy accuracy binary_focal_crossentropy categorical
 """
 CLASSES = frozenset((_LAYERS + _PARTS).split())
 FUNCTIONS = frozenset(_FUNCTIONS.split()) - {"get"}
+_OPTIMIZERS = frozenset(("Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lion", "Nadam", "RMSprop", "SGD"))
+"""What tf.keras 2.11 to 2.15 itself registers under the package `Custom`."""
 _VALUES = frozenset(("__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__", "__keras_tensor__", "__tuple__"))
 """Plain values in the serialised form; `__lambda__` and `__typespec__` are none."""
 _MODULES = frozenset((
@@ -141,7 +143,7 @@ def _class(value: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "class", f"`{shown(name)}` is no class of Keras that only computes: loading the model would need, or run, code from elsewhere"
     if module is not None and module not in _MODULES | _OPERATIONS and not (isinstance(module, str) and module.startswith(_INNER)):
         yield "module", f"`{shown(str(module))}` would be imported, and is no module of Keras that holds layers and their parts"
-    if package not in ("", "keras", "Keras", "Custom") or (package == "Custom" and plain not in FUNCTIONS):
+    if package not in ("", "keras", "Keras", "Custom") or (package == "Custom" and plain not in FUNCTIONS | _OPTIMIZERS):
         yield "custom-object", f"`{shown(package)}` is a package of somebody's own that the loader must have registered"
 
 

@@ -31,6 +31,8 @@ _SHIFTED = {
 """Operators that call the functions in their attributes -> how a function's arguments lie beside the operator's inputs."""
 _LOOPS = frozenset({"While", "StatelessWhile", "For"})
 """What a loop's function gets is what it gave the time before: no input stands for it."""
+_UNCOUNTED = 10**6
+"""The same for functions that an operator outside that table calls."""
 MAX_STEPS = 5_000_000
 """Steps from files' names back to where they come from, in one meta graph (about 1 s a million); a large model takes 10,000."""
 Kind = str
@@ -133,7 +135,7 @@ def _calls(node: Node, places: Mapping[str, Places]) -> Iterator[tuple[str, int]
         yield node.operator, 0
     for function in node.functions:
         if function in places:
-            yield function, _SHIFTED.get(node.operator, 0)
+            yield function, _SHIFTED.get(node.operator, _UNCOUNTED)
 
 
 def _named_by(node: Node, places: Mapping[str, Places]) -> Iterator[tuple[Kind, int]]:
@@ -144,7 +146,7 @@ def _named_by(node: Node, places: Mapping[str, Places]) -> Iterator[tuple[Kind, 
     for function, shift in _calls(node, places):
         for kind, wanted in places[function].items():
             for place in wanted:
-                yield kind, -1 if node.operator in _LOOPS else place - shift
+                yield kind, -1 if node.operator in _LOOPS or shift == _UNCOUNTED else place - shift
 
 
 def _places(library: Mapping[str, Graph]) -> dict[str, Places]:
@@ -214,7 +216,7 @@ def _file(meta: Meta, graph: Graph, name: str, node: Node, kind: Kind, place: in
         yield reason("computed-file", where, "it touches a file within a function whose arguments cannot be counted")
     for tag, leads in tags:
         how, _, one = tag.partition(":")
-        if how == "other":
+        if how == "other" and not (kind == "table" and _is_asset_variable(meta, graph, source)):
             yield reason("computed-file", where, f"the name of a file that it touches is made by `{shown(one)}`, not handed in")
         elif how == "constant" and leads and not _fed(meta, graph, one, kind):
             why = (
@@ -225,6 +227,30 @@ def _file(meta: Meta, graph: Graph, name: str, node: Node, kind: Kind, place: in
             yield reason("constant-file", where, why)
         elif how == "constant" and not leads and _climbs(graph.nodes[one]):
             yield reason("constant-file", where, "what it puts behind the name handed in leads elsewhere")
+
+
+def _is_asset_variable(meta: Meta, graph: Graph, name: str | None) -> bool:
+    """Whether a value is read from a variable into which nothing but the path of an asset is put (TensorFlow 2 for loaders of TensorFlow 1)."""
+    read = graph.nodes.get((name or "").partition(":")[0])
+    if graph is not meta.graph or read is None or read.operator != "ReadVariableOp":
+        return False
+    handle = (read.data(0) or "").partition(":")[0]
+    variable = graph.nodes.get(handle)
+    if variable is None or variable.operator != "VarHandleOp" or not variable.attributes.get("shared_name"):
+        return False
+    everywhere = [node for one in (graph, *meta.library.values()) for node in one.nodes.values()]
+    graph.spend(len(everywhere))
+    shared = [
+        node
+        for node in everywhere
+        if node.operator == "VarHandleOp" and node.attributes.get("shared_name") == variable.attributes["shared_name"]
+    ]
+    users = [node for node in graph.nodes.values() if any(part.lstrip("^").partition(":")[0] == handle for part in node.inputs)]
+    return len(shared) == 1 and all(
+        node.operator in ("ReadVariableOp", "VarIsInitializedOp")
+        or (node.operator == "AssignVariableOp" and (node.data(1) or "").partition(":")[0] in meta.assets)
+        for node in users
+    )
 
 
 def _fed(meta: Meta, graph: Graph, name: str, kind: Kind) -> bool:

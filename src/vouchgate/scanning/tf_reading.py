@@ -19,9 +19,11 @@ from vouchgate.scanning.tf_operators import ATTRIBUTES
 from vouchgate.scanning.tf_schema import SCHEMA
 from vouchgate.scanning.verdict import Refuse, at
 
-_KEPT_ATTRIBUTES = frozenset(name for name, _ in ATTRIBUTES.values())
 _STARTING = frozenset({"saved_model_main_op", "legacy_init_op"})
 """Collections whose nodes a loader of TensorFlow 1 runs."""
+_ASSETS = "saved_model_assets"
+_NAMED = {name: frozenset({attribute}) for name, (attribute, _) in ATTRIBUTES.items()} | {"VarHandleOp": frozenset({"shared_name"})}
+"""Operators of whose attributes some are kept."""
 MAX_TEXTS = 16
 """Texts kept of one constant; a file's name has one."""
 MAX_TEXT = 4_096
@@ -36,6 +38,8 @@ class Reader:
         self._wire = WireReader(view, SCHEMA, settings, format_name="tf-savedmodel", remedy=REMEDY)
         self.assets: set[str] = set()
         """Files that the model takes for its assets."""
+        self.described: list[tuple[str, bytes]] = []
+        """(identifier, description) of objects that have one: before TensorFlow 2.5, Keras's metadata stood there."""
 
     def saved_model(self) -> Iterator[Meta]:
         """The meta graphs of a `saved_model.pb`, one at a time."""
@@ -76,12 +80,19 @@ class Reader:
         return Meta(
             graph=graph,
             library=library,
-            assets=frozenset(_assets(one.get("asset_file_def", ()), self.assets)),
+            assets=frozenset(_assets(self._asset_files(one), self.assets)),
             saver=frozenset({saver.partition(":")[0]} if saver else ()),
             signatures=signatures,
             starting=starting,
             bound=self._bound(one.get("object_graph_def", {})),
         )
+
+    def _asset_files(self, one: Message) -> list[Message]:
+        """The field, else the collection in which TensorFlow 1 keeps them, as the loader looks for them."""
+        if one.get("asset_file_def"):
+            return list(one["asset_file_def"])
+        lists = (entry.get("value", {}).get("any_list", {}) for entry in one.get("collection_def", ()) if entry.get("key") == _ASSETS)
+        return [self.message("AssetFileDef", each["value"]) for held in lists for each in held.get("value", ()) if "value" in each]
 
     def _function(self, span: Span, steps: list[int]) -> Graph:
         found = self.message("FunctionDef", span)
@@ -109,7 +120,7 @@ class Reader:
                 inputs=tuple(node.get("input", ())),
                 functions=tuple(function for one in attributes for function in _functions(one.get("value", {}))),
                 texts=self._texts(attributes) if operator == "Const" else (),
-                attributes=self._attributes(attributes) if operator in ATTRIBUTES else {},
+                attributes=self._attributes(attributes, _NAMED[operator]) if operator in _NAMED else {},
             )
 
     def _texts(self, attributes: Sequence[Message]) -> tuple[bytes, ...]:
@@ -119,17 +130,22 @@ class Reader:
             return ()
         return tuple(map(self.text, spans))
 
-    def _attributes(self, attributes: Sequence[Message]) -> dict[str, bytes]:
-        found = {}
+    def _attributes(self, attributes: Sequence[Message], wanted: frozenset[str]) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
         for one in attributes:
-            if one.get("key") in _KEPT_ATTRIBUTES:
+            if one.get("key") in wanted:
                 span = one.get("value", {}).get("s")
                 found[one["key"]] = self.text(span) if span and one["key"] not in found else b"?"
         return found
 
     def _bound(self, graph: Message) -> list[tuple[str, tuple[bool, ...]]]:
-        assets = ["asset" in self.message("SavedObject", span) for span in graph.get("nodes", ())]
-        found = []
+        assets, found = [], []
+        for span in graph.get("nodes", ()):
+            one = self.message("SavedObject", span)
+            assets.append("asset" in one)
+            user = one.get("user_object", {})
+            if "metadata" in user:
+                self.described.append((user.get("identifier", ""), self.text(user["metadata"])))
         for entry in graph.get("concrete_functions", ()):
             span = entry.get("value", {}).get("bound_inputs", Span(begin=0, end=0))
             here, places = span.begin, []

@@ -21,7 +21,7 @@ from vouchgate.scanning.scope import Scope, shown
 from vouchgate.scanning.settings import ScanSettings
 from vouchgate.scanning.sight import Sight
 from vouchgate.scanning.sniff import NOT_MINE, Claim, Folder
-from vouchgate.scanning.strict_json import strict_text
+from vouchgate.scanning.strict_json import every, strict_text
 from vouchgate.scanning.tf_reading import Reader
 from vouchgate.scanning.verdict import Reading, Reason, Refuse
 
@@ -53,12 +53,16 @@ def read(sight: Sight, scope: Scope) -> Reading:
     """Rule 1."""
     found: list[Reason] = []
     functions = nodes = 0
-    for meta in Reader(sight.view, scope.settings).saved_model():
+    reader = Reader(sight.view, scope.settings)
+    for meta in reader.saved_model():
         functions += len(meta.library)
         nodes += sum(len(graph.nodes) for graph in (meta.graph, *meta.library.values()))
         for reason in tf_graph.check(meta):
             if len(found) < MAX_REASONS:
                 found.append(reason)
+    for index, (identifier, text) in enumerate(reader.described):
+        if text and identifier.startswith(_IDENTIFIER):
+            found += _description(text, f"object with a description {index}", "")
     return Reading(covered=len(sight), reasons=tuple(found), facts={"functions": functions, "nodes": nodes})
 
 
@@ -133,7 +137,7 @@ def _message(name: str, kind: str, sight: Sight, scope: Scope) -> Iterator[Reaso
 
 
 def _metadata(reader: Reader, found: dict[str, Any]) -> Iterator[Reason]:
-    """Rule 4."""
+    """Rule 4. Models of TensorFlow before 2.5 have the same in `saved_model.pb`."""
     for node in found.get("nodes", ())[: MAX_NODES + 1]:
         where = f"object {node.get('node_id', 0)}"
         if len(found["nodes"]) > MAX_NODES:
@@ -141,29 +145,49 @@ def _metadata(reader: Reader, found: dict[str, Any]) -> Iterator[Reason]:
             return
         if not node.get("identifier", "").startswith(_IDENTIFIER):
             yield _reason("metadata", where, f"`{shown(node.get('identifier', ''))}` is no object of Keras", _METADATA)
-        value = strict_text(reader.text(node["metadata"]).decode("utf-8", "surrogateescape"), NAME, where) if "metadata" in node else {}
-        if not isinstance(value, dict):
-            yield _reason("metadata", where, "its description is no JSON object", _METADATA)
-            continue
-        yield from _object(value, where)
+        if "metadata" in node:
+            yield from _description(reader.text(node["metadata"]), where, _METADATA)
+
+
+def _description(text: bytes, where: str, member: str) -> Iterator[Reason]:
+    try:
+        value = strict_text(text.decode("utf-8"), NAME, where)
+    except UnicodeDecodeError:
+        value = None
+    if isinstance(value, dict):
+        yield from _object(value, where, member)
+    else:
+        yield _reason("metadata", where, "its description is no JSON object", member)
 
 
 MAX_NODES = 200_000
 """Objects of Keras in one model; a large one has about 5,000."""
 
 
-def _object(value: dict[str, Any], where: str) -> Iterator[Reason]:
-    """One layer, model or metric: its own class, then everything in its configuration."""
-    name = value.get("class_name")
-    plain = isinstance(name, str) and name.isidentifier()
-    own = plain and name not in keras_config.CLASSES | keras_config.FUNCTIONS | _ACTING and "module" not in value
-    if own:
-        why = f"its class `{shown(str(name))}` is somebody's own: where the loader has registered one of that name, that code runs instead of the graph"
-        yield _reason("custom-class", where, why, _METADATA, weight="review")
-        value = {key: one for key, one in value.items() if key != "class_name"}
+def _object(value: dict[str, Any], where: str, member: str) -> Iterator[Reason]:
+    """One layer, model or metric: classes of somebody's own, then everything else in its configuration."""
     value = {key: one for key, one in value.items() if key not in _SPECS}
+    for name in _own_classes(value):
+        why = f"its class `{shown(name)}` is somebody's own: where the loader has registered one of that name, that code runs instead of the graph"
+        yield _reason("custom-class", where, why, member, weight="review")
     for one in keras_config.check(value, NAME):
-        yield Reason(rule=one.rule, where=f"{where}, {one.where}", why=one.why, remedy=one.remedy, weight=one.weight, member=_METADATA)
+        yield Reason(rule=one.rule, where=f"{where}, {one.where}", why=one.why, remedy=one.remedy, weight=one.weight, member=member)
+
+
+def _own_classes(value: dict[str, Any]) -> list[str]:
+    """Classes that Keras does not have, taken out of the configuration: without a module they are looked for among what is registered, and no
+    further."""
+    found = set()
+    for _, here in every(value):
+        name = here.get("class_name") if isinstance(here, dict) else None
+        plain = name.rpartition(">")[2] if isinstance(name, str) else ""
+        known = plain in keras_config.CLASSES | keras_config.FUNCTIONS | _ACTING or plain.startswith("__") or plain == "function"
+        if plain.isidentifier() and not known and here.get("module") is None:
+            found.add(plain)
+            del here["class_name"]
+            here.pop("registered_name", None)
+            here.pop("module", None)
+    return sorted(found)
 
 
 _SPECS = frozenset({"save_spec", "full_save_spec", "build_input_shape"})
