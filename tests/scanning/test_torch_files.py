@@ -299,3 +299,52 @@ def test_a_number_of_elements_that_overflows_is_refused() -> None:
     content = torch_legacy(LEGACY, {"94": bytes(16)})
     changed = content[:-24] + struct.pack("<Q", 2**64 - 1) + content[-16:]
     assert scan(changed).outcome == "refused"
+
+
+def storage_file(pickled: bytes = b"", keys: tuple[str, ...] = ("0",), count: int = 4, behind: bytes = b"") -> bytes:
+    """A whole legacy file of one storage, as a plain pickle holds it."""
+    whole = torch_legacy(pickled or program(storage("0", 4, "FloatStorage", "cpu", b"N")), {key: bytes(16) for key in keys})
+    begin = len(whole) - 16 - 8
+    return whole[:begin] + struct.pack("<q", count) + whole[begin + 8 :] + behind
+
+
+def from_bytes(content: bytes) -> bytes:
+    return called(name("torch.storage", "_load_from_bytes"), b"B" + struct.pack("<I", len(content)) + content)
+
+
+def test_a_storage_within_a_plain_pickle_is_read_as_a_file_of_its_own() -> None:
+    assert scan(program(from_bytes(storage_file()))).outcome == "clean"
+    assert scan(program(tensor(from_bytes(storage_file())))).outcome == "clean"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        program(SYSTEM),
+        storage_file(program(SYSTEM)),
+        storage_file(program(SYSTEM + b"0" + storage("0", 4, "FloatStorage", "cpu", b"N"))),
+        storage_file(program(storage("0", 4, "FloatStorage", "cpu", b"N") + b"0}")),
+        storage_file(count=5),
+        storage_file(behind=b"x"),
+        storage_file(behind=program(SYSTEM)),
+        storage_file()[:-1],
+        storage_file(keys=("1",)),
+        torch_zip(GOOD),
+        b"",
+    ],
+)
+def test_anything_else_within_a_plain_pickle_is_refused(content: bytes) -> None:
+    verdict = scan(program(from_bytes(content)))
+    assert verdict.outcome == "refused"
+    assert {"pickle:arguments", "scan:polyglot"} & {reason.rule for reason in verdict.reasons}
+
+
+def test_a_window_larger_than_the_storage_within_is_refused() -> None:
+    assert scan(program(tensor(from_bytes(storage_file()), size=(3, 2)))).outcome == "refused"
+
+
+def test_text_as_bytes_is_read_in_the_encoding_it_names() -> None:
+    whole = storage_file().replace(b"little_endian", b"little_endi\xe9n")
+    for codec, outcome in (("latin1", "clean"), ("utf-8", "refused")):
+        encoded = called(name("_codecs", "encode"), text(whole.decode("latin-1")), text(codec))
+        assert scan(program(called(name("torch.storage", "_load_from_bytes"), encoded))).outcome == outcome

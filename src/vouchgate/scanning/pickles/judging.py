@@ -24,12 +24,15 @@ from vouchgate.scanning.pickles.hashing import unhashable
 from vouchgate.scanning.pickles.names import meanings
 from vouchgate.scanning.pickles.shapes import arguments_misfit, may_grow, state_misfit
 from vouchgate.scanning.pickles.state import Broken, State
+from vouchgate.scanning.pickles.torch_bytes import storage_in
 from vouchgate.scanning.pickles.values import Dict, How, Made, Name, Persistent, Tuple, Value
 from vouchgate.scanning.verdict import MAX_REASONS, Reason, Weight, at
 
 CONSTRUCTORS = {"copyreg-reconstructor": 3, "copyreg-newobj": -1, "copyreg-newobj-ex": 3}
 """Argument rules whose calls construct their first argument (rule 5), and how many arguments they take."""
 GETATTR = "getattr-of-a-class"
+TORCH_BYTES = "torch-bytes"
+"""Argument rule of what runs a file of torch's that stands in its argument."""
 ENUM = "enum-value"
 """Argument rule of enumerations: their members are attributes of theirs, and plain."""
 BASES = frozenset(
@@ -46,6 +49,8 @@ class Judge:
         self.names: list[Name] = []
         self._told: set[tuple[str, str]] = set()
         self._entries: dict[tuple[str, str, bool], tuple[str, str, Entry | None]] = {}
+        self.inner: Callable[[memoryview, Dialect, int], Any]
+        """Runs a pickle that stands in a value of this one."""
         self._lent: list[tuple[Name, Tuple]] = []
         """Classes that a rule accounted for as arguments, and the tuple they stand in."""
 
@@ -110,9 +115,23 @@ class Judge:
             return self._reconstruct(entry.arguments, callee, args, place) or made
         elif entry.arguments == GETATTR:
             return self._attribute(args, place) or made
+        elif entry.arguments == TORCH_BYTES:
+            self._unpack(made, place)
         else:
             self._fit(entry, callee, args, None, place)
         return made
+
+    def _unpack(self, made: Made, place: int) -> None:
+        """A storage in bytes: what they hold is run over abstract values, too."""
+        made.gives, wrong = storage_in(self.view, made.args, self._run_inner)
+        if wrong and made.name is not None:
+            why = f"loading it calls `{wording.show(made.name.full)}`, which runs what is in its argument: {wrong}"
+            self.refuse("arguments", place, why, made.name.full, wording.remedy(made.name))
+
+    def _run_inner(self, view: memoryview, dialect: Dialect, begin: int) -> Any:
+        ran = self.inner(view, dialect, begin)
+        self._absorb(ran)
+        return ran
 
     def _unknown_call(self, verb: str, callee: Name, args: tuple[Value, ...], place: int) -> None:
         self._told.add(("unknown", callee.full))

@@ -45,17 +45,18 @@ class Ran:
     """Every inline array, in order."""
 
 
-def run(view: memoryview, scope: Scope, *, dialect: Dialect = PLAIN, begin: int = 0, keep: bool = False) -> Ran:
+def run(view: memoryview, scope: Scope, *, dialect: Dialect = PLAIN, begin: int = 0, keep: bool = False, within: bool = False) -> Ran:
     """Interpret the pickle that begins at `begin`; never raises but `Refuse` where the scope's budget is spent.
 
     It goes on after a refused name or call, so that all of them are told and disarm can recover the rest. Without `keep`, runs of numbers in
-    lists are passed over (`Numbers`).
+    lists are passed over (`Numbers`). A run `within` another spends the other's budget.
     """
-    if begin == 0:
+    if begin == 0 and not within:
         refill()
     judge = Judge(view, scope.knowledge, dialect)
     state = State(view, begin, judge, dialect, scope.settings.max_pickle_steps, keep=keep)
-    state.nested = lambda at: run(view, scope, begin=at, keep=keep)
+    state.nested = lambda at: run(view, scope, begin=at, keep=keep, within=True)
+    judge.inner = lambda inner, kind, at: run(inner, scope, dialect=kind, begin=at, keep=True, within=True)
     try:
         _interpret(state)
         state.value = state.stack[-1] if state.stack else None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vouchgate.scanning.pickles.fitting import Fit, attributes, dimensions, is_bytes, is_int, is_number, is_plain, is_scalar, is_text
+from vouchgate.scanning.pickles.shapes_python import CODECS
 from vouchgate.scanning.pickles.values import Array, Dict, List, Made, Tuple, Value, bytes_of, text_of
 
 ARRAY_MAKERS = (
@@ -135,7 +136,8 @@ def raw_of(view: memoryview, value: Value) -> bytes | memoryview | None:
         return b"" if value.calls(*BYTES_MAKERS) else None
     if value.calls("_codecs.encode"):
         text = text_of(view, value.args[0])
-        return None if text is None else text.encode("latin-1", "replace")
+        codec = value.args[1] if len(value.args) > 1 else "utf-8"
+        return None if text is None else text.encode(codec if codec in CODECS else "latin-1", "replace")
     return raw_of(view, value.args[0]) if value.calls(*BYTES_MAKERS) else None
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from vouchgate.scanning.pickles.dialects import NOTHING, Dialect
 from vouchgate.scanning.pickles.fitting import MAX_ELEMENTS, Fit, is_int, is_text
-from vouchgate.scanning.pickles.values import Name, Persistent, Tuple, Value
+from vouchgate.scanning.pickles.values import Made, Name, Persistent, Tuple, Value
 
 ITEM_BYTES = {
     "Double": 8, "Float": 4, "Half": 2, "BFloat16": 2, "Long": 8, "Int": 4, "Short": 2, "Char": 1, "Byte": 1, "Bool": 1,
@@ -52,7 +52,8 @@ class Storage:
 
 def storage_of(value: Value) -> Storage | None:
     """From a persistent id, or what holds one; None where it is no storage."""
-    pid = value.id if isinstance(value, Persistent) else value
+    held = value.gives if isinstance(value, Made) else value
+    pid = held.id if isinstance(held, Persistent) else held
     if not isinstance(pid, Tuple) or len(pid.items) not in (5, 6) or pid.items[0] != "storage":
         return None
     _, kind, key, location, elements, *view = pid.items

@@ -107,6 +107,8 @@ class Made:
     """Of SETITEM, SETITEMS."""
     at: int = 0
     built: bool = False
+    gives: Value = None
+    """What the call gives, where that was worked out and is another value."""
     closed: bool = False
     """A rule relied on what it is now: nothing may be put into it any more."""
 
