@@ -144,6 +144,14 @@ def newest_settings(data_dir: Path) -> Callable[[], Settings]:
     return read
 
 
+GUARD = "VOUCHGATE_GUARD_"
+
+
+def guard_environment() -> dict[str, str]:
+    """What the environment tells the load guard, by the last part of the names: `SOCKET`, `ENDPOINT` ..."""
+    return {name.removeprefix(GUARD): value for name, value in os.environ.items() if name.startswith(GUARD)}
+
+
 # --- the machine, for the supervisor ----------------------------------------------------------------------------------------------
 
 

@@ -63,8 +63,10 @@ class Store(Struct, frozen=True):
 class Opened:
     """A descriptor on verified bytes. Close it, or use it as a context; what was mapped from it stays."""
 
-    def __init__(self, descriptor: int, digest: Digest, how: How, forget: Callable[[], None] | None = None) -> None:
+    def __init__(self, descriptor: int, digest: Digest, how: How, forget: Callable[[], None] | None = None, *, known: bool = False) -> None:
         self.descriptor, self.digest, self.how, self._forget = descriptor, digest, how, forget
+        self.known = known
+        """Whether it leads to sealed bytes that were opened here before and are still held: what was asked about them stands."""
 
     @property
     def path(self) -> str:
@@ -152,7 +154,7 @@ class Opening:
         self._check_size(facts.st_size, name)
         known = self.held(source)
         if known is not None:
-            return self._hold((_again(source), known))
+            return self._hold((_again(source), known), known=True)
         measured = self._verity(source)
         if measured is not None:
             return self._by_verity(source, measured, facts.st_size)
@@ -215,14 +217,14 @@ class Opening:
             while len(self._known) > MAX_REMEMBERED:
                 self._known.popitem(last=False)
 
-    def _hold(self, made: tuple[int, Digest]) -> Opened:
+    def _hold(self, made: tuple[int, Digest], *, known: bool = False) -> Opened:
         """Way 3: for as long as a sealed copy is open, it is known by its inode, however it is reached."""
         descriptor, digest = made
         facts = os.fstat(descriptor)
         key = facts.st_dev, facts.st_ino
         with self._lock:
             self._held[key] = digest, self._held.get(key, (digest, 0))[1] + 1
-        return Opened(descriptor, digest, "sealed", lambda: self._release(key))
+        return Opened(descriptor, digest, "sealed", lambda: self._release(key), known=known)
 
     def _release(self, key: tuple[int, int]) -> None:
         with self._lock:

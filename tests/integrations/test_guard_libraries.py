@@ -1,0 +1,448 @@
+"""The real libraries under the guard, each in a process of its own: what was admitted loads, everything else does not, whatever is swapped."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from guard_control import Control
+
+HEAD = """
+import os, sys, hashlib, io
+from pathlib import Path
+import vouchgate.integrations.guard as guard
+from vouchgate.integrations.guard_asking import LoadRefused
+guard.install()
+good, evil = sys.argv[1:3]
+
+def refused(call, *says):
+    try:
+        call()
+    except LoadRefused as error:
+        for one in ("missing `scan`", "vouchgate import", *says):
+            assert one in str(error), str(error)
+        return
+    raise AssertionError("it was loaded")
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+"""
+
+
+@pytest.fixture
+def control(tmp_path: Path) -> Iterator[Control]:
+    made = Control(tmp_path / "api.sock")
+    yield made
+    made.close()
+
+
+def digest(path: Path) -> str:
+    return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def needs(*libraries: str) -> None:
+    for one in libraries:
+        if importlib.util.find_spec(one) is None:
+            pytest.skip(f"`{one}` is not installed here")
+
+
+def make(script: str, *arguments: object) -> None:
+    """Files of a library, made by the library."""
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)], check=True, timeout=120)
+
+
+def guarded(control: Control, script: str, *arguments: object, head: str = HEAD, **environment: str) -> str:
+    """Run it guarded; what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", head + textwrap.dedent(script), *map(str, arguments)],
+        env={
+            **os.environ,
+            "VOUCHGATE_GUARD_SOCKET": str(control.path),
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            **environment,
+        },
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_safetensors(control: Control, tmp_path: Path) -> None:
+    needs("safetensors", "numpy")
+    good, evil = tmp_path / "good.safetensors", tmp_path / "evil.safetensors"
+    make(
+        """
+        import sys, numpy
+        from safetensors.numpy import save_file
+        save_file({"w": numpy.arange(6.0)}, sys.argv[1])
+        save_file({"w": numpy.zeros(6)}, sys.argv[2])
+        """,
+        good,
+        evil,
+    )
+    control.allowed = {digest(good)}
+    guarded(
+        control,
+        """
+        import numpy
+        from safetensors import safe_open
+        from safetensors.numpy import load_file
+        assert load_file(good)["w"].tolist() == [0, 1, 2, 3, 4, 5]
+        refused(lambda: load_file(evil), "evil.safetensors")
+        with safe_open(good, framework="np") as file:
+            os.rename(evil, good)
+            assert file.get_tensor("w").tolist() == [0, 1, 2, 3, 4, 5]
+        refused(lambda: load_file(good))
+        """,
+        good,
+        evil,
+    )
+    assert {one["library"] for one in control.asked} == {"safetensors"}
+
+
+def test_pickle(control: Control, tmp_path: Path) -> None:
+    good, evil = tmp_path / "good.pkl", tmp_path / "evil.pkl"
+    make(
+        """
+        import pickle, sys
+        class Acts:
+            def __reduce__(self):
+                return open, (sys.argv[2] + ".canary", "w")
+        with open(sys.argv[1], "wb") as file:
+            pickle.dump([1, 2], file)
+            pickle.dump("second", file)
+        with open(sys.argv[2], "wb") as file:
+            pickle.dump(Acts(), file)
+        """,
+        good,
+        evil,
+    )
+    control.allowed = {digest(good), "sha256:" + hashlib.sha256(b"\x80\x04K\x07.").hexdigest()}
+    guarded(
+        control,
+        """
+        import pickle, multiprocessing, gzip
+        with open(good, "rb") as file:
+            before = Path(evil).read_bytes()
+            assert pickle.load(file) == [1, 2]
+            assert pickle.load(file) == "second"
+            assert file.tell() == os.path.getsize(good)
+        with open(evil, "rb") as file:
+            refused(lambda: pickle.load(file))
+        refused(lambda: pickle.load(io.BytesIO(before)), "bytes in memory")
+        assert pickle.load(io.BytesIO(b"\\x80\\x04K\\x07.")) == 7
+        reading, writing = os.pipe()
+        os.write(writing, before); os.close(writing)
+        refused(lambda: pickle.load(os.fdopen(reading, "rb")))
+
+        class Lying(io.BytesIO):
+            "shows the guard one thing and the library another"
+            def fileno(self):
+                return os.open(good, os.O_RDONLY)
+        refused(lambda: pickle.load(Lying(before)))
+
+        class Twice(io.RawIOBase):
+            "gives other bytes the second time"
+            times = 0
+            def readable(self): return True
+            def seekable(self): return False
+            def read(self, size=-1):
+                self.times += 1
+                return b"\\x80\\x04K\\x07." if self.times == 1 else before
+            readinto = readline = None
+        assert pickle.load(Twice()) == 7
+        assert not os.path.exists(evil + ".canary")
+
+        # a million loads by the same way: a descriptor that leaks shows after a few thousand
+        start = descriptors()
+        for _ in range(2_000):
+            with open(good, "rb") as file:
+                pickle.load(file)
+        assert descriptors() == start
+        """,
+        good,
+        evil,
+    )
+    assert len(control.asked) < 100, "an allow is held for its time"
+
+
+def test_children_that_multiprocessing_spawns_start_under_the_guard(control: Control, tmp_path: Path) -> None:
+    script = tmp_path / "serve.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import multiprocessing, pickle, sys
+            def work(path):
+                try:
+                    with open(path, "rb") as file:
+                        return pickle.load(file)
+                except Exception as error:
+                    return type(error).__name__
+            if __name__ == "__main__":
+                with multiprocessing.get_context("spawn").Pool(1) as pool:
+                    print(pool.apply(work, (sys.argv[1],)), pool.apply(work, (sys.argv[2],)))
+            """
+        )
+    )
+    good, evil = tmp_path / "good.pkl", tmp_path / "evil.pkl"
+    good.write_bytes(b"\x80\x04K\x07.")
+    evil.write_bytes(b"\x80\x04K\x08.")
+    control.allowed = {digest(good)}
+    from vouchgate.integrations import guard_site
+
+    site = str(Path(guard_site.__file__).parent)
+    done = subprocess.run(
+        [sys.executable, str(script), str(good), str(evil)],
+        env={
+            **os.environ,
+            "VOUCHGATE_GUARD_SOCKET": str(control.path),
+            "PYTHONPATH": os.pathsep.join([site, *filter(None, sys.path)]),
+        },
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.split() == ["7", "LoadRefused"], done.stderr
+
+
+def test_joblib(control: Control, tmp_path: Path) -> None:
+    needs("joblib", "numpy")
+    good, evil = tmp_path / "good.joblib", tmp_path / "evil.joblib"
+    make(
+        """
+        import joblib, numpy, sys
+        class Acts:
+            def __reduce__(self):
+                return open, (sys.argv[2] + ".canary", "w")
+        joblib.dump({"a": numpy.arange(4)}, sys.argv[1])
+        joblib.dump([numpy.arange(4), Acts()], sys.argv[2])
+        """,
+        good,
+        evil,
+    )
+    control.allowed = {digest(good)}
+    guarded(
+        control,
+        """
+        import joblib
+        assert joblib.load(good)["a"].tolist() == [0, 1, 2, 3]
+        with open(good, "rb") as file:
+            assert joblib.load(file)["a"].tolist() == [0, 1, 2, 3]
+        mapped = joblib.load(good, mmap_mode="r")
+        with open(good, "r+b") as file:
+            file.write(b"evil" * 10)
+        assert mapped["a"].tolist() == [0, 1, 2, 3]
+        refused(lambda: joblib.load(good))
+        refused(lambda: joblib.load(evil))
+        assert not os.path.exists(evil + ".canary")
+        """,
+        good,
+        evil,
+    )
+
+
+def test_onnxruntime(control: Control, tmp_path: Path) -> None:
+    needs("onnxruntime", "onnx")
+    good, evil, beside = tmp_path / "good.onnx", tmp_path / "evil.onnx", tmp_path / "beside.onnx"
+    make(
+        """
+        import onnx, os, struct, sys
+        from onnx import helper, TensorProto
+        os.chdir(os.path.dirname(sys.argv[1]))
+        def model(value, path, outside=False):
+            weight = helper.make_tensor("w", TensorProto.FLOAT, [256], struct.pack("256f", *[value] * 256), raw=True)
+            graph = helper.make_graph(
+                [helper.make_node("Add", ["x", "w"], ["y"])], "g",
+                [helper.make_tensor_value_info("x", TensorProto.FLOAT, [256])],
+                [helper.make_tensor_value_info("y", TensorProto.FLOAT, [256])], [weight])
+            made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+            onnx.save(made, path, save_as_external_data=outside, location="weights.bin", size_threshold=0)
+        model(1.0, sys.argv[1]); model(2.0, sys.argv[2]); model(3.0, sys.argv[3], True)
+        """,
+        good,
+        evil,
+        beside,
+    )
+    control.allowed = {digest(good), digest(beside)}
+    guarded(
+        control,
+        """
+        import onnxruntime, gc
+        import numpy
+        zeros = {"x": numpy.zeros(256, "float32")}
+        data = Path(good).read_bytes()
+        start = descriptors()
+        session = onnxruntime.InferenceSession(good, providers=["CPUExecutionProvider"])
+        os.rename(evil, good)
+        assert session.run(None, zeros)[0][0] == 1
+        session.set_providers(["CPUExecutionProvider"])
+        assert session.run(None, zeros)[0][0] == 1
+        refused(lambda: onnxruntime.InferenceSession(good))
+        refused(lambda: onnxruntime.InferenceSession(Path(good).read_bytes()))
+        assert onnxruntime.InferenceSession(data).run(None, zeros)[0][0] == 1
+        # its weights lie beside it and were not admitted with it: neither there nor in the working directory are they taken
+        os.chdir(os.path.dirname(good))
+        for given in (sys.argv[3], Path(sys.argv[3]).read_bytes()):
+            try:
+                onnxruntime.InferenceSession(given)
+                raise SystemExit("weights that were not verified were loaded")
+            except Exception as error:
+                assert "weights.bin" in str(error) or "canonical path" in str(error), error
+        del session
+        gc.collect()
+        assert descriptors() <= start + 1, os.listdir("/proc/self/fd")
+        """,
+        good,
+        evil,
+        beside,
+    )
+
+
+def test_torch(control: Control, tmp_path: Path) -> None:
+    needs("torch")
+    good, evil = tmp_path / "good.pt", tmp_path / "evil.pt"
+    make(
+        """
+        import sys, torch
+        class Acts:
+            def __reduce__(self):
+                return open, (sys.argv[2] + ".canary", "w")
+        torch.save({"w": torch.arange(4.0)}, sys.argv[1])
+        torch.save({"w": torch.arange(4.0), "x": Acts()}, sys.argv[2])
+        """,
+        good,
+        evil,
+    )
+    control.allowed = {digest(good)}
+    guarded(
+        control,
+        """
+        import torch
+        assert torch.load(good)["w"].tolist() == [0, 1, 2, 3]
+        with open(good, "rb") as file:
+            assert torch.load(file)["w"].tolist() == [0, 1, 2, 3]
+        assert torch.load(io.BytesIO(Path(good).read_bytes()))["w"].tolist() == [0, 1, 2, 3]
+        mapped = torch.load(good, mmap=True)["w"]
+        os.rename(evil, good)
+        assert mapped.tolist() == [0, 1, 2, 3]
+        refused(lambda: torch.load(good, weights_only=False))
+        refused(lambda: torch.jit.load(good))
+        assert not os.path.exists(evil + ".canary")
+        """,
+        good,
+        evil,
+    )
+
+
+# -- the guard itself
+
+
+@pytest.mark.parametrize("answer", [b"", b"{}", b"true", b'{"allowed": true}', b"x" * 2_000_000, b'{"allowed": 1, "digest": "d"}'])
+def test_an_answer_that_is_none_loads_nothing(control: Control, tmp_path: Path, answer: bytes) -> None:
+    control.answer = answer
+    (tmp_path / "f.pkl").write_bytes(b"N.")
+    guarded(
+        control,
+        """
+        import pickle
+        try:
+            with open(good, "rb") as file:
+                pickle.load(file)
+            raise SystemExit("loaded")
+        except LoadRefused:
+            pass
+        """,
+        tmp_path / "f.pkl",
+        "-",
+    )
+
+
+def test_an_allow_for_other_content_allows_nothing(control: Control, tmp_path: Path) -> None:
+    said = control.reply
+    (tmp_path / "f.pkl").write_bytes(b"N.")
+    control.allowed = {digest(tmp_path / "f.pkl")}
+    control.reply = lambda path, body: {**said(path, body), "digest": "sha256:" + "0" * 64}  # type: ignore[method-assign]
+    with pytest.raises(AssertionError, match="is not loaded"):
+        guarded(control, "import pickle; pickle.load(open(good, 'rb'))", tmp_path / "f.pkl", "-")
+
+
+def test_without_a_control_plane_nothing_is_loaded(control: Control, tmp_path: Path) -> None:
+    (tmp_path / "f.pkl").write_bytes(b"N.")
+    script = """
+    import pickle
+    try:
+        pickle.load(open(good, "rb"))
+        raise SystemExit("loaded")
+    except LoadRefused as error:
+        assert "does not answer" in str(error), error
+    """
+    guarded(control, script, tmp_path / "f.pkl", "-", VOUCHGATE_GUARD_SOCKET=str(tmp_path / "absent.sock"))
+    with pytest.raises(AssertionError, match="neither a control plane nor a pinned TrustRoot"):
+        guarded(control, "", "-", "-", VOUCHGATE_GUARD_SOCKET="")
+
+
+def test_what_is_withdrawn_is_refused_once_the_allow_is_over(control: Control, tmp_path: Path) -> None:
+    path = tmp_path / "f.pkl"
+    path.write_bytes(b"N.")
+    control.allowed, control.hold_ms = {digest(path)}, 0
+    guarded(
+        control,
+        """
+        import pickle
+        for _ in range(3):
+            pickle.load(open(good, "rb"))
+        """,
+        path,
+        "-",
+    )
+    assert len(control.asked) == 3
+
+
+def test_a_process_and_its_fork_say_what_they_serve(control: Control, tmp_path: Path) -> None:
+    path = tmp_path / "f.pkl"
+    path.write_bytes(b"N.")
+    control.allowed = {digest(path)}
+    guarded(
+        control,
+        """
+        import pickle, time
+        pickle.load(open(good, "rb"))
+        if os.fork() == 0:
+            time.sleep(0.3)
+            os._exit(0)
+        os.wait()
+        """,
+        path,
+        "-",
+        VOUCHGATE_GUARD_ENDPOINT="digits",
+    )
+    assert len(control.said) >= 4, "it is renewed while the process lives"
+    assert {(one["endpoint"], one["digest"]) for one in control.said} == {("digits", digest(path))}
+
+
+def test_a_library_without_its_way_in_cannot_be_imported(control: Control, tmp_path: Path) -> None:
+    (tmp_path / "safetensors.py").write_text("other = 1\n")
+    guarded(
+        control,
+        """
+        sys.path.insert(0, good)
+        try:
+            import safetensors
+            raise SystemExit("imported")
+        except Exception as error:
+            assert "has no `safe_open`" in str(error), error
+        """,
+        tmp_path,
+        "-",
+    )
