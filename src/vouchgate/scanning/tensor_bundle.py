@@ -89,7 +89,7 @@ def open_bundle(view: memoryview, settings: ScanSettings, rule: str) -> Bundle:
     shards = head.get("num_shards", 0)
     if not 0 < shards <= MAX_SHARDS or head.get("endianness", 0):
         table.refuse("header", begin, "its first entry is no header of a little-endian checkpoint")
-    tensors = []
+    tensors: list[Tensor] = []
     for key, begin, end in entries:
         if len(tensors) >= settings.max_tensors:
             table.refuse("too-many-tensors", begin, f"more than {settings.max_tensors} tensors")

@@ -124,9 +124,10 @@ def _operator(graph: Graph, name: str, node: Node, library: Mapping[str, Graph])
             yield reason("function", _where(graph, name), f"it calls `{shown(function)}`, which is not in the model's own library")
     if operator in _SHIFTED and not node.functions:
         yield reason("function", _where(graph, name), "which function it calls is not said")
-    attribute, allowed = ATTRIBUTES.get(operator, ("", ()))
-    if attribute and node.attributes.get(attribute, allowed[0]) not in allowed:
-        yield reason("operator", _where(graph, name), f"its `{attribute}` can be a file that it writes")
+    if operator in ATTRIBUTES:
+        attribute, allowed = ATTRIBUTES[operator]
+        if node.attributes.get(attribute, allowed[0]) not in allowed:
+            yield reason("operator", _where(graph, name), f"its `{attribute}` can be a file that it writes")
 
 
 def _calls(node: Node, places: Mapping[str, Places]) -> Iterator[tuple[str, int]]:
@@ -141,8 +142,8 @@ def _calls(node: Node, places: Mapping[str, Places]) -> Iterator[tuple[str, int]
 def _named_by(node: Node, places: Mapping[str, Places]) -> Iterator[tuple[Kind, int]]:
     """(kind, input) of the inputs that name a file."""
     if node.operator in FILES:
-        kind, wanted = FILES[node.operator]
-        yield from ((kind, place) for place in wanted)
+        own, inputs = FILES[node.operator]
+        yield from ((own, place) for place in inputs)
     for function, shift in _calls(node, places):
         for kind, wanted in places[function].items():
             for place in wanted:
@@ -210,7 +211,9 @@ def _sources(graph: Graph, name: str) -> Iterator[tuple[str, bool]]:
 def _file(meta: Meta, graph: Graph, name: str, node: Node, kind: Kind, place: int) -> Iterator[Reason]:
     """Rules 2 and 3 for one input of one node."""
     source = node.data(place)
-    tags = list(_sources(graph, source)) if source is not None else [("other:nothing", True)]
+    if source is None and place >= 0:
+        return  # TensorFlow runs no operator that lacks an input
+    tags = [("other:a loop", True)] if source is None else list(_sources(graph, source))
     where = _where(graph, name)
     if graph.listed:
         yield reason("computed-file", where, "it touches a file within a function whose arguments cannot be counted")
