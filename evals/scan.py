@@ -3,7 +3,8 @@
     python evals/scan.py [--quick] [--seed N]
 
 1. Files: the shared corpus where it is there; attacks of our own (scan_pickles, scan_containers, scan_formats) and the same programs renamed, padded and
-   wrapped; honest files that the libraries themselves write (scan_benign); 10,000 damaged copies of both.
+   wrapped; honest files that the libraries themselves write (scan_benign), in versions that the knowledge base knows and others; models that others
+   published (scan_published); 10,000 damaged copies.
 2. All of it goes through `vouchgate scan --json FOLDER`, in its one default mode, as a user would call it. Refused counts as refused; for honest files
    anything but clean counts as a false alarm.
 3. The generators import nothing of the product and are frozen by `FROZEN`; the seeds that rows are made from were not used while rules were written.
@@ -25,7 +26,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,7 +39,7 @@ from scan_pickles import CANARY  # noqa: E402
 BUILD = ROOT / "build" / "scan"
 CORPUS = ROOT.parent / "shared" / "corpus" / "ai-artifacts-public.tar.xz"
 TUNING_SEED, REPORTING_SEED = 20261123, 20270131
-GENERATORS = ("scan_pickles", "scan_containers", "scan_formats", "scan_benign", "scan_mutations", "scan_make")
+GENERATORS = ("scan_pickles", "scan_containers", "scan_formats", "scan_benign", "scan_mutations", "scan_make", "scan_published")
 FROZEN = ""
 """SHA-256 over the generators' sources, in this order."""
 PEERS = ("picklescan", "modelscan", "fickling", "hayward")
@@ -99,6 +100,27 @@ def attacks(folder: Path, seed: int) -> list[Labelled]:
 def honest(folder: Path, seed: int) -> list[Labelled]:
     shutil.rmtree(folder, ignore_errors=True)
     _made("scan_benign.py", folder, seed)
+    return _honest(folder)
+
+
+def older(folder: Path, seed: int) -> list[Labelled]:
+    """The same by versions of libraries that the knowledge base was not made from."""
+    shutil.rmtree(folder, ignore_errors=True)
+    _made("scan_benign.py", folder, seed, "--only", "pandas", "scikit-learn", "sklearn-composed", "boosting", python="versions")
+    return [replace(one, group="held-out versions") for one in _honest(folder)]
+
+
+def published(folder: Path) -> list[Labelled]:
+    """Models as others published them; those of formats without a reader are told apart."""
+    shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run([sys.executable, str(ROOT / "evals" / "scan_published.py"), str(folder)], check=True, stderr=subprocess.DEVNULL)
+    return [
+        Labelled(str(folder / row["path"]), "benign" if row["read"] else "unread", False, "published", f"{row['package']}: {row['name']}")
+        for row in _rows(folder)
+    ]
+
+
+def _honest(folder: Path) -> list[Labelled]:
     return [
         Labelled(
             str(folder / row["path"]), "benign", row["format"] in PICKLED, row["group"], f"{row['format']}: {row['what']}", row["held"]
@@ -107,8 +129,8 @@ def honest(folder: Path, seed: int) -> list[Labelled]:
     ]
 
 
-def _made(script: str, folder: Path, seed: int) -> None:
-    command = [str(environment("libraries")), str(ROOT / "evals" / script), str(folder), "--seed", str(seed)]
+def _made(script: str, folder: Path, seed: int, *more: str, python: str = "libraries") -> None:
+    command = [str(environment(python)), str(ROOT / "evals" / script), str(folder), "--seed", str(seed), *more]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     for line in (*done.stderr.splitlines(), *done.stdout.splitlines()):
         if line.startswith("not made") or "files" in line or "attacks" in line:
@@ -228,13 +250,19 @@ def main() -> int:
     _frozen(strict=not options.quick)
     Path(CANARY).parent.mkdir(parents=True, exist_ok=True)
     Path(CANARY).unlink(missing_ok=True)
-    bad, good, shared = attacks(BUILD / "attacks", seed), honest(BUILD / "honest", seed), corpus(BUILD / "shared")
-    broken = damaged(BUILD / "damaged", [*good, *bad], QUICK_DAMAGED if options.quick else DAMAGED, seed)
+    bad, shared = attacks(BUILD / "attacks", seed), corpus(BUILD / "shared")
+    good = [*honest(BUILD / "honest", seed), *older(BUILD / "older", seed), *published(BUILD / "published")]
+    unread = [one for one in good if one.label == "unread"]
+    good = [one for one in good if one.label == "benign"]
+    broken = damaged(
+        BUILD / "damaged", [*(one for one in good if one.group != "published"), *bad], QUICK_DAMAGED if options.quick else DAMAGED, seed
+    )
     said: dict[str, Said] = {}
-    for folder in ("attacks", "honest", "shared"):
+    for folder in ("attacks", "honest", "older", "published", "shared"):
         if (BUILD / folder).is_dir():
             said |= scanned(BUILD / folder)
     rows = [*_shared_rows(shared, said), *_own_rows(bad, good, said)]
+    rows.append(recall("published models of formats without a reader, refused as unknown", unread, lambda one: word(said, one)))
     rows += _damaged_rows(broken, scanned(BUILD / "damaged"))
     rows += _controls(bad, good, said, seed)
     rows.append(
@@ -275,6 +303,11 @@ def _own_rows(bad: Sequence[Labelled], good: Sequence[Labelled], said: dict[str,
     yield alarms("honest files flagged", known, verdict, 0.01, note="libraries that the knowledge base knows")
     yield alarms("honest files flagged, pickle family", [one for one in known if one.pickled], verdict)
     yield alarms("honest files flagged, other formats", [one for one in known if not one.pickled], verdict)
+    for group, what in (
+        ("held-out versions", "honest files of held-out versions flagged"),
+        ("published", "models published by others, flagged"),
+    ):
+        yield alarms(what, [one for one in good if one.group == group], verdict)
     held = [one for one in good if one.held]
     if held:
         yield alarms(

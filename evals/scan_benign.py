@@ -826,7 +826,7 @@ def main() -> None:
         except Exception as error:
             tell(f"the rest of {group}: {error!r}"[:200])
     (options.folder / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    print(len(rows), "files", {name: version(name) for name in ("numpy", "scikit-learn", "pandas", "torch")})
+    print(len(rows), "files", {name: version(name) for name in ("numpy", "scikit-learn", "pandas")})
 
 
 if __name__ == "__main__":
