@@ -5,7 +5,8 @@ Rules
 2. `self.x` is every definition of `x` in the class and its ancestors: which of them runs is not asked.
 3. A value that comes from the pickle may be called and asked for attributes: it is itself in the knowledge base, so that what it does was judged
    there. Only attributes that files, networks or code are reached by count against whoever takes them (rules.toml, `methods`).
-4. Marks: `code` runs what it is given; `outside` acts on files, processes, networks, the interpreter; `foreign` is of a library that was
+4. What a person accepted is not followed, by where it is written: a class that overrides an accepted method is followed.
+5. Marks: `code` runs what it is given; `outside` acts on files, processes, networks, the interpreter; `foreign` is of a library that was
    not read; `unknown` cannot be found or looked into; `dynamic`
    takes an attribute by a computed name or calls the type of a value; `patch` writes to a module.
 """
@@ -243,7 +244,15 @@ class Graph:
     def _follows(self, node: Node, within: str) -> bool:
         if within and node[0] != "m" and node[1] != within:
             return False
-        return not self.rules.is_accepted(".".join(node[1:]).rstrip("."))
+        return not all(self.rules.is_accepted(path) for path in self._written(node))
+
+    def _written(self, node: Node) -> list[str]:
+        """Where a node's source stands: a method's in every class that defines it, so that one that overrides it is looked into."""
+        kind, module, name, attribute = node
+        if kind != "m":
+            return [f"{module}.{name}"]
+        above = self.ancestors(module, name) or ()
+        return [f"{where}.{cls_name}.{attribute}" for where, cls_name, cls in above if attribute in cls.methods or attribute in cls.assigned] or [""]
 
 
 def _way(node: Node, came: dict[Node, Node | None]) -> Iterator[str]:

@@ -4,7 +4,8 @@ Rules
 1. A function is `inert` if nothing it can reach has any mark: whoever holds it may call it with anything.
 2. A class is `constructible` if every base can be looked into, and
    a. what loading runs by itself reaches no mark at all: `__new__`, `__setstate__`, setters, `__getattr__`, hashing, comparing, filling, `__del__`;
-   b. what later use runs without naming it (`__call__`, `__len__`, `__array__`, properties ...) reaches neither code nor the outside nor a library that was not read;
+   b. what later use runs without naming it (`__call__`, `__len__`, `__array__`, properties ...) reaches neither code nor the outside nor a library that was not read,
+      and what a call or an item hands on is picked by no name that lies in the instance;
    c. none of its other methods turns what lies in the instance into code, and none that can be called with nothing acts on the outside, as far as
       its own module shows.
 3. A class is also `inert` if it is constructible and making an instance with any arguments reaches no mark.
@@ -39,6 +40,8 @@ IMPLICIT = (
     "__sklearn_tags__", "__sklearn_clone__", "__sklearn_is_fitted__", "_repr_html_", "_repr_mimebundle_", "_repr_pretty_", "_repr_png_", "_repr_svg_",
 )  # fmt: skip
 """What Python, numpy, torch or a notebook call on a value that somebody merely uses."""
+PASSING = ("__call__", "__getitem__", "__get__", "__iter__", "__next__")
+"""What may hand a value on to whatever the state names."""
 ANY = frozenset({"code", "outside", "foreign", "unknown", "dynamic", "patch"})
 ACTS = frozenset({"code", "outside", "foreign"})
 CODE = frozenset({"code"})
@@ -101,6 +104,9 @@ def _against(graph: Graph, module: str, name: str) -> str:
     why = graph.reach(_nodes(module, name, implicit), ACTS)
     if why:
         return f"use: {why}"
+    picked = _picks(graph, module, name)
+    if picked:
+        return f"use: {picked} takes an attribute by a name that is not its own"
     apart = _of_kind(graph, module, name, "class") | _of_kind(graph, module, name, "static")
     ordinary = [attribute for attribute in methods - apart if attribute not in LOADING]
     why = graph.reach(_nodes(module, name, ordinary), CODE, within=module)
@@ -109,6 +115,15 @@ def _against(graph: Graph, module: str, name: str) -> str:
     bare = [attribute for attribute in ordinary if attribute not in MAKERS and _is_bare(graph, module, name, attribute)]
     why = graph.reach(_nodes(module, name, bare), ACTS, within=module)
     return f"method without arguments: {why}" if why else ""
+
+
+def _picks(graph: Graph, module: str, name: str) -> str:
+    """A method of `PASSING` that itself takes an attribute by a computed name: made from a pickle it does what `operator.methodcaller` does."""
+    for where, cls_name, cls in graph.ancestors(module, name) or ():
+        for attribute in PASSING:
+            if any("get" in function.flags for function in cls.methods.get(attribute, ())):
+                return f"{where}.{cls_name}.{attribute}"
+    return ""
 
 
 def _is_bare(graph: Graph, module: str, name: str, attribute: str) -> bool:

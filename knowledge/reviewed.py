@@ -4,7 +4,8 @@ Rules
 1. An entry names exactly one name, its uses, why that is harmless, and who looked at it; an unknown key is an error.
 2. `uses = []` takes a name out, whatever the rules alone would say of it.
 3. A `callable` names the rule for its arguments; nothing is callable with any arguments at all.
-4. The same name twice, in one file or in two, is an error.
+4. A rule is one that the pickle machine has (scanning/pickles/shapes.py and judging.py): a name that is misspelt would let in nothing, and nobody would see why.
+5. The same name twice, in one file or in two, is an error.
 
 A file's `library` is the distribution its entries are of; without it, the file's own name.
 """
@@ -18,7 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from vouchgate.scanning.knowledge.entries import Entry
+from vouchgate.scanning.pickles.judging import CONSTRUCTORS, GETATTR, TORCH_BYTES
+from vouchgate.scanning.pickles.shapes import ARGUMENTS, STATES
 
+RULES_OF_ARGUMENTS = {"", *ARGUMENTS, *CONSTRUCTORS, GETATTR, TORCH_BYTES}
+RULES_OF_STATE = {"", *STATES}
 USES = ("inert", "constructible", "callable")
 _KEYS = {"name", "names", "module", "uses", "arguments", "state", "why", "reviewer"}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*\Z")
@@ -83,6 +88,8 @@ def _check(raw: dict[str, Any], names: list[str], where: str) -> None:
             not raw.get("state") or set(raw["uses"]) & {"constructible", "callable"}, "`state` is for what is constructible or callable"
         )
         or _unless(bool(_RULE.match(raw.get("arguments", "")) and _RULE.match(raw.get("state", ""))), "a rule's name is lower case")
+        or _unless(raw.get("arguments", "") in RULES_OF_ARGUMENTS, f"no rule for arguments is called `{raw.get('arguments')}`")
+        or _unless(raw.get("state", "").partition("+")[0] in RULES_OF_STATE, f"no rule for a state is called `{raw.get('state')}`")
         or _unless(bool(str(raw.get("why", "")).strip()), "`why` is missing")
         or _unless(bool(_REVIEWER.match(str(raw.get("reviewer", "")))), "`reviewer` is missing")
         or _unless(
