@@ -128,7 +128,7 @@ NAMES = [
     ("model.pth", "pickle", None),
     ("model.pth", "torch-zip", None),
     ("a.py", "python-source", None),
-    ("a.py", "", "review"),
+    ("a.py", "empty", "review"),
     ("model.pt", "text", None),
     ("pth", "text", None),
 ]

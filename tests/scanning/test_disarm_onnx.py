@@ -34,7 +34,7 @@ def test_a_graph_stays_and_what_surrounds_it_goes() -> None:
     before = onnx.load_from_string(made.SerializeToString())
     rebuilt, content = written(made.SerializeToString())
     after = onnx.load_from_string(content)
-    assert (rebuilt.format, scan(content).outcome, scan(made.SerializeToString()).outcome) == ("onnx", "clean", "review")
+    assert (rebuilt.format, scan(content).outcome, scan(made.SerializeToString()).outcome) == ("onnx", "clean", "refused")
     assert not any(word in content for word in (b"script", b"7*7", b"eval", b"import", b"producer", b"test"))
     assert [node.op_type for node in after.graph.node] == [node.op_type for node in before.graph.node]
     assert [tensor.SerializeToString() for tensor in after.graph.initializer] == [

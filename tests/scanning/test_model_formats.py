@@ -57,7 +57,8 @@ def gguf(pairs: dict[str, str], data: bytes = bytes(32), *, offset: int = 0, tai
         (gguf({}, offset=32), "refused"),
         (gguf({}, tail=b"trailing"), "refused"),
         (gguf({})[:-1], "refused"),
-        (gguf({"general.description": "<script>"}), "review"),
+        (gguf({"general.description": "<script>"}), "refused"),
+        (gguf({"general.description": "{{ config }}"}), "review"),
     ],
 )
 def test_gguf(content: bytes, outcome: str) -> None:

@@ -60,6 +60,7 @@ FORMATS = tuple(
         read=module.read,
         recognise_folder=getattr(module, "recognise_folder", None),
         read_folder=getattr(module, "read_folder", None),
+        raw_files=getattr(module, "raw_files", None),
     )
     for module in MODULES
 )

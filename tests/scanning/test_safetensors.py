@@ -123,10 +123,12 @@ def test_bounds_are_settings() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "<script>x()</script>",
+        "<img src='http://tracker/x.png'>",
+        "<!doctype html>",
         "{{ config }}",
         "{% raw %}",
-        "${jndi:x}",
+        "${now:%Y}",
+        "<%= name %>",
         "__import__('os')",
         "eval(x)",
         "javascript:x",
@@ -135,14 +137,31 @@ def test_bounds_are_settings() -> None:
         "a\u202eb",
     ],
 )
-def test_text_that_would_act_when_shown_waits_for_a_person(text: str) -> None:
+def test_text_that_might_act_when_shown_waits_for_a_person(text: str) -> None:
     assert rules(safetensors({"__metadata__": {"note": text}})) == ("review", ["active-metadata"])
     assert rules(safetensors({"__metadata__": {text: "note"}})) == ("review", ["active-metadata"])
 
 
 @pytest.mark.parametrize(
     "text",
-    ["pt", "v1.2 (beta)", '{"lr": 1e-4, "tags": ["a", "b"]}', "größe <= 3", "a < b", "data: cifar", "eval (20 %)", "a {nested: {dict}}"],
+    [
+        "a {nested: {dict}}",
+        "<p>A <b>style</b> by <a href='https://example.org'>me</a></p>",
+        "masterpiece, <lora:detail:0.8>, >_<, <o>_<o>",
+        "data:image/jpeg;base64,/9j/4AAQ",
+        "languages: Python (70 %), JavaScript: 30 % (old)",
+        "${model.width} of ${data.root}",
+        json.dumps({"imgs": {"1girl": 3, "{{masterpiece}}": 2, "<lora:x:1>": 1, "__sub__": 1, "a (b)": 4}}),
+        json.dumps({"optimizer": {"__class__": "AdamW"}, "home": "${oc.env:HOME}", "eval(20)": 1}),
+        "<p>options: option one = 1</p>",
+        "pt",
+        "v1.2 (beta)",
+        '{"lr": 1e-4, "tags": ["a", "b"]}',
+        "größe <= 3",
+        "a < b",
+        "data: cifar",
+        "eval (20 %)",
+    ],
 )
 def test_ordinary_metadata_is_clean(text: str) -> None:
     assert rules(safetensors({"__metadata__": {"note": text}})) == ("clean", [])
@@ -226,3 +245,37 @@ def test_a_pickle_that_the_header_length_spells_is_a_polyglot() -> None:
     assert (verdict.outcome, verdict.format) == ("refused", "polyglot")
     assert "os.system" in verdict.reasons[0].why
     assert scan(safetensors(bytes(text), bytes(len(payload)))).outcome == "clean"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>x()</script>",
+        "<SCRIPT src=//x>",
+        "<iframe src=x>",
+        "<img src=x onerror=alert(1)>",
+        '<b title=">" onmouseover="x()">',
+        "<svg/onload='x'>",
+        "javascript:alert(1)",
+        "java\nscript:alert(1)",
+        "&#106;avascript:x%28%29",
+        "{{ x.__class__ }}",
+        "{{ cycler.next() }}",
+        "{{ x|attr('y') }}",
+        "{% import 'x' as y %}",
+        "{% for m in messages %}{{ cycler.__init__.__globals__ }}{% endfor %}",
+        "${jndi:ldap://x}",
+        "${T(java.lang.Runtime).getRuntime()}",
+        "<%= system('x') %>",
+        json.dumps({"note": "<script>x()</script>"}),
+        json.dumps([1, "{{ x.__class__ }}"]),
+    ],
+)
+def test_text_that_acts_when_shown_is_refused(text: str) -> None:
+    assert rules(safetensors({"__metadata__": {"note": text}})) == ("refused", ["active-metadata"])
+    assert rules(safetensors({"__metadata__": {"format": "pt", text: "{{ config }}"}})) == ("refused", ["active-metadata"])
+
+
+def test_a_template_of_a_chat_is_held_to_the_list_of_its_calls() -> None:
+    text = "{% for m in messages %}{{ m['content'].strip() }}{% endfor %}"
+    assert rules(safetensors({"__metadata__": {"chat_template": text}})) == ("review", ["active-metadata"])

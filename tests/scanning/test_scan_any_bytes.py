@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import importlib
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +13,10 @@ from artifact_making import good_safetensors, onnx_bytes, rich_onnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vouchgate.scanning import catalog
-from vouchgate.scanning.scan import scan
+from vouchgate.scanning import catalog, formats
+from vouchgate.scanning.scan import scan, scan_folder
 from vouchgate.scanning.settings import ScanSettings, settings_digest
-from vouchgate.scanning.sniff import Claim, Format
+from vouchgate.scanning.sniff import NOT_MINE, Claim, Format
 from vouchgate.scanning.verdict import Reading, Reason, ScanReport, Verdict, outcome_of
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.digests import file_digest
@@ -30,6 +32,7 @@ SEEDS = (
     b"\x78\x9c",
     b"\x1f\x8b\x08",
 )
+MAGICS = (b"PK", b"MZ", b"GIF89a", b"BZh9", b"PAR1", b"CBM1", b"GGUF", b"ARROW1")
 STARTS = (b"", *SEEDS, b"\x08\x09\x12", b"\x40\0\0\0\0\0\0\0{", b"\xfd7zXZ\0", b"BZh9", b"]\0\0", b"\x04\x22\x4d\x18")
 
 
@@ -120,7 +123,10 @@ def test_a_plug_in_cannot_write_into_the_buffer() -> None:
 
 
 def test_the_catalog_is_the_folder() -> None:
-    assert [kind.name for kind in catalog.installed()] == ["onnx", "pickle-family", "safetensors"]
+    folder = Path(formats.__file__).parent
+    modules = [importlib.import_module(f"{formats.__name__}.{path.stem}") for path in folder.glob("*.py") if path.stem != "__init__"]
+    assert [kind.name for kind in catalog.installed()] == sorted(module.NAME for module in modules)
+    assert all(kind.read_folder for kind in catalog.installed() if kind.raw_files)
 
 
 def test_scanning_never_imports_what_an_artifact_names(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,3 +141,58 @@ def test_scanning_never_imports_what_an_artifact_names(monkeypatch: pytest.Monke
     assert "antigravity" not in asked
     assert "this" not in asked
     assert set(sys.modules) <= before
+
+
+@pytest.mark.parametrize("magic", MAGICS)
+def test_a_broken_head_of_a_binary_format_is_no_text(magic: bytes) -> None:
+    assert scan(magic + b"\xff" + b"hello text\n" * 20).outcome == "refused"
+    assert scan("Größe: straße, élan, ÿ\n".encode("cp1252") * 3).outcome == "clean"
+    assert scan(b"\xe9\xff\xfe\xfd" * 20).outcome == "refused"
+
+
+@pytest.mark.parametrize(
+    "magic", [b"GIF89a", b"PAR1", b"CBM1", b"GGUF", b"ARROW1\0\0", b"\x08\x07\x12\x04", b"\x08\x01\x12\x04", b"PK\x03\x04"]
+)
+def test_a_binary_format_that_happens_to_be_text_is_no_polyglot(magic: bytes) -> None:
+    for rest in (b"a, b\n1, 2\n3, 4\n" * 9, b"a: 1\nb: 2\n" * 9, b"words and words\n" * 30):
+        found = scan(magic + rest)
+        assert (found.outcome, found.format in ("polyglot", "text", "csv", "yaml")) == ("refused", False)
+
+
+def test_a_folder_is_told_every_kind_by_its_own_name() -> None:
+    long = "a" * 250
+    files = {"config.json": b'{"model_type": "bert"}', f"{long}.safetensors": b"no tensors", "b`.safetensors": b"no tensors"}
+    found = scan_folder(files | {f"{index}.txt": b"words" for index in range(2_100)} | {"z.safetensors": b"no tensors"})
+    assert found.outcome == "refused"
+    assert len(found.members) == 2_000
+    assert {reason.member for reason in found.reasons if reason.rule == "hugging-face:out-of-place"} == {
+        f"{long}.safetensors", "b`.safetensors", "z.safetensors",
+    }  # fmt: skip
+
+
+def test_a_name_tightens_in_a_folder_too() -> None:
+    files = {"config.json": b'{"model_type": "bert"}'}
+    assert scan_folder(files).outcome == "clean"
+    assert scan_folder(files | {"x.pth": b"import os"}).outcome == "refused"
+    assert scan_folder(files | {"run.ps1": b"{}"}).outcome == "review"
+    assert scan_folder({"x.pth": b"some words"}).outcome == "refused"
+    assert scan_folder(files | {"package/__init__.py": b"", "empty.txt": b""}).outcome == "clean"
+    assert scan_folder(files | {"module.py": b""}).outcome == "review"
+
+
+def test_numbers_of_a_folder_are_no_other_programs_file() -> None:
+    read = lambda folder, scope: Reading(covered=sum(len(folder.sight(name)) for name in folder.names))  # noqa: E731
+    mine = Format(
+        name="mine",
+        recognise=lambda sight: NOT_MINE,
+        read=lambda sight, scope: Reading(),
+        recognise_folder=lambda names: Claim(strength="certain", kind="mine"),
+        read_folder=read,
+        raw_files=lambda names: frozenset({"raw"}),
+    )
+    kinds = (mine, *catalog.installed())
+    for content in (b"\x01\x02\x03", b"plain words", b"a: 1\n", b"\0" * 2_000, b"cos\n"):
+        assert scan_folder({"raw": content}, formats=kinds).outcome == "clean"
+        assert scan_folder({"other": b"\x01\x02\x03"}, formats=kinds).outcome == "refused"
+    for content in (good_safetensors(), onnx_bytes(), b"\x80\x04cos\nsystem\n(S'x'\ntR.", b"\0" * 512 + b"\x89HDF\r\n\x1a\n"):
+        assert scan_folder({"raw": content}, formats=kinds).reasons[0].rule == "scan:polyglot"

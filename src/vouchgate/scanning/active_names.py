@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from vouchgate.scanning.verdict import Reason
 
-_DATA = frozenset({"text", "csv", "json", "yaml", "xml", "empty", "notebook", ""})
-"""What is read as data; nothing, where too many members were read for all their formats to be kept."""
+_DATA = frozenset({"text", "csv", "json", "yaml", "xml", "empty", "notebook"})
+"""What is read as data."""
 _RUN = frozenset({
     "py", "pyw", "pyi", "pyx", "pyc", "pyo", "pyd", "so", "dll", "dylib", "exe", "com", "scr", "msi", "sh", "bash", "zsh", "ksh", "csh", "fish", "command",
     "bat", "cmd", "ps1", "psm1", "vbs", "vbe", "js", "mjs", "cjs", "jse", "wsf", "hta", "lnk", "desktop", "jar", "rb", "pl", "lua", "php", "r", "jl",
@@ -30,7 +30,7 @@ def tightened(name: str, kind: str) -> Reason | None:
     """What speaks against a member of this name that was read as `kind`; None if its name adds nothing."""
     last = name.rpartition("/")[2].lower().rstrip(". ")
     extension = last.rpartition(".")[2] if "." in last else ""
-    if extension == "pth" and kind in _DATA:
+    if extension == "pth" and (kind in _DATA or kind == "python-source"):
         return Reason(
             rule="names:path-file",
             where="its name",

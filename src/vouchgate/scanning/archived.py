@@ -34,7 +34,6 @@ def scan_members(members: Members, scope: Scope, *, own: Collection[str] = ()) -
 
 def scan_member(name: str, content: memoryview, scope: Scope, *, only: Collection[str] = ()) -> None:
     """One of them, which must be of one of the formats `only`, if any are named."""
-    scope.inner(name, content, only=only)
-    found = tightened(name, scope.kinds.get(scope.place(name), ""))
+    found = tightened(name, scope.inner(name, content, only=only).kind)
     if found is not None:
         scope.add((found,), scope.place(name))

@@ -1,8 +1,8 @@
 """The formats that can be read: every module of `formats/`, listed from the folder.
 
 A format is one file with three names: `NAME` (unique), `recognise(sight) -> Claim` and `read(sight, scope) -> Reading`; one that can be a whole
-folder has `recognise_folder(names) -> Claim` and `read_folder(folder, scope) -> Reading` too. Its module gets bounded read-only bytes and gives
-values; it imports no other format.
+folder has `recognise_folder(names) -> Claim` and `read_folder(folder, scope) -> Reading` too, and `raw_files(names)` where files
+of plain numbers lie in it. Its module gets bounded read-only bytes and gives values; it imports no other format.
 """
 
 from __future__ import annotations
@@ -28,4 +28,5 @@ def _format(module: ModuleType) -> Format:
         read=module.read,
         recognise_folder=getattr(module, "recognise_folder", None),
         read_folder=getattr(module, "read_folder", None),
+        raw_files=getattr(module, "raw_files", None),
     )

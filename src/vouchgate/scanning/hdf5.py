@@ -1,7 +1,8 @@
 """An HDF5 file as groups, datasets and attributes, read without the library: bounded, every structure claimed once.
 
 Rules (HDF5 File Format Specification 3.0; bytes in hdf5_bytes.py, indexes in hdf5_index.py, messages in hdf5_messages.py)
-1. From the root group every object is reached by hard links; each object header is walked once, whatever leads to it.
+1. From the root group every object is reached by hard links; each object header is walked once, whatever leads to it. Soft links stay in the
+   file, so that they lead to what is read anyway.
 2. Object headers of both versions; messages that were not reviewed, shared or external are refused.
 3. Datasets are listed with where their bytes lie; `content` gives them unfiltered, paying first. Attributes are read where they are text.
 """
@@ -13,15 +14,17 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from typing import Any, NoReturn
 
 from msgspec.structs import replace
 
 from vouchgate.scanning import hdf5_messages as messages
-from vouchgate.scanning.hdf5_bytes import UNDEFINED, Bytes, Free, superblock
-from vouchgate.scanning.hdf5_index import Chunk, chunks, claim_order, dense, global_object, symbols
+from vouchgate.scanning.hdf5_bytes import REMEDY, UNDEFINED, Bytes, Free, superblock
+from vouchgate.scanning.hdf5_chunks import indexed
+from vouchgate.scanning.hdf5_index import SOFT, Chunk, chunks, claim_order, dense, global_object, symbols
 from vouchgate.scanning.hdf5_messages import Attribute, Datatype, Layout
 from vouchgate.scanning.scope import Scope
+from vouchgate.scanning.verdict import Refuse, at
 from vouchgate.vocabulary.wire import Noun
 
 MAX_OBJECTS = 500_000
@@ -32,8 +35,8 @@ MAX_DEPTH = 128
 """Groups within each other."""
 MAX_TEXT_ATTRIBUTE = 64 * 1024**2
 """Bytes of one text; a model's configuration has at most a few MB."""
-_SKIPPED = frozenset((0x00, 0x04, 0x05, 0x0A, 0x0D, 0x0E, 0x12, 0x16))
-"""Padding, fill values, group info, comment, times, reference count: they lead nowhere."""
+_SKIPPED = frozenset((0x00, 0x04, 0x0A, 0x0D, 0x0E, 0x12, 0x16))
+"""Padding, old fill values, group info, comment, times, reference count: they lead nowhere."""
 _SHARED = 2
 
 
@@ -46,6 +49,8 @@ class Dataset(Noun, frozen=True, kw_only=True):
     layout: Layout
     filters: tuple[int, ...]
     chunks: tuple[Chunk, ...] = ()
+    fill: bytes = b""
+    """An element where nothing was written; empty for zeros."""
     data_at: int = 0
     """Where compact data lies; contiguous data lies at `layout.address`."""
 
@@ -64,6 +69,8 @@ class Hdf5:
     groups: list[str] = field(default_factory=list)
     attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Object's path -> name -> text, list of texts, or None for what is neither."""
+    soft_links: int = 0
+    """Names for what other names lead to, within the file."""
     free: Free = Free(total=0, written=0, largest=0, begins=0)
 
     def content(self, dataset: Dataset, scope: Scope) -> memoryview:
@@ -73,7 +80,7 @@ class Hdf5:
         if dataset.layout.kind == messages.CONTIGUOUS:
             if dataset.layout.address == UNDEFINED:
                 scope.spend_bytes(dataset.path, dataset.size)
-                return memoryview(bytes(dataset.size))
+                return memoryview(_empty(dataset)).toreadonly()
             return self.view[dataset.layout.address : dataset.layout.address + dataset.size]
         return _assembled(self.view, dataset, scope)
 
@@ -111,7 +118,10 @@ class _Walk:
             for name, child in reversed(members):
                 if not name or "/" in name or name in {".", ".."}:
                     self._data.refuse("name", address, "a member's name is empty or a path")
-                waiting.append((path.rstrip("/") + "/" + name, child, depth + 1))
+                if child == UNDEFINED:
+                    self._file.soft_links += 1
+                else:
+                    waiting.append((path.rstrip("/") + "/" + name, child, depth + 1))
         self._file.free = self._data.free()
         return self._file
 
@@ -134,9 +144,9 @@ class _Walk:
         for raw, where in found.get(0x11, []):
             tree, heap = struct.unpack_from("<QQ", self._least(raw, 16, where))
             for name, child, cache in symbols(self._data, self._bounds, tree, heap):
-                if cache == 2 or child == UNDEFINED:
-                    self._data.refuse("link", where, "it holds a soft link, which no model file needs")
-                yield name, child
+                if cache != SOFT and child == UNDEFINED:
+                    self._data.refuse("link", where, "a link leads nowhere")
+                yield name, UNDEFINED if cache == SOFT else child
         for raw, where in found.get(0x06, []):
             yield messages.link(self._data, raw, where)
         for raw, where in found.get(0x02, []):
@@ -162,7 +172,7 @@ class _Walk:
                 if kind == 0x10:
                     blocks.append(self._continued(raw, place, step, tracked))
                     continue
-                if kind in _SKIPPED or kind in (0x01, 0x02, 0x03, 0x06, 0x08, 0x0B, 0x0C, 0x11, 0x15):
+                if kind in _SKIPPED or kind in (0x01, 0x02, 0x03, 0x05, 0x06, 0x08, 0x0B, 0x0C, 0x11, 0x15):
                     if flags & _SHARED and kind not in _SKIPPED:
                         self._data.refuse("shared", place, "a message is kept elsewhere and shared, which no model file needs")
                     if kind not in _SKIPPED:
@@ -230,18 +240,27 @@ class _Walk:
         raw, where = found[0x08][0]
         layout, compact = messages.layout(self._data, raw, where)
         applied = messages.filters(self._data, *found[0x0B][0]) if 0x0B in found else ()
-        dataset = Dataset(path=path, datatype=kind, shape=shape or (), layout=layout, filters=applied, data_at=where + compact)
+        fill = messages.fill(self._data, *found[0x05][0]) if 0x05 in found else b""
+        if fill and len(fill) != kind.size:
+            self._data.refuse("fill", address, "a fill value is not as long as an element")
+        dataset = Dataset(path=path, fill=fill, datatype=kind, shape=shape or (), layout=layout, filters=applied, data_at=where + compact)
         size = dataset.size if shape is not None else 0
         pieces: tuple[Chunk, ...] = ()
         if layout.kind == messages.CHUNKED:
             if len(layout.chunk) != len(dataset.shape) or not all(layout.chunk):
                 self._data.refuse("layout", where, "a dataset's chunks have another rank than the dataset")
-            pieces = tuple(chunks(self._data, self._bounds, layout.address, len(dataset.shape)))
+            pieces = tuple(self._pieces(dataset, found[0x01][0][0], where))
         elif layout.size != size and not (layout.address == UNDEFINED and not layout.size):
             self._data.refuse("size-mismatch", where, f"a dataset's type and shape make {size} bytes, its layout says {layout.size}")
         elif layout.kind == messages.CONTIGUOUS and layout.address != UNDEFINED:
             self._data.claim(layout.address, layout.size, "dataset")
         self._file.datasets.append(replace(dataset, chunks=pieces))
+
+    def _pieces(self, dataset: Dataset, dataspace: memoryview, where: int) -> Iterator[Chunk]:
+        layout = dataset.layout
+        if not layout.index:
+            return chunks(self._data, self._bounds, layout.address, len(dataset.shape))
+        return indexed(self._data, layout, messages.extent(dataspace, dataset.shape), dataset.datatype.size, where)
 
     def _dense_attributes(self, path: str, raw: memoryview, where: int) -> None:
         flags = self._least(raw, 18, where)[1]
@@ -297,11 +316,16 @@ class _Walk:
 def _assembled(view: memoryview, dataset: Dataset, scope: Scope) -> memoryview:
     """Chunks put in place, filters undone in reverse (IV.A.2.l)."""
     scope.spend_bytes(dataset.path, dataset.size)
-    size, whole = dataset.datatype.size, bytearray(dataset.size)
+    size, whole = dataset.datatype.size, _empty(dataset)
     target = memoryview(whole)
     for chunk in dataset.chunks:
         _place(target, _unfiltered(view[chunk.address : chunk.address + chunk.size], chunk, dataset), chunk.offsets, dataset, size)
     return target.toreadonly()
+
+
+def _empty(dataset: Dataset) -> bytearray:
+    """The array before anything is written to it."""
+    return bytearray(dataset.fill * prod(dataset.shape)) if dataset.fill.strip(b"\0") else bytearray(dataset.size)
 
 
 def _unfiltered(raw: memoryview, chunk: Chunk, dataset: Dataset) -> bytes:
@@ -311,8 +335,7 @@ def _unfiltered(raw: memoryview, chunk: Chunk, dataset: Dataset) -> bytes:
         if chunk.mask >> index & 1:
             continue
         if number == messages.DEFLATE:
-            unpacker = zlib.decompressobj()
-            data = unpacker.decompress(data, expected + 5)
+            data = _inflated(data, expected + 5, chunk.address)
         elif number == messages.FLETCHER32:
             data = data[:-4]
         elif number == messages.SHUFFLE:
@@ -322,8 +345,19 @@ def _unfiltered(raw: memoryview, chunk: Chunk, dataset: Dataset) -> bytes:
                 planes[byte : count * size : size] = data[byte * count : (byte + 1) * count]
             data = bytes(planes)
     if len(data) != expected:
-        raise ValueError("a chunk has not the size that its dataset states")
+        _corrupt(chunk.address, "a chunk has not the size that its dataset states")
     return data
+
+
+def _inflated(data: bytes, most: int, address: int) -> bytes:
+    try:
+        return zlib.decompressobj().decompress(data, most)
+    except zlib.error:
+        return _corrupt(address, "a chunk's compressed bytes cannot be unpacked")
+
+
+def _corrupt(address: int, why: str) -> NoReturn:
+    raise Refuse("hdf5:chunk", at(address), why, REMEDY)
 
 
 def _place(target: memoryview, data: bytes, offsets: tuple[int, ...], dataset: Dataset, size: int) -> None:

@@ -21,6 +21,8 @@ MAX_LEVELS = 32
 """Of a B-tree: 2K entries a node make 2^48 at level 10."""
 MAX_ROWS = 64
 """Of a fractal heap's doubling table: 2^64 bytes."""
+SOFT = 2
+"""Cache type of a symbolic link."""
 _SYMBOL_BYTES = 40
 _NODE_HEAD = 24
 _RECORDS = {5: 11, 6: 15, 8: 17, 9: 13}
@@ -50,6 +52,8 @@ def symbols(data: Bytes, bounds: Bounds, tree: int, heap: int) -> Iterator[tuple
         raw = data.claim(node, 8 + 2 * bounds.leaf_k * _SYMBOL_BYTES, "symbol table node")
         for index in range(count):
             offset, address, cache = struct.unpack_from("<QQI", raw, 8 + index * _SYMBOL_BYTES)
+            if cache == SOFT:  # the path that it leads to is a text in the same heap (III.C)
+                _name(data, names, int.from_bytes(raw[8 + index * _SYMBOL_BYTES + 24 : 8 + index * _SYMBOL_BYTES + 28], "little"), node)
             yield _name(data, names, offset, node), address, cache
 
 
@@ -149,22 +153,27 @@ def dense(data: Bytes, heap: int, tree: int, kind: int) -> Iterator[memoryview]:
     if UNDEFINED in (heap, tree):
         return
     held = _Fractal(data, heap)
-    for record in _records(data, tree, kind):
+    for record in records(data, tree, kind, _sizes(kind)):
         yield held.object(bytes(record[4:]) if kind == 5 else bytes(record))
 
 
 def claim_order(data: Bytes, tree: int, kind: int) -> None:
     """The same links (kind 6) or attributes (kind 9) by the order of their making: walked, so that its bytes are explained."""
     if tree != UNDEFINED:
-        for _ in _records(data, tree, kind):
+        for _ in records(data, tree, kind, _sizes(kind)):
             pass
 
 
-def _records(data: Bytes, tree: int, kind: int) -> Iterator[memoryview]:
+def _sizes(kind: int) -> range:
+    return range(_RECORDS[kind], _RECORDS[kind] + 1)
+
+
+def records(data: Bytes, tree: int, kind: int, sizes: range) -> Iterator[memoryview]:
+    """Records of a version 2 B-tree of one kind, each of one of `sizes` bytes (III.A.2)."""
     raw = bytes(data.claim(tree, 38, "B-tree"))
     node_size, record, depth = struct.unpack_from("<IHH", raw, 6)
     root, count = struct.unpack_from("<QH", raw, 16)
-    if raw[:4] != b"BTHD" or raw[4] or raw[5] != kind or record != _RECORDS[kind] or not 64 <= node_size <= 2**20 or depth > MAX_LEVELS:
+    if raw[:4] != b"BTHD" or raw[4] or raw[5] != kind or record not in sizes or not 64 <= node_size <= 2**20 or depth > MAX_LEVELS:
         data.refuse("btree", tree, "a B-tree's header is malformed")
     if root == UNDEFINED:
         return

@@ -66,6 +66,10 @@ class Layout(Noun, frozen=True, kw_only=True):
     size: int = 0
     chunk: tuple[int, ...] = ()
     """Elements of a chunk, by dimension."""
+    index: int = 0
+    """How chunks are found: 0 by a version 1 B-tree, else the number of hdf5_chunks.py."""
+    mask: int = 0
+    """Filters left out of a single chunk."""
 
 
 class Attribute(Noun, frozen=True, kw_only=True):
@@ -192,7 +196,51 @@ def layout(data: Bytes, raw: memoryview, where: int) -> tuple[Layout, int]:
         return Layout(kind=CHUNKED, address=address, chunk=struct.unpack_from(f"<{rank - 1}I", raw, 11)), 0
     if kind == 3:
         data.refuse("virtual", where, "a dataset is put together from other files that it names")
-    return data.refuse("layout", where, "its chunks have an index that was not reviewed (only that of libver `earliest` is)")
+    if kind == CHUNKED:
+        return _chunked(data, raw, where), 0
+    return data.refuse("layout", where, "a data layout is cut short, or of a class that was not reviewed")
+
+
+_INDEX_BYTES = {2: 0, 3: 1, 4: 5, 5: 6}
+"""Bytes of an index's own parameters."""
+
+
+def _chunked(data: Bytes, raw: memoryview, where: int) -> Layout:
+    """Version 4: flags, rank (with the element's bytes), width of a dimension, dimensions, the index's type and parameters, address."""
+    flags, rank, width = bytes(raw[2:5]) if len(raw) >= 5 else (0, 0, 0)
+    here = 5 + rank * width
+    if not 2 <= rank <= MAX_RANK + 1 or not 1 <= width <= 8 or here + 9 > len(raw):
+        data.refuse("layout", where, "a chunked layout is cut short, or has no rank")
+    chunk = tuple(int.from_bytes(raw[5 + axis * width : 5 + (axis + 1) * width], "little") for axis in range(rank - 1))
+    index, size, mask, here = raw[here], 0, 0, here + 1
+    if index == 1 and flags & 2:
+        size, mask = int.from_bytes(raw[here : here + 8], "little"), int.from_bytes(raw[here + 8 : here + 12], "little")
+    parameters = (12 if flags & 2 else 0) if index == 1 else _INDEX_BYTES.get(index, -1)
+    if parameters < 0 or here + parameters + 8 > len(raw):
+        data.refuse("layout", where, "its chunks have an index that was not reviewed")
+    address = int.from_bytes(raw[here + parameters : here + parameters + 8], "little")
+    return Layout(kind=CHUNKED, address=address, chunk=chunk, index=index, size=size, mask=mask)
+
+
+def extent(raw: memoryview, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The greatest shape that a dataspace may grow to; of a dimension without bound, what it has. After `dataspace`."""
+    if not raw[2] & 1:
+        return shape
+    most = struct.unpack_from(f"<{len(shape)}Q", raw, (8 if raw[0] == 1 else 4) + 8 * len(shape))
+    return tuple(here if one == UNDEFINED else one for one, here in zip(most, shape, strict=True))
+
+
+def fill(data: Bytes, raw: memoryview, where: int) -> bytes:
+    """What stands where nothing was written; empty for zeros (IV.A.2.f)."""
+    if len(raw) < 2 or raw[0] not in (1, 2, 3):
+        data.refuse("fill", where, "a fill value has a version that was not reviewed")
+    here, defined = (4, bool(raw[3]) if len(raw) > 3 else False) if raw[0] < 3 else (2, bool(raw[1] & 0x20))
+    if raw[0] > 1 and not defined:
+        return b""
+    size = int.from_bytes(raw[here : here + 4], "little")
+    if here + 4 + size > len(raw):
+        data.refuse("fill", where, "a fill value is cut short")
+    return bytes(raw[here + 4 : here + 4 + size])
 
 
 def filters(data: Bytes, raw: memoryview, where: int) -> tuple[int, ...]:
@@ -236,20 +284,24 @@ def attribute(data: Bytes, raw: memoryview, where: int) -> Attribute:
 
 
 def link(data: Bytes, raw: memoryview, where: int) -> tuple[str, int]:
-    """A hard link's name and the object header that it leads to (IV.A.2.g)."""
+    """A link's name and the object header that it leads to (IV.A.2.g): for a soft link `UNDEFINED`, since its path leads to what is read anyway."""
     if len(raw) < 4 or raw[0] != 1:
         data.refuse("link", where, "a link has a version that was not reviewed")
     flags, here = raw[1], 2
     kind = 0
     if flags & 8:
         kind, here = raw[here], here + 1
-    if kind != 0:
-        what = {1: "a soft link", 64: "a link to another file"}.get(kind, "a link of a kind of its own")
+    if kind not in (0, 1):
+        what = "a link to another file" if kind == 64 else "a link of a kind of its own"
         data.refuse("external-link" if kind == 64 else "link", where, f"it holds {what}, which no model file needs")
     here += (8 if flags & 4 else 0) + (1 if flags & 16 else 0)
     width = 1 << (flags & 3)
     length = int.from_bytes(raw[here : here + width], "little")
     here += width
-    if here + length + 8 > len(raw):
+    if here + length + (2 if kind else 8) > len(raw):
         data.refuse("link", where, "a link is cut short")
+    if kind:
+        target = int.from_bytes(raw[here + length : here + length + 2], "little")
+        text(data, raw[here + length + 2 : here + length + 2 + target], where)
+        return text(data, raw[here : here + length], where), UNDEFINED
     return text(data, raw[here : here + length], where), int.from_bytes(raw[here + length : here + length + 8], "little")

@@ -8,6 +8,7 @@ Rules
 
 from __future__ import annotations
 
+from vouchgate.scanning.knowledge.entries import Entry
 from vouchgate.scanning.settings import DEFAULTS, ScanSettings
 from vouchgate.vocabulary.wire import Noun
 
@@ -33,6 +34,8 @@ class Job(Noun, frozen=True, kw_only=True):
     deep: bool = True
     """False: neither hashed nor read to the end; the verdict is then never clean."""
     settings: ScanSettings = DEFAULTS
+    allowed: dict[str, tuple[Entry, ...]] = {}
+    """Names that somebody answers for, by the text of the digest of the one artifact they count for (knowledge/overlay.py)."""
 
 
 class Batch(Noun, frozen=True, kw_only=True):

@@ -21,6 +21,10 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 _HIDDEN = re.compile(r"[\u202a-\u202e\u2066-\u2069\u200b\u2060\ufeff]")
 _WESTERN = frozenset((0x85, 0x91, 0x92, 0x93, 0x94, 0x95, 0x96, 0x97, 0x99, *range(0xA0, 0x100)))
 """Bytes over 0x7F that Western text has: cp1252's quotes and dashes, and Latin-1's letters."""
+MAX_WESTERN_SHARE = 0.3
+"""Share of bytes over 0x7F in eight-bit Western text; languages written in it have at most about 0.15."""
+_MAGIC = (b"PK", b"MZ", b"GIF8", b"BZh", b"Rar!", b"PAR1", b"CBM1", b"GGUF", b"ARROW")
+"""First bytes of binary formats that letters follow in no text with bytes over 0x7F right behind them."""
 _NO_TEXT = bytes(byte for byte in range(256) if not (0x20 <= byte < 0x7F or byte in b"\t\n\r\f" or byte in _WESTERN))
 
 
@@ -35,8 +39,16 @@ def encoding_of(sight: Sight) -> str:
     try:
         text = decoded.decode(head, final=len(head) == len(sight))
     except UnicodeDecodeError:
-        return "" if head.translate(None, _NO_TEXT) != head else "cp1252"
+        return "cp1252" if _western(head) else ""
     return "utf-8" if _mostly_text(text) else ""
+
+
+def _western(head: bytes) -> bool:
+    """Rule 1; never the broken head of a binary format."""
+    high = sum(byte > 0x7F for byte in head)
+    magic = next((mark for mark in _MAGIC if head.startswith(mark)), None)
+    broken = magic is not None and any(byte > 0x7F for byte in head[len(magic) : len(magic) + 4])
+    return head.translate(None, _NO_TEXT) == head and high <= max(len(head) * MAX_WESTERN_SHARE, 1) and not broken
 
 
 def _mostly_text(text: str) -> bool:

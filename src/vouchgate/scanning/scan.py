@@ -4,7 +4,8 @@ Steps
 1. Bounds: an artifact over `max_artifact_bytes`, or of no bytes, is refused unread.
 2. Sniff: which format the content is; two at once is a polyglot, none is unknown; both are refused.
 3. Read: the one format's plug-in accounts for every byte or says why not; a container scans each of its members by the same three steps.
-4. A folder that is one artifact: each of its files by the same steps, then the rules across them.
+4. A folder that is one artifact: each of its files by the same steps, its name only tightening (active_names.py), then the rules across them.
+   A file of plain numbers that the folder's format will explain is held against being another format's only.
 5. A fault of the scanner itself is `incomplete`, never clean.
 
 What it leaves to others: opening and hashing (the scanner process), signing the verdict (flows), deciding on it (policy).
@@ -14,13 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from vouchgate.scanning.active_names import tightened
 from vouchgate.scanning.catalog import installed
 from vouchgate.scanning.knowledge.entries import Knowledge
 from vouchgate.scanning.knowledge.shipped import shipped
 from vouchgate.scanning.scope import Budget, Scope
 from vouchgate.scanning.settings import DEFAULTS, ScanSettings, settings_digest
 from vouchgate.scanning.sight import Sight
-from vouchgate.scanning.sniff import NOT_MINE, Claim, Folder, Format, sniff
+from vouchgate.scanning.sniff import NOT_MINE, Claim, Folder, Format, sniff, sniff_numbers
 from vouchgate.scanning.verdict import MAX_REASONS, Reading, Reason, Refuse, Verdict, outcome_of
 
 MAX_NAME_SHOWN = 200
@@ -60,16 +62,35 @@ def scan_folder(
     plugin, claim = folder_format(frozenset(views), plugins)
     kind = claim.kind or "folder"
     try:
-        for path, view in views.items():
-            scope.inner(path, view)
         folder = Folder(views)
-        folder.kinds = dict(scope.kinds)
+        raw = plugin.raw_files(folder.names) if plugin and plugin.raw_files else frozenset()
+        for path, view in views.items():
+            folder.kinds[path] = _numbers(path, view, scope) if path in raw else _file(path, view, scope)
         reading = plugin.read_folder(folder, scope) if plugin and plugin.read_folder else Reading(covered=size)
     except Refuse as refuse:
         reading = Reading(reasons=(refuse.reason,))
     except (Exception, MemoryError, RecursionError) as fault:
         reading = _fault(fault)
     return _verdict(kind, reading, scope, name, size)
+
+
+def _file(path: str, view: memoryview, scope: Scope) -> str:
+    """One file of a folder; the format that it was read as."""
+    kind = scope.inner(path, view).kind
+    found = tightened(path, kind)
+    if found is not None:
+        scope.add((found,), scope.place(path))
+    return kind
+
+
+def _numbers(path: str, view: memoryview, scope: Scope) -> str:
+    """A file that the folder's format will explain; the kind is `numbers`."""
+    scope.spend_member(path)
+    other = sniff_numbers(Sight(view), scope.plugins)
+    if other:
+        numbers = Claim(strength="certain", kind="numbers", because="the folder's format takes it for plain numbers")
+        scope.add((_polyglot((numbers, *other)),), scope.place(path))
+    return "numbers"
 
 
 def folder_format(names: frozenset[str], formats: tuple[Format, ...] | None = None) -> tuple[Format | None, Claim]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -28,6 +28,13 @@ class Budget:
 
     unpacked_bytes: int
     members: int
+
+
+class Inner(NamedTuple):
+    """What a member was read as, and what its format made of it."""
+
+    kind: str
+    reading: Reading
 
 
 @dataclass
@@ -47,9 +54,9 @@ class Scope:
     """Members on the way here, outermost first."""
     reasons: list[Reason] = field(default_factory=list)
     kinds: dict[str, str] = field(default_factory=dict)
-    """Member -> the format it was read as, for the facts; the first `MAX_KINDS`."""
+    """Member -> the format it was read as, for the facts alone (a rule asks what `inner` gave); the first `MAX_KINDS`."""
 
-    def inner(self, name: str, view: memoryview, *, only: Collection[str] = ()) -> Reading:
+    def inner(self, name: str, view: memoryview, *, only: Collection[str] = ()) -> Inner:
         """Scan a member (rule 2). Raises `Refuse` where the budget is spent."""
         if len(self.path) >= self.settings.max_nesting:
             raise Refuse(
@@ -62,7 +69,7 @@ class Scope:
         kind, reading = self.read_inner(name, view, self, only)
         if len(self.kinds) < MAX_KINDS:
             self.kinds[self.place(name)] = kind
-        return reading
+        return Inner(kind, reading)
 
     def spend_member(self, name: str) -> None:
         """Pay for one member. Raises `Refuse`."""

@@ -7,6 +7,7 @@ Rules
 3. A possible claim counts only where no format is certain.
 4. Containers that have no plug-in yet, but that their readers find behind other bytes or without a magic number, count as certain claims
    of another format beside one that is recognised: tar (by its checksum alone) and HDF5 (at 0, 512, 1024, ...).
+5. A folder's files of plain numbers may look like text, or like what is only possible; what is certain besides is another program's file.
 """
 
 from __future__ import annotations
@@ -65,7 +66,16 @@ class Format(Noun, frozen=True, kw_only=True):
     recognise_folder: Callable[[frozenset[str]], Claim] | None = None
     """From the names of a folder's files alone: whether the folder is one artifact."""
     read_folder: Callable[[Folder, Scope], Reading] | None = None
-    """The rules across its files; each file has been read on its own by then."""
+    """The rules across its files; each file has been read on its own by then, but for those that are `raw_files`."""
+    raw_files: Callable[[frozenset[str]], frozenset[str]] | None = None
+    """Which of a folder's files are numbers of its own, with no format of theirs: they are not read as files are, only held against being another
+    binary format (rule 5). `read_folder` must explain every byte of them, or refuse."""
+
+
+TEXTS = (
+    "text", "csv", "yaml", "json", "notebook", "python-source", "xml", "pmml", "openvino", "hugging-face", "tokenizer", "lightgbm", "mlflow",
+)  # fmt: skip
+"""Formats that are text: what numbers can be by accident, and what a binary format with a magic number of its own is besides."""
 
 
 class Sniffed(Noun, frozen=True, kw_only=True):
@@ -91,6 +101,12 @@ def sniff(sight: Sight, formats: tuple[Format, ...]) -> Sniffed:
             covered = {name for kind, claim in chosen for name in (kind.name, *claim.above)}
             return Sniffed(claims=chosen, foreign=tuple(claim for claim in _foreign(sight.view) if claim.kind not in covered))
     return Sniffed(claims=())
+
+
+def sniff_numbers(sight: Sight, formats: tuple[Format, ...]) -> tuple[Claim, ...]:
+    """The binary formats that a file of plain numbers is too (rule 5)."""
+    own = [claim for kind, claim in sniff(sight, formats).claims if claim.strength == "certain" and kind.name not in TEXTS]
+    return (*own, *(claim for claim in _foreign(sight.view) if claim.kind not in {one.kind for one in own}))
 
 
 def _narrowest(claims: list[tuple[Format, Claim]]) -> tuple[tuple[Format, Claim], ...]:

@@ -48,8 +48,8 @@ class Node:
     inputs: tuple[str, ...]
     functions: tuple[str, ...] = ()
     """Named in its attributes, at any depth."""
-    texts: tuple[bytes, ...] = ()
-    """A constant's texts."""
+    texts: tuple[bytes, ...] | None = ()
+    """A constant's texts; None where they are too many or too long to be a file's name."""
     attributes: Mapping[str, bytes] = field(default_factory=dict)
     """Texts of the attributes that `ATTRIBUTES` asks for."""
 
@@ -272,7 +272,7 @@ def _fed(meta: Meta, graph: Graph, name: str, kind: Kind) -> bool:
 
 
 def _climbs(node: Node) -> bool:
-    return node.operator != "Const" or not node.texts or any(b".." in text for text in node.texts)
+    return node.operator != "Const" or node.texts is None or any(b".." in text for text in node.texts)
 
 
 def _bound(meta: Meta, function: str, assets: tuple[bool, ...], places: Mapping[str, Places]) -> Iterator[Reason]:

@@ -123,11 +123,11 @@ class Reader:
                 attributes=self._attributes(attributes, _NAMED[operator]) if operator in _NAMED else {},
             )
 
-    def _texts(self, attributes: Sequence[Message]) -> tuple[bytes, ...]:
-        """Short texts of a constant; none where there are many or long ones."""
+    def _texts(self, attributes: Sequence[Message]) -> tuple[bytes, ...] | None:
+        """Short texts of a constant."""
         spans = [span for one in attributes for span in one.get("value", {}).get("tensor", {}).get("string_val", ())]
         if len(spans) > MAX_TEXTS or any(span.end - span.begin > MAX_TEXT for span in spans):
-            return ()
+            return None
         return tuple(map(self.text, spans))
 
     def _attributes(self, attributes: Sequence[Message], wanted: frozenset[str]) -> dict[str, bytes]:

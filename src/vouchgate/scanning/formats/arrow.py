@@ -16,7 +16,7 @@ from vouchgate.scanning.arrow_schema import BATCH, DICTIONARY, SCHEMA, message, 
 from vouchgate.scanning.flat_tables import Flat, Table
 from vouchgate.scanning.scope import Scope
 from vouchgate.scanning.sight import Sight
-from vouchgate.scanning.sniff import NOT_MINE, Claim
+from vouchgate.scanning.sniff import NOT_MINE, TEXTS, Claim
 from vouchgate.scanning.verdict import Reading, Reason, Refuse, at
 
 NAME = "arrow"
@@ -34,10 +34,10 @@ def recognise(sight: Sight) -> Claim:
     """The file's magic, or a stream's first message mark with a schema behind it."""
     head = sight.head
     if head[:6] == _MAGIC:
-        return Claim(strength="certain", kind=NAME, because="an Arrow file")
+        return Claim(strength="certain", kind=NAME, because="an Arrow file", above=TEXTS)
     length = int.from_bytes(head[4:8], "little")
     if head[:4] == _CONTINUES and 16 <= length <= MAX_METADATA and length % 8 == 0 and 16 + length <= len(sight):
-        return Claim(strength="certain", kind=NAME, because="an Arrow stream")
+        return Claim(strength="certain", kind=NAME, because="an Arrow stream", above=TEXTS)
     return NOT_MINE
 
 

@@ -14,7 +14,7 @@ from typing import NoReturn
 from vouchgate.scanning.flat_tables import Flat, Table
 from vouchgate.scanning.scope import Scope
 from vouchgate.scanning.sight import Sight
-from vouchgate.scanning.sniff import NOT_MINE, Claim
+from vouchgate.scanning.sniff import NOT_MINE, TEXTS, Claim
 from vouchgate.scanning.strict_json import acting, strict_text
 from vouchgate.scanning.verdict import Reading, Reason, Refuse, at
 
@@ -31,7 +31,7 @@ def recognise(sight: Sight) -> Claim:
     head = sight.head
     if head[:4] != _MAGIC or len(head) < 24:
         return NOT_MINE
-    return Claim(strength="certain", kind=NAME, because="CatBoost's magic number")
+    return Claim(strength="certain", kind=NAME, because="CatBoost's magic number", above=TEXTS)
 
 
 def read(sight: Sight, scope: Scope) -> Reading:

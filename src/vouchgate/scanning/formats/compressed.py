@@ -5,7 +5,7 @@ from __future__ import annotations
 from vouchgate.scanning.compressions import packer_of, unpack
 from vouchgate.scanning.scope import Scope
 from vouchgate.scanning.sight import Sight
-from vouchgate.scanning.sniff import NOT_MINE, Claim
+from vouchgate.scanning.sniff import NOT_MINE, TEXTS, Claim
 from vouchgate.scanning.verdict import Reading
 
 NAME = "compressed"
@@ -16,7 +16,7 @@ INSIDE = "unpacked"
 def recognise(sight: Sight) -> Claim:
     """By the first bytes."""
     packer = packer_of(sight.head)
-    return Claim(strength="certain", kind=NAME, because=f"a {packer} stream") if packer else NOT_MINE
+    return Claim(strength="certain", kind=NAME, because=f"a {packer} stream", above=TEXTS) if packer else NOT_MINE
 
 
 def read(sight: Sight, scope: Scope) -> Reading:

@@ -19,7 +19,7 @@ from vouchgate.scanning.active_text import first_active
 from vouchgate.scanning.scope import Scope, shown
 from vouchgate.scanning.settings import ScanSettings
 from vouchgate.scanning.sight import Sight
-from vouchgate.scanning.sniff import NOT_MINE, Claim
+from vouchgate.scanning.sniff import NOT_MINE, TEXTS, Claim
 from vouchgate.scanning.verdict import Reading, Reason, Refuse, at
 
 NAME = "gguf"
@@ -63,7 +63,7 @@ def recognise(sight: Sight) -> Claim:
     """The magic."""
     if bytes(sight.view[:4]) != MAGIC:
         return NOT_MINE
-    return Claim(strength="certain", kind=NAME, because="its first bytes are `GGUF`")
+    return Claim(strength="certain", kind=NAME, because="its first bytes are `GGUF`", above=TEXTS)
 
 
 def read(sight: Sight, scope: Scope) -> Reading:
@@ -266,10 +266,9 @@ def _active(texts: dict[str, str]) -> tuple[Reason, ...]:
     found = first_active({key: text for key, text in texts.items() if key.startswith("general.")})
     if found is None:
         return ()
-    key, what = found
-    why = f"it holds {what}: no loader runs it, but a page, a template or a careless tool might"
+    why = f"it holds {found.what}: no loader runs it, but a page, a template or a careless tool might"
     remedy = "convert the model again without that text, or have a person accept it"
-    return (Reason(rule=f"{NAME}:active-metadata", where=f"key `{shown(key)}`", why=why, remedy=remedy, weight="review"),)
+    return (Reason(rule=f"{NAME}:active-metadata", where=f"key `{shown(found.key)}`", why=why, remedy=remedy, weight=found.weight),)
 
 
 def _refuse(rule: str, where: str, why: str) -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vouchgate.scanning.hdf5_bytes import SIGNATURE
 from vouchgate.scanning.scope import Scope
 from vouchgate.scanning.sight import Sight
-from vouchgate.scanning.sniff import NOT_MINE, Claim
+from vouchgate.scanning.sniff import NOT_MINE, TEXTS, Claim
 from vouchgate.scanning.verdict import Reading, Refuse
 
 NAME = "hdf5"
@@ -16,7 +16,7 @@ def recognise(sight: Sight) -> Claim:
     """The signature at the first byte; a file with something in front is found by sniff.py."""
     if bytes(sight.view[: len(SIGNATURE)]) != SIGNATURE:
         return NOT_MINE
-    return Claim(strength="certain", kind=NAME, because="an HDF5 superblock at offset 0")
+    return Claim(strength="certain", kind=NAME, because="an HDF5 superblock at offset 0", above=TEXTS)
 
 
 def read(sight: Sight, scope: Scope) -> Reading:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from vouchgate.scanning.scope import Scope
 from vouchgate.scanning.sight import Sight
-from vouchgate.scanning.sniff import NOT_MINE, Claim
+from vouchgate.scanning.sniff import NOT_MINE, TEXTS, Claim
 from vouchgate.scanning.verdict import Reading, Refuse, at
 
 NAME = "image"
@@ -38,7 +38,7 @@ _DIB_HEADERS = frozenset((12, 40, 52, 56, 64, 108, 124))
 def recognise(sight: Sight) -> Claim:
     """The magic numbers."""
     kind = _kind(sight.head)
-    return Claim(strength="certain", kind=NAME, because=f"{kind.upper()} picture") if kind else NOT_MINE
+    return Claim(strength="certain", kind=NAME, because=f"{kind.upper()} picture", above=TEXTS) if kind else NOT_MINE
 
 
 def _kind(head: bytes) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from vouchgate.scanning.scope import Scope
 from vouchgate.scanning.sight import Sight
-from vouchgate.scanning.sniff import NOT_MINE, Claim
+from vouchgate.scanning.sniff import NOT_MINE, TEXTS, Claim
 from vouchgate.scanning.strict_json import acting
 from vouchgate.scanning.verdict import Reading, Reason, Refuse, at
 
@@ -50,7 +50,7 @@ def recognise(sight: Sight) -> Claim:
     key = head[begin : begin + length]
     if not 0 < length == len(key) or not key.isascii() or not key.decode("ascii").isprintable():
         return NOT_MINE
-    return Claim(strength="certain", kind=NAME, because="a map with a text as its first key")
+    return Claim(strength="certain", kind=NAME, because="a map with a text as its first key", above=TEXTS)
 
 
 def read(sight: Sight, scope: Scope) -> Reading:

@@ -14,7 +14,7 @@ from vouchgate.scanning.pickles.dtypes import product
 from vouchgate.scanning.pickles.machine import run
 from vouchgate.scanning.scope import Scope
 from vouchgate.scanning.sight import Sight
-from vouchgate.scanning.sniff import NOT_MINE, Claim
+from vouchgate.scanning.sniff import NOT_MINE, TEXTS, Claim
 from vouchgate.scanning.verdict import Reading, Refuse, at
 
 NAME = "numpy"
@@ -23,7 +23,7 @@ REMEDY = "save the array again with `numpy.save(..., allow_pickle=False)`"
 
 def recognise(sight: Sight) -> Claim:
     """By its magic."""
-    return Claim(strength="certain", kind=NAME, because="numpy's magic") if sight.head.startswith(MAGIC) else NOT_MINE
+    return Claim(strength="certain", kind=NAME, because="numpy's magic", above=TEXTS) if sight.head.startswith(MAGIC) else NOT_MINE
 
 
 def read(sight: Sight, scope: Scope) -> Reading:

@@ -2,9 +2,9 @@
 
 Rules
 1. The wire is read against the message table (protobuf_wire.py): nothing unknown, doubled, truncated or behind the end.
-2. Operators come from ONNX's own domains (`""`, `ai.onnx`, `ai.onnx.ml`) and its own list, or are functions that the model itself
-   defines; functions do not call themselves, do not shadow a standard operator, and do not multiply beyond a bound. Any other operator is
-   custom: its code comes from outside the model.
+2. Operators come from ONNX's own domains (`""`, `ai.onnx`, `ai.onnx.ml`), from those of onnxruntime that quantised and optimised models need, and
+   from their lists, or are functions that the model itself defines; functions do not call themselves, do not shadow an operator, and do not
+   multiply beyond a bound. Any other operator is custom: its code comes from outside the model.
 3. No tensor lies outside the file (`external_data`, CVE-2022-25882, CVE-2024-27318, CVE-2024-5187): its path is the model's to choose.
 4. A tensor's data is exactly dims x data_type, in exactly one field.
 5. Subgraphs, functions, training graphs, sparse tensors and attributes are held to the same rules, at any depth up to the bound.
@@ -19,14 +19,14 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from vouchgate.scanning.active_text import first_active
-from vouchgate.scanning.onnx_operators import OPERATORS
+from vouchgate.scanning.onnx_operators import OPERATORS, OWN_DOMAINS
 from vouchgate.scanning.onnx_schema import EXTERNAL, IR_VERSIONS, PER_INT32, SCHEMA, STRING, TENSOR_BITS, TYPED_DATA
 from vouchgate.scanning.protobuf_wire import Message, Numbers, Span, WireReader
 from vouchgate.scanning.scope import Scope
 from vouchgate.scanning.settings import ScanSettings
 from vouchgate.scanning.sight import Sight
-from vouchgate.scanning.sniff import NOT_MINE, Claim
-from vouchgate.scanning.verdict import Reading, Reason, Refuse
+from vouchgate.scanning.sniff import NOT_MINE, TEXTS, Claim
+from vouchgate.scanning.verdict import Reading, Reason, Refuse, Weight
 
 NAME = "onnx"
 REMEDY = "export the model again with the framework's own ONNX exporter"
@@ -51,7 +51,7 @@ def recognise(sight: Sight) -> Claim:
     view = sight.view
     if len(view) < 3 or view[0] != _IR_VERSION_TAG or view[1] not in IR_VERSIONS or view[2] not in _NEXT_TAGS:
         return NOT_MINE
-    return Claim(strength="certain", kind=NAME, because=f"an ONNX model of IR version {view[1]}")
+    return Claim(strength="certain", kind=NAME, because=f"an ONNX model of IR version {view[1]}", above=TEXTS)
 
 
 def read(sight: Sight, scope: Scope) -> Reading:
@@ -112,8 +112,8 @@ class _Check:
             where = f"function `{_show('.'.join(key[:2]))}`"
             if key in self._functions:
                 _refuse("duplicate-function", where, "it is defined twice", REMEDY)
-            if key[0] in OPERATORS:
-                _refuse("shadowing", where, "it is defined in one of ONNX's own domains, where it could stand in for an operator", REMEDY)
+            if key[0] in OWN_DOMAINS or key[1] in OPERATORS.get(key[0], ()):
+                _refuse("shadowing", where, "it is defined where it could stand in for an operator of the runtime's own", REMEDY)
             self._functions[key] = function
 
     def _imports(self, imports: list[Message], where: str) -> None:
@@ -125,7 +125,12 @@ class _Check:
             if seen.setdefault(domain or "ai.onnx", version) != version:
                 _refuse("two-opsets", where, f"operator set `{_show(domain)}` is imported in two versions, and readers differ", REMEDY)
             if domain not in OPERATORS and domain not in own:
-                _refuse("custom-domain", where, f"it imports the operator set `{_show(domain)}`, which is not ONNX's own", CUSTOM_REMEDY)
+                _refuse(
+                    "custom-domain",
+                    where,
+                    f"it imports the operator set `{_show(domain)}`, which is neither ONNX's nor onnxruntime's",
+                    CUSTOM_REMEDY,
+                )
 
     def _expanded_size(self, key: FunctionKey, path: tuple[FunctionKey, ...]) -> int:
         """Nodes of a function with everything it calls written out; each function is checked once."""
@@ -170,7 +175,12 @@ class _Check:
             size += self._expanded_size(key, path)
         elif operator not in OPERATORS.get(domain, ()):
             full = f"{domain}.{operator}" if domain else operator
-            _refuse("custom-operator", here, f"`{_show(full)}` is not an operator of ONNX, its code comes from outside", CUSTOM_REMEDY)
+            _refuse(
+                "custom-operator",
+                here,
+                f"`{_show(full)}` is no operator of ONNX or onnxruntime that is known, its code comes from outside",
+                CUSTOM_REMEDY,
+            )
         self._operators[operator if not domain else f"{domain}.{operator}"] += 1
         for attribute in node.get("attribute", []):
             size += self._attribute(attribute, here, path)
@@ -292,22 +302,23 @@ def _review(model: Message) -> tuple[Reason, ...]:
         reasons.append(_doubt("runtime-options", f"metadata `{RUNTIME_OPTIONS}`", why))
     found = first_active(dict(_texts(model)))
     if found is not None:
-        where, what = found
-        why = f"it holds {what}: no runtime runs it, but a page, a template or a careless tool might"
-        reasons.append(_doubt("active-metadata", where, why))
+        why = f"it holds {found.what}: no runtime runs it, but a page, a template or a careless tool might"
+        reasons.append(_doubt("active-metadata", found.key, why, found.weight))
     return tuple(reasons)
 
 
-def _doubt(rule: str, where: str, why: str) -> Reason:
+def _doubt(rule: str, where: str, why: str, weight: Weight = "review") -> Reason:
     remedy = "export the model again without it, or have a person accept it"
-    return Reason(rule=f"{NAME}:{rule}", where=where, why=why, remedy=remedy, weight="review")
+    return Reason(rule=f"{NAME}:{rule}", where=where, why=why, remedy=remedy, weight=weight)
 
 
 def _texts(model: Message) -> Iterator[tuple[str, str]]:
     for field in ("producer_name", "producer_version", "domain", "doc_string"):
         yield field, model.get(field, "")
     for item in model.get("metadata_props", []):
-        yield f"metadata `{_show(item.get('key', ''))}`", f"{item.get('key', '')} {item.get('value', '')}"
+        where = f"metadata `{_show(item.get('key', ''))}`"
+        yield f"{where} (its key)", item.get("key", "")
+        yield where, item.get("value", "")
 
 
 def _show(text: str) -> str:

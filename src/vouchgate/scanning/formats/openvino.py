@@ -14,7 +14,7 @@ from math import prod
 from vouchgate.scanning.scope import Scope, shown
 from vouchgate.scanning.sight import Sight
 from vouchgate.scanning.sniff import NOT_MINE, Claim, Folder
-from vouchgate.scanning.verdict import Reading, Reason, Refuse
+from vouchgate.scanning.verdict import Reading, Refuse
 from vouchgate.scanning.xml_elements import Attributes, read_xml, root_of
 
 NAME = "openvino"
@@ -112,8 +112,14 @@ def _pairs(names: frozenset[str]) -> list[str]:
     return sorted(name for name in names if name.endswith(".xml") and f"{name.removesuffix('.xml')}.bin" in names)
 
 
+def raw_files(names: frozenset[str]) -> frozenset[str]:
+    """The constants beside each graph: bytes of no format by themselves."""
+    return frozenset(f"{name.removesuffix('.xml')}.bin" for name in _pairs(names))
+
+
 def read_folder(folder: Folder, scope: Scope) -> Reading:
-    """The constants of each graph explain its `.bin`, which by itself is bytes of no format."""
+    """The constants of each graph explain its `.bin`."""
+    del scope
     size = 0
     for name in sorted(folder.names):
         sight = folder.sight(name)
@@ -122,15 +128,9 @@ def read_folder(folder: Folder, scope: Scope) -> Reading:
         graph, binary = folder.sight(name), f"{name.removesuffix('.xml')}.bin"
         content = folder.sight(binary)
         if graph is None or content is None or folder.kinds.get(name) != NAME:
-            continue
+            raise Refuse(f"{NAME}:constants", shown(binary), f"`{shown(name)}` is no graph that explains its bytes", REMEDY)
         _tiled(_graph(graph).constants, content.view, binary)
-        scope.reasons[:] = [reason for reason in scope.reasons if not _raw(reason, binary)]
     return Reading(covered=size, facts={"graphs": [posixpath.basename(name) for name in _pairs(folder.names)][:20]})
-
-
-def _raw(reason: Reason, member: str) -> bool:
-    """The only thing said of the file is that it is no format by itself, which bytes of numbers are not."""
-    return reason.member == shown(member) and reason.rule in ("scan:unknown-format", "scan:empty")
 
 
 def _tiled(constants: set[Constant], view: memoryview, name: str) -> None:

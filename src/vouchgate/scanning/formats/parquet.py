@@ -2,7 +2,7 @@
 
 Rules (Apache Parquet format, parquet.thrift)
 1. `PAR1`, column chunks, indexes, footer (Thrift compact), its length, `PAR1`. An encrypted file (`PARE`) cannot be read, and is refused.
-2. A chunk is exactly its pages: each header and as many bytes as it says; unpacked sizes have a bound; checksums, where written, are right.
+2. A chunk is exactly its pages, and behind it perhaps a copy of its metadata, equal to the footer's: each header and as many bytes as it says; unpacked sizes have a bound; checksums, where written, are right.
 3. Chunks, indexes and filters neither overlap nor reach into the footer; between them only zeros.
 4. No column lies in another file (`file_path`): the file would choose what is read.
 5. Metadata: `ARROW:schema` and `pandas` as in arrow_schema.py.
@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from vouchgate.scanning.arrow_schema import SCHEMA, message, pairs_reasons, schema_reasons
 from vouchgate.scanning.scope import Scope
 from vouchgate.scanning.sight import Sight
-from vouchgate.scanning.sniff import NOT_MINE, Claim
+from vouchgate.scanning.sniff import NOT_MINE, TEXTS, Claim
 from vouchgate.scanning.thrift_compact import Compact, Struct
 from vouchgate.scanning.verdict import Reading, Reason, Refuse, at
 
@@ -33,7 +33,7 @@ _PAGE_KINDS = frozenset((0, 1, 2, 3))
 
 def recognise(sight: Sight) -> Claim:
     """The magic at the beginning."""
-    return Claim(strength="certain", kind=NAME, because="Parquet's magic number") if sight.head[:4] == _MAGIC else NOT_MINE
+    return Claim(strength="certain", kind=NAME, because="Parquet's magic number", above=TEXTS) if sight.head[:4] == _MAGIC else NOT_MINE
 
 
 def read(sight: Sight, scope: Scope) -> Reading:
@@ -85,11 +85,24 @@ class _File:
             _refuse("chunk", max(begin, 0), "a column's place or length lies outside the file")
         self._spans.append((begin, begin + length))
         self._pages(begin, begin + length)
+        self._copy(where, _count(column.get(2)), begin + length)
         for offset, size in ((4, 5), (6, 7)):
             if offset in column:
                 self._add(_count(column[offset]), _count(column.get(size)))
         if 14 in where:
             self._filter(_count(where[14]), where.get(15))
+
+    def _copy(self, where: Struct, here: int, end: int) -> None:
+        """The chunk's metadata once more, right behind it, where older writers put it (parquet.thrift, ColumnChunk.file_offset)."""
+        if here != end or here >= self._end:
+            return
+        reader = Compact(self._view, NAME, here, self._end)
+        try:
+            copied = reader.struct()
+        except Refuse:
+            return  # it is no copy, so these bytes are held to rule 3
+        if copied == where:
+            self._spans.append((here, reader.here))
 
     def _pages(self, here: int, end: int) -> None:
         while here < end:

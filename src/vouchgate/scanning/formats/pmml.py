@@ -86,14 +86,14 @@ class _Check:
 
     def _extension(self, attributes: Attributes) -> None:
         found = first_active({key: value for key, value in attributes.items() if len(value) < 100_000})
-        if found and found[1] != "markup":
-            self.reasons.append(_reason("extension", f"extension `{_shown(attributes.get('name', ''))}`", f"it holds {found[1]}"))
+        if found and found.what != "markup":
+            self.reasons.append(_reason("extension", f"extension `{_shown(attributes.get('name', ''))}`", f"it holds {found.what}"))
 
     def text(self, path: tuple[str, ...], data: str) -> None:
         if "Extension" in path:
             found = first_active({"": data[:100_000]})
-            if found and found[1] not in ("markup", "control characters"):
-                self.reasons.append(_reason("extension", "Extension", f"it holds {found[1]}"))
+            if found and found.what not in ("markup", "control characters"):
+                self.reasons.append(_reason("extension", "Extension", f"it holds {found.what}"))
 
 
 def _reason(rule: str, where: str, why: str) -> Reason:

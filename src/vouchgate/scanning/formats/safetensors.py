@@ -6,7 +6,7 @@ Rules (format description in the safetensors README, "Format"; bounds in `ScanSe
 2. Every entry is `{dtype, shape, data_offsets}` and nothing else; `__metadata__` maps strings to strings.
 3. dtype x shape = data_offsets, exactly, in integers that cannot overflow.
 4. Sorted by offset, the tensors tile the buffer: no gap, no overlap, nothing behind the last.
-5. Metadata is inert to every loader; text that would act if a page or template showed it is put up for review.
+5. Metadata is inert to every loader; text that would act if a page or template showed it is refused, what might act waits for a person.
 
 An unaligned data section is allowed: files written before the header was padded have it, and readers copy. It is a fact in the verdict.
 """
@@ -21,7 +21,7 @@ from vouchgate.scanning.active_text import first_active
 from vouchgate.scanning.scope import Scope
 from vouchgate.scanning.settings import ScanSettings
 from vouchgate.scanning.sight import Sight
-from vouchgate.scanning.sniff import NOT_MINE, Claim
+from vouchgate.scanning.sniff import NOT_MINE, TEXTS, Claim
 from vouchgate.scanning.verdict import Reading, Reason, Refuse, at
 
 NAME = "safetensors"
@@ -29,6 +29,7 @@ LENGTH_BYTES = 8
 MIN_HEADER_BYTES = 2
 """`{}`."""
 REMEDY = "write the file again with the safetensors library (`safetensors.torch.save_file`) from tensors you trust"
+REVIEW_REMEDY = "write the file again without that metadata, or have a person accept it"
 MAX_U64 = 2**64 - 1
 """The reference library computes sizes in 64 bits; beyond it, readers disagree."""
 
@@ -45,7 +46,7 @@ def recognise(sight: Sight) -> Claim:
     view = sight.view
     if len(view) <= LENGTH_BYTES or view[LENGTH_BYTES] != ord("{") or all(0x09 <= byte < 0x7F for byte in view[:LENGTH_BYTES]):
         return NOT_MINE
-    return Claim(strength="certain", kind=NAME, because="a header length followed by a JSON object")
+    return Claim(strength="certain", kind=NAME, because="a header length followed by a JSON object", above=TEXTS)
 
 
 def read(sight: Sight, scope: Scope) -> Reading:
@@ -174,14 +175,13 @@ def _review(metadata: dict[str, str]) -> tuple[Reason, ...]:
     found = first_active(metadata)
     if found is None:
         return ()
-    key, what = found
     return (
         Reason(
             rule=f"{NAME}:active-metadata",
-            where=f"metadata `{_show(key)}`",
-            why=f"it holds {what}: no loader runs it, but a page, a template or a careless tool might",
-            remedy="write the file again without that metadata, or have a person accept it",
-            weight="review",
+            where=f"metadata `{_show(found.key)}`",
+            why=f"it holds {found.what}: no loader runs it, but a page, a template or a careless tool might",
+            remedy="write the file again without that metadata" if found.weight == "refused" else REVIEW_REMEDY,
+            weight=found.weight,
         ),
     )
 

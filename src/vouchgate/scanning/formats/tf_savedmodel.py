@@ -20,7 +20,7 @@ from vouchgate.scanning.protobuf_wire import Span
 from vouchgate.scanning.scope import Scope, shown
 from vouchgate.scanning.settings import ScanSettings
 from vouchgate.scanning.sight import Sight
-from vouchgate.scanning.sniff import NOT_MINE, Claim, Folder
+from vouchgate.scanning.sniff import NOT_MINE, TEXTS, Claim, Folder
 from vouchgate.scanning.strict_json import every, strict_text
 from vouchgate.scanning.tf_reading import Reader
 from vouchgate.scanning.verdict import Reading, Reason, Refuse
@@ -46,7 +46,7 @@ def recognise(sight: Sight) -> Claim:
     """A schema version of 1, then a meta graph that ends within the file."""
     if bytes(sight.view[:3]) != _HEAD:
         return NOT_MINE
-    return Claim(strength="certain", kind=NAME, because="a SavedModel of schema version 1")
+    return Claim(strength="certain", kind=NAME, because="a SavedModel of schema version 1", above=TEXTS)
 
 
 def read(sight: Sight, scope: Scope) -> Reading:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-from vouchgate.scanning.active_names import tightened
 from vouchgate.scanning.archived import members_of, scan_members
 from vouchgate.scanning.scope import Scope, shown
 from vouchgate.scanning.sight import Sight
@@ -75,14 +74,11 @@ def _manifest_in(names: Iterable[str]) -> str:
 
 def read_folder(folder: Folder, scope: Scope) -> Reading:
     """The manifest; the files were read on their own."""
+    del scope
     sight = folder.sight(MANIFEST)
     if sight is None:
         _refuse("manifest", "there is none")
     reasons, facts = _manifest(sight, folder.names)
-    for name in sorted(folder.names):
-        found = tightened(name, folder.kinds.get(scope.place(name), ""))
-        if found is not None:
-            scope.add((found,), scope.place(name))
     return Reading(covered=sum(len(one) for name in folder.names if (one := folder.sight(name))), reasons=reasons, facts=facts)
 
 

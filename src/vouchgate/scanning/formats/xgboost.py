@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from vouchgate.scanning.scope import Scope
 from vouchgate.scanning.sight import Sight
-from vouchgate.scanning.sniff import NOT_MINE, Claim
+from vouchgate.scanning.sniff import NOT_MINE, TEXTS, Claim
 from vouchgate.scanning.strict_json import acting, strict
 from vouchgate.scanning.ubjson import Ubjson
 from vouchgate.scanning.verdict import Reading, Refuse
@@ -23,9 +23,9 @@ def recognise(sight: Sight) -> Claim:
     """Its JSON has a `learner` with a booster; its UBJSON begins with one of its keys; its raw format has two names at their place."""
     head = sight.head
     if _ubjson(head):
-        return Claim(strength="certain", kind=NAME, because="UBJSON with XGBoost's keys", above=("text", "csv", "yaml"))
+        return Claim(strength="certain", kind=NAME, because="UBJSON with XGBoost's keys", above=TEXTS)
     if looks_binary(head):
-        return Claim(strength="certain", kind=NAME, because="XGBoost's parameters, objective and booster")
+        return Claim(strength="certain", kind=NAME, because="XGBoost's parameters, objective and booster", above=TEXTS)
     value = (
         sight.json
         if head.lstrip(b" \t\r\n\xef\xbb\xbf")[:1] == b"{" and b"gradient_booster" in head + bytes(sight.view[-65_536:])

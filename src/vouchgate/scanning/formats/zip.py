@@ -11,7 +11,7 @@ from __future__ import annotations
 from vouchgate.scanning.archived import members_of, scan_members
 from vouchgate.scanning.scope import Scope
 from vouchgate.scanning.sight import Sight
-from vouchgate.scanning.sniff import NOT_MINE, Claim
+from vouchgate.scanning.sniff import NOT_MINE, TEXTS, Claim
 from vouchgate.scanning.verdict import Reading, Reason
 from vouchgate.scanning.zips import open_zip
 
@@ -23,7 +23,7 @@ MAIN = ("__main__.py", "__main__.pyc")
 def recognise(sight: Sight) -> Claim:
     """By a directory at the end, which is how readers find it, or by a first member."""
     found = sight.zip_directory
-    return NOT_MINE if found is None else Claim(strength="certain", kind=NAME, because="a zip archive")
+    return NOT_MINE if found is None else Claim(strength="certain", kind=NAME, because="a zip archive", above=TEXTS)
 
 
 def read(sight: Sight, scope: Scope) -> Reading:
