@@ -66,6 +66,7 @@ FORMATS = tuple(
 )
 CLEAN = {
     "table.parquet": "parquet",
+    "table-15.parquet": "parquet",
     "table.feather": "arrow",
     "table.arrows": "arrow",
     "trees.json": "xgboost",
@@ -102,6 +103,14 @@ def test_what_a_library_wrote_is_clean(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in CLEAN if name not in ("trees.json", "graph.xml", "tree.pmml", "MLmodel")])
 def test_nothing_may_stand_behind_it(name: str) -> None:
     assert verdict(sample(name) + b"\x80\x04\x95junk").outcome == "refused"
+
+
+def test_a_copy_of_a_chunks_metadata_says_what_the_footer_says() -> None:
+    content = sample("table-15.parquet")
+    page, copied, _ = (place for place in range(len(content)) if content.startswith(b"\x18\x01x", place))
+    changed = content[:copied] + b"\x18\x01w" + content[copied + 3 :]
+    assert page < copied
+    assert [reason.rule for reason in verdict(changed).reasons] in (["parquet:gap"], ["parquet:overlap"])
 
 
 @pytest.mark.parametrize("name", CLEAN)

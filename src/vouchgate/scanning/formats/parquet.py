@@ -2,7 +2,8 @@
 
 Rules (Apache Parquet format, parquet.thrift)
 1. `PAR1`, column chunks, indexes, footer (Thrift compact), its length, `PAR1`. An encrypted file (`PARE`) cannot be read, and is refused.
-2. A chunk is exactly its pages, and behind it perhaps a copy of its metadata, equal to the footer's: each header and as many bytes as it says; unpacked sizes have a bound; checksums, where written, are right.
+2. A chunk is exactly its pages: each header and as many bytes as it says; unpacked sizes have a bound; checksums, where written, are right. Right
+   behind it may stand a copy of its metadata, equal to the footer's.
 3. Chunks, indexes and filters neither overlap nor reach into the footer; between them only zeros.
 4. No column lies in another file (`file_path`): the file would choose what is read.
 5. Metadata: `ARROW:schema` and `pandas` as in arrow_schema.py.
@@ -85,23 +86,23 @@ class _File:
             _refuse("chunk", max(begin, 0), "a column's place or length lies outside the file")
         self._spans.append((begin, begin + length))
         self._pages(begin, begin + length)
-        self._copy(where, _count(column.get(2)), begin + length)
+        self._copy(column, begin + length)
         for offset, size in ((4, 5), (6, 7)):
             if offset in column:
                 self._add(_count(column[offset]), _count(column.get(size)))
         if 14 in where:
             self._filter(_count(where[14]), where.get(15))
 
-    def _copy(self, where: Struct, here: int, end: int) -> None:
+    def _copy(self, column: Struct, here: int) -> None:
         """The chunk's metadata once more, right behind it, where older writers put it (parquet.thrift, ColumnChunk.file_offset)."""
-        if here != end or here >= self._end:
+        if _count(column.get(2)) != here or here >= self._end:
             return
         reader = Compact(self._view, NAME, here, self._end)
         try:
             copied = reader.struct()
         except Refuse:
             return  # it is no copy, so these bytes are held to rule 3
-        if copied == where:
+        if copied in (column, column[3]):
             self._spans.append((here, reader.here))
 
     def _pages(self, here: int, end: int) -> None:
