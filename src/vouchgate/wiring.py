@@ -152,6 +152,11 @@ def guard_environment() -> dict[str, str]:
     return {name.removeprefix(GUARD): value for name, value in os.environ.items() if name.startswith(GUARD)}
 
 
+def before_python_path(folder: str) -> str:
+    """PYTHONPATH with `folder` in front."""
+    return os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH", ""))))
+
+
 # --- the machine, for the supervisor ----------------------------------------------------------------------------------------------
 
 

@@ -345,6 +345,90 @@ def test_torch(control: Control, tmp_path: Path) -> None:
     )
 
 
+def tree(folder: Path) -> str:
+    from vouchgate.vocabulary.digests import file_digest, tree_digest
+
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return tree_digest((bytes(path.relative_to(folder)), file_digest(path.read_bytes())) for path in files).text
+
+
+def test_keras(control: Control, tmp_path: Path) -> None:
+    needs("keras", "torch")
+    good, evil, weights = tmp_path / "good.keras", tmp_path / "evil.keras", tmp_path / "some.weights.h5"
+    make(
+        """
+        import os, sys
+        os.environ["KERAS_BACKEND"] = "torch"
+        import keras
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        model.save(sys.argv[1]); model.save_weights(sys.argv[3])
+        keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]).save(sys.argv[2])
+        """,
+        good,
+        evil,
+        weights,
+    )
+    control.allowed = {digest(good), digest(weights)}
+    guarded(
+        control,
+        """
+        os.environ["KERAS_BACKEND"] = "torch"
+        import keras
+        model = keras.models.load_model(good)
+        assert model.input_shape == (None, 2)
+        model.load_weights(sys.argv[3])
+        start = descriptors()
+        keras.saving.load_model(good)
+        assert descriptors() == start
+        os.rename(evil, good)
+        refused(lambda: keras.models.load_model(good))
+        refused(lambda: model.load_weights(good))
+        """,
+        good,
+        evil,
+        weights,
+    )
+
+
+def test_transformers(control: Control, tmp_path: Path) -> None:
+    needs("transformers", "torch")
+    good = tmp_path / "good"
+    make(
+        """
+        import sys
+        from transformers import BertConfig, BertModel
+        BertModel(BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, vocab_size=10)).save_pretrained(sys.argv[1])
+        """,
+        good,
+    )
+    control.allowed = {tree(good)}
+    guarded(
+        control,
+        """
+        from transformers import AutoConfig, AutoModel, BertModel
+        start = descriptors()
+        assert AutoConfig.from_pretrained(good).hidden_size == 8
+        model = AutoModel.from_pretrained(good)
+        assert BertModel.from_pretrained(good).config.hidden_size == 8
+        assert descriptors() <= start + 2, os.listdir("/proc/self/fd")
+        for call in (lambda: AutoModel.from_pretrained("bert-base-uncased"), lambda: AutoModel.from_pretrained(good + "/config.json")):
+            try:
+                call()
+                raise SystemExit("loaded")
+            except Exception as error:
+                assert "neither a folder nor a snapshot" in str(error), error
+        Path(good, "added.py").write_text("")
+        refused(lambda: AutoModel.from_pretrained(good))
+        refused(lambda: AutoConfig.from_pretrained(good))
+        """,
+        good,
+        "-",
+        HF_HUB_OFFLINE="1",
+    )
+    assert {one["library"] for one in control.asked} == {"transformers"}
+    assert {one["digest"].split(":")[0] for one in control.asked} == {"sha256-tree"}
+
+
 # -- the guard itself
 
 

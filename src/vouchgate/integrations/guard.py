@@ -42,6 +42,7 @@ class Guard:
 
     def __init__(self, opening: Opening, judge: Judge) -> None:
         self._opening, self._judge = opening, judge
+        self._views: dict[str, View] = {}
         self._serving: Serving | None = None
         os.register_at_fork(after_in_child=self._forked)
 
@@ -70,7 +71,20 @@ class Guard:
         except BaseException:
             view.close()
             raise
+        self._views[str(view.folder)] = view
         return view
+
+    def inside(self, path: Any) -> bool:
+        """Whether a path is a view's folder, or in one, that was admitted here and is open: what lies there was verified."""
+        if not isinstance(path, str | os.PathLike):
+            return False
+        name = os.path.normpath(path)
+        for folder, view in list(self._views.items()):
+            if not view.is_open:
+                self._views.pop(folder, None)
+            elif Path(name).is_relative_to(folder):
+                return True
+        return False
 
     @contextlib.contextmanager
     def stream(self, file: Any, library: str) -> Iterator[Any]:

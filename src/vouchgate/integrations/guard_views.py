@@ -38,6 +38,7 @@ class View:
     def __init__(self, files: dict[str, Opened], digest: Digest) -> None:
         """`files` by relative path; they belong to the view from here on."""
         self._files, self.digest = files, digest
+        self.is_open = True
         self.folder = Path(tempfile.mkdtemp(prefix="vouchgate-load-", dir=_private_place()))
         try:
             for name, opened in files.items():
@@ -92,6 +93,7 @@ class View:
 
     def close(self) -> None:
         """Give descriptors and folder back; harmless the second time."""
+        self.is_open = False
         for opened in self._files.values():
             opened.close()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -370,6 +370,34 @@ def test_run_gives_an_identity_and_wipes_it(tmp_path: Path) -> None:
     assert list(tmp_path.glob("vouchgate-run-*")) == []
 
 
+GUARDED = """
+import os, pickle, subprocess, sys
+with open("model.pkl", "wb") as file:
+    pickle.dump(1, file)
+for words in ([], [sys.executable, "-c", "import pickle; pickle.load(open('model.pkl', 'rb'))"]):
+    if words:
+        done = subprocess.run(words, capture_output=True, text=True)
+        print("child", done.returncode, "LoadRefused" in done.stderr, "missing `scan`" in done.stderr)
+    else:
+        try:
+            pickle.load(open("model.pkl", "rb"))
+        except Exception as error:
+            print("refused", type(error).__name__, os.environ["VOUCHGATE_GUARD_PURPOSE"])
+"""
+
+
+def test_run_guards_the_command_and_its_children(tmp_path: Path) -> None:
+    words = ["--name", "serve", "--guard", "--purpose", "trial", "--", sys.executable, "-c", GUARDED]
+    said, errors = run_under(words, tmp_path).communicate(timeout=60)
+    assert "refused LoadRefused trial" in said, errors
+    assert "child 1 True True" in said
+
+
+def test_what_goes_with_the_guard_is_refused_without_it(vg: Any, api: Served) -> None:
+    for words in (["--purpose", "x"], ["--endpoint", "x"], ["--store", "x"]):
+        assert vg("run", *words, "--", "true")[0] == 2
+
+
 def test_run_wipes_after_a_signal(tmp_path: Path) -> None:
     child = run_under(["--name", "train", "--", sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"], tmp_path)
     assert child.stdout is not None

@@ -4,6 +4,8 @@ Rules
 1. The key is made here and never leaves the private folder; only its public half is sent.
 2. The certificate is renewed at half its life, by an atomic rename, with the same key.
 3. The folder is removed when the command ends, whatever ended it; the exit code is the command's.
+4. With --guard every Python among the command and its children starts under the load guard (integrations/guard_site): a folder in front of
+   PYTHONPATH, and where to ask in VOUCHGATE_GUARD_*. One in which the guard cannot be installed ends at once.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from vouchgate.vocabulary.errors import NotFound, VouchgateError
 
 SUMMARY = "run a command under an identity of its own, which ends with it"
 DETAIL = """run a command under an identity of its own. It finds VOUCHGATE_ID, VOUCHGATE_CERT, VOUCHGATE_KEY and VOUCHGATE_BUNDLE
-(and VOUCHGATE_TOKEN, the file of a token, with --audience) in its environment."""
+(and VOUCHGATE_TOKEN, the file of a token, with --audience) in its environment. With --guard its Python processes load only models that were
+admitted: torch, safetensors, transformers, joblib, pickle, keras, onnxruntime."""
 RENEW_FLOOR_SECONDS = 5.0
 """Renewals are at least this far apart, whatever the life of a certificate."""
 JWT_FILE = "jwt"
@@ -39,6 +42,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--zone", default="serve", help="its zone (default: serve)")
     parser.add_argument("--name", default="", help="its name (default: the command and the user)")
     parser.add_argument("--audience", default="", metavar="ENDPOINT", help="also get a token for this endpoint's id")
+    parser.add_argument("--guard", action="store_true", help="let its Python processes load only content that policy lets this user read")
+    parser.add_argument("--purpose", default="", help="with --guard: what it is loaded for, as policies see it")
+    parser.add_argument("--endpoint", default="", metavar="NAME", help="with --guard: the endpoint that answers from what is loaded")
+    parser.add_argument(
+        "--store", default="", metavar="FOLDER", help="with --guard: a read-only folder of another user, not copied to be read"
+    )
     parser.add_argument("command", nargs="+", metavar="-- COMMAND", help="what to run")
 
 
@@ -47,8 +56,12 @@ def run(session: Session, options: argparse.Namespace) -> int:
     name = options.name or _name(options.command[0])
     if shutil.which(options.command[0]) is None:
         raise NotFound(f"there is no command `{options.command[0]}`", remedy="name a program on PATH")
+    if not options.guard and (options.purpose or options.endpoint or options.store):
+        raise Usage("--purpose, --endpoint and --store go with --guard", remedy="add --guard, or leave them out")
     folder = Path(tempfile.mkdtemp(prefix="vouchgate-run-"))
     try:
+        if options.guard:
+            announce_guard(session.api, options)
         identity = _Identity(session, options, name, folder)
         identity.renew()
         identity.announce()
@@ -97,6 +110,18 @@ class _Identity:
             told = {**told, "TOKEN": JWT_FILE}
         for name, value in told.items():
             os.putenv(f"VOUCHGATE_{name}", value if name == "ID" else str(self._folder / value))
+
+
+def announce_guard(socket: Path, options: argparse.Namespace) -> None:
+    """Rule 4; what stood in PYTHONPATH stays behind it."""
+    import vouchgate
+    from vouchgate import wiring
+
+    site = str(Path(vouchgate.__file__).resolve().parent / "integrations" / "guard_site")
+    told = {"SOCKET": str(socket.resolve()), "PURPOSE": options.purpose, "ENDPOINT": options.endpoint, "STORE": options.store}
+    for name, value in told.items():
+        os.putenv(f"{wiring.GUARD}{name}", value)
+    os.putenv("PYTHONPATH", wiring.before_python_path(site))
 
 
 def _supervise(command: list[str], identity: _Identity) -> int:
