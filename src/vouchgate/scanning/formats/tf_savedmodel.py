@@ -67,8 +67,8 @@ def read(sight: Sight, scope: Scope) -> Reading:
 
 
 def recognise_folder(names: frozenset[str]) -> Claim:
-    """`saved_model.pb` at the top."""
-    if _MODEL in names:
+    """`saved_model.pb` at the top, and something that goes with it; alone it is a file like any other."""
+    if _MODEL in names and len(names) > 1:
         return Claim(strength="certain", kind=NAME, because="`saved_model.pb` at its top")
     return NOT_MINE
 
