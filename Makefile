@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NODE := build/node
 PACKS := build/packs
+FUZZ := build/fuzzer
 
 .DEFAULT_GOAL := help
-.PHONY: eval-scan bench-scan bench-disarm help run demo test test-packs check bench bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-prove bench-replay bench-scale bench-authzen bench-policy-edit eval-access eval-faults eval-policy eval-zones eval-misconfig docs knowledge example clean
+.PHONY: fuzz eval-scan bench-scan bench-disarm help run demo test test-packs check bench bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-prove bench-replay bench-scale bench-authzen bench-policy-edit eval-access eval-faults eval-policy eval-zones eval-misconfig docs knowledge example clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,6 +35,15 @@ demo: $(STAMP) example ## every promise of the spine as a scene, on free ports, 
 
 test: $(STAMP) example $(NODE)/.installed ## the tests
 	VOUCHGATE_NODE=$(CURDIR)/$(NODE) $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+
+$(FUZZ)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(FUZZ)
+	$(FUZZ)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt hatchling==1.27.0 editables
+	$(FUZZ)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[scan]'
+	$(FUZZ)/bin/pip install --quiet --disable-pip-version-check atheris==3.0.0 h5py==3.16.0 onnx==1.23.2 numpy==2.4.6 && touch $@
+
+fuzz: $(FUZZ)/.installed ## every parser of the scanner under a coverage-guided fuzzer; SECONDS=60 each, installs atheris under build/
+	$(FUZZ)/bin/python tests/fuzz/run.py $(or $(SECONDS),60)
 
 $(PACKS)/.installed:
 	$(PYTHON) -m venv $(PACKS)
