@@ -244,6 +244,8 @@ def _appends(state: State) -> None:
 def _extend(state: State, items: list[Value]) -> None:
     target = state.stack[-1]
     if type(target) is List:
+        if target.closed:
+            state.judge.refuse("late-items", state.begin, "it puts something into a list after something was made that rests on it")
         target.items += items
     else:
         state.judge.grows(target, "items", state.begin).extend(items)

@@ -4,6 +4,8 @@ Rules
 1. Their code follows indices in these arrays without looking at their bounds, so the arrays that lead it are looked at here: a tree's
    children come after their parent and within the tree, a neighbour tree's nodes speak of samples that are there.
 2. Where an array's bytes cannot be told (its own rule then already spoke), nothing is said twice.
+3. A stack calls its estimators by names that lie in its state (sklearn/ensemble/_stacking.py, `_transform`): of a path or a table any method
+   would do, so they are those that predict.
 
 Sources: sklearn/tree/_tree.pyx (`Tree.__setstate__`, `NODE_DTYPE`), sklearn/neighbors/_binary_tree.pxi.tp, sklearn/metrics/_dist_metrics.pyx.tp.
 """
@@ -14,7 +16,7 @@ import itertools
 import operator
 from collections.abc import Callable, Mapping
 
-from vouchgate.scanning.pickles.fitting import Fit, is_int
+from vouchgate.scanning.pickles.fitting import Fit, attributes, is_int
 from vouchgate.scanning.pickles.taking import (
     ANY,
     ARRAY,
@@ -33,7 +35,7 @@ from vouchgate.scanning.pickles.taking import (
     state_of,
     taking,
 )
-from vouchgate.scanning.pickles.values import Dict, Name, Value
+from vouchgate.scanning.pickles.values import Dict, List, Name, Value
 
 MAX_OUTPUTS = 2**20
 """Outputs of one tree: memory is taken for each before anything is checked."""
@@ -41,6 +43,7 @@ NODE_SIZES = (56, 64)
 """Bytes of a tree's node: left, right, feature, threshold, impurity, n_node_samples, weighted_n_node_samples, and (since 1.3) a padded
 `missing_go_to_left`. Children are its first two eight-byte numbers, the feature its third."""
 _TREE_KEYS = {"max_depth", "node_count", "nodes", "values"}
+PREDICTING = ("predict", "predict_proba", "decision_function", "transform")
 METRICS = made_by("metric", "sklearn.metrics._dist_metrics.newObj", "sklearn.neighbors._dist_metrics.newObj", "hdbscan.dist_metrics.newObj")
 
 
@@ -132,6 +135,20 @@ def _metric_state(fit: Fit) -> str:
     return state_of(NUMBER, ARRAY, ARRAY)(fit) and state_of(NUMBER, ARRAY, ARRAY, NONE, DICT)(fit)
 
 
+def _stacking_state(fit: Fit) -> str:
+    """Rule 3: `stack_method_` holds names of methods that predict, and goes on holding them."""
+    wrong = attributes(fit.state)
+    if wrong or not isinstance(fit.state, Dict):
+        return wrong or "its state is no dict of attributes"
+    for key, value in fit.state.pairs:
+        if key != "stack_method_":
+            continue
+        if not isinstance(value, List) or not all(isinstance(one, str) and one in PREDICTING for one in value.items):
+            return "it calls its estimators by a method that does not predict"
+        value.closed = True
+    return ""
+
+
 def _own_class(fit: Fit, value: Value) -> bool:
     """A class of the callee's own module: `newObj` would construct any class, and the state is then judged as its own classes' is."""
     return isinstance(value, Name) and value.module == fit.entry.module and fit.constructs(value)
@@ -149,4 +166,5 @@ STATES: Mapping[str, Callable[[Fit], str]] = {
     "sklearn-tree": _tree_state,
     "sklearn-neighbours": _neighbour_state,
     "sklearn-metric": _metric_state,
+    "sklearn-stacking": _stacking_state,
 }

@@ -48,6 +48,8 @@ class List:
     """A list."""
 
     items: list[Value] = field(default_factory=list)
+    closed: bool = False
+    """A rule relied on what it is now: nothing may be put into it any more."""
 
 
 @dataclass(slots=True, eq=False)
