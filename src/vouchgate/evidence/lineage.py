@@ -1,9 +1,9 @@
 """Lineage: which vouches hold, what falls with a revocation, and what its undo restores.
 
 Nodes are vouches and pieces of content. Rules
-1. A revocation hits directly: the vouch; all vouches of the key from its log index on; all vouches that have the run, the principal or the
-   registration as a subject, or the run in their claims; all vouches that have the digest as a subject or as an input. What a person once
-   asked for does not fall with the person.
+1. A revocation hits directly: the vouch; all vouches of the key from its log index on; all vouches that have the run, the principal or
+   the registration as a subject, or the run in their claims; all scans that a weaker version of the scanner passed; all vouches that have
+   the digest as a subject or as an input. What a person once asked for does not fall with the person.
 2. With `cascade = downstream` it spreads along three edges, and along nothing else: from a vouch to those that rest on it; from a vouch
    with `inputs` (a derivation: `train`, `import`) to the content it made; from content to every vouch that is about it or made from it.
    With `cascade = self` only the direct hits fall.
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from vouchgate.vocabulary.errors import Conflict, NotFound
-from vouchgate.vocabulary.vouches import TIERS, Outcome, Revocation, Tier, UnixMillis, VerifiedVouch, Vouch
+from vouchgate.vocabulary.vouches import TIERS, Outcome, Revocation, Tier, UnixMillis, VerifiedVouch, Vouch, below_scanner
 
 _RANK = {tier: rank for rank, tier in enumerate(TIERS)}
 
@@ -206,6 +206,8 @@ class Lineage:
                 return [*self._about.get(target, ()), *self._named.get(target, ())]
             case "principal" | "registration":
                 return list(self._about.get(target, ()))
+            case "scanner":
+                return [one for one, vouch in self._vouches.items() if below_scanner(vouch, target)]
             case _:
                 return []
 
@@ -215,6 +217,7 @@ class Lineage:
         targets: list[tuple[str, str]] = [("vouch", vouch.id), ("key", vouch.issuer_key)]
         targets += [("digest", name) for name in (*subjects, *inputs)] + [("run", name) for name in (*subjects, *runs)]
         targets += [(kind, name) for kind in ("principal", "registration") for name in subjects]
+        targets += [known for known in self._targets if known[0] == "scanner" and below_scanner(vouch, known[1])]
         hits = {identity for target in targets for identity in self._targets.get(target, ()) if self._reaches_back(identity, vouch)}
         for identity in vouch.rests_on:
             hits.update(one for one in self._falls.get(identity, ()) if self._revocations[one].cascade == "downstream")

@@ -41,6 +41,7 @@ ACTIONS: dict[AdministerVerb, str] = {
     "login": "administer:status",
     "bootstrap": "administer:config",
     "accept-clock": "administer:config",
+    "rescan": "administer:config",
     "audit": "administer:audit",
     "policy-check": "administer:check",
     "policy-apply": "administer:author-policy",

@@ -2,7 +2,8 @@
 
 1. Stage: a private copy of the opened file or of the folder that is one artifact, hashed while it is copied; everything after this is
    about that copy.
-2. Scan it in a process of its own. The scanner's digest must be the copy's.
+2. Scan it in a process of its own. The scanner's digest must be the copy's. Where this content was scanned before by the same scanner with
+   the same knowledge and settings, under the TrustRoot in force, and that still holds, it is not scanned again.
 3. Vouch what was seen in the scanner's role: `scan` (pass, fail or inconclusive) and, where it passed, `structure`. Both are in the store,
    and so among the facts, before anything is decided.
 4. Anything but a clean verdict ends here: recorded, refused, with the remedy of its first reason. Nothing of it is kept.
@@ -14,9 +15,12 @@ A copy that is not kept is dropped on every way out.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
+
+from msgspec.structs import replace
 
 from vouchgate.audit import ocsf
 from vouchgate.evidence.statement import read_vouch
@@ -27,15 +31,18 @@ from vouchgate.scanning.verdict import ScanReport, Verdict, unfinished
 from vouchgate.vocabulary.answers import Caller, ImportFinding, ImportOutcome, VouchState
 from vouchgate.vocabulary.decisions import Decision
 from vouchgate.vocabulary.digests import Digest
-from vouchgate.vocabulary.errors import InvalidInput
+from vouchgate.vocabulary.errors import InvalidInput, Unavailable
 from vouchgate.vocabulary.names import resource
 from vouchgate.vocabulary.records import Append
 from vouchgate.vocabulary.vouches import Method, Outcome, Subject, UnixMillis, Vouch
 from vouchgate.vocabulary.wire import to_plain
 
+TOOL = "vouchgate-scanner"
 VOUCH_DAYS = 90
 """Days that a scan holds: what is known about formats grows, so each artifact is read again four times a year."""
 DAY_MS = 24 * 3600 * 1000
+RENEW_BEFORE_MS = 7 * DAY_MS
+"""A scan that ends sooner is made again, so that what is admitted now is not denied next week."""
 MAX_OPERATORS = 1_000
 """Names of operators in a `structure` vouch; a model that has more (functions of its own) is described by the first."""
 MAX_TEXT = 400
@@ -59,6 +66,7 @@ class Artifacts(Protocol):
 
     def stage(self, source: int) -> Any: ...
     def stage_tree(self, source: int) -> Any: ...
+    def locate(self, digest: Digest) -> int: ...
     def keep(self, staged: Any) -> object: ...
     def drop(self, staged: Any) -> None: ...
 
@@ -86,6 +94,8 @@ class Desk:
     record: Callable[[ImportOutcome, Decision | None], Awaitable[None]]
     """The act and its decision into the log."""
     now: Callable[[], UnixMillis]
+    held: Callable[[str], Sequence[Vouch]] = lambda name: ()
+    """Vouches that hold for an artifact's name and were made under the TrustRoot in force."""
 
 
 async def admit_artifact(desk: Desk, source: int, *, name: str, zone: str, tree: bool = False) -> ImportOutcome:
@@ -101,10 +111,11 @@ async def admit_artifact(desk: Desk, source: int, *, name: str, zone: str, tree:
 async def _admit(desk: Desk, staged: Copy, name: str, zone: str) -> ImportOutcome:
     digest = staged.digest
     subject = Subject(name=resource(desk.trust_domain, "artifact", digest.text), digest=digest)
-    verdict = _same_bytes(await asyncio.to_thread(desk.scan, staged.descriptor, name=name), digest, name)
+    known = await _known(desk, subject)
+    verdict = known[0] if known else _same_bytes(await asyncio.to_thread(desk.scan, staged.descriptor, name=name), digest, name)
     if digest.kind == "tree" and verdict.format == NO_ARTIFACT:
         raise InvalidInput("the folder is no single model in a format that is known", remedy="import its files one by one")
-    vouches = await _vouch_scan(desk, subject, verdict)
+    vouches = known[1] if known else await _vouch_scan(desk, subject, verdict)
     if verdict.outcome != "clean":
         outcome = _outcome(subject, verdict, zone, vouches, reason=_why(verdict), remedy=_remedy(verdict))
         await desk.record(outcome, None)
@@ -130,13 +141,61 @@ def _same_bytes(report: ScanReport, digest: Digest, name: str) -> Verdict:
     return report.verdict
 
 
-async def _vouch_scan(desk: Desk, subject: Subject, verdict: Verdict) -> tuple[Vouch, ...]:
-    method = Method(
-        tool="vouchgate-scanner",
+async def scanner_now(desk: Desk) -> Method:
+    """How a scan would be made now: asked of the scanner itself, on a file of two bytes. Raises `Unavailable`."""
+    probe = os.memfd_create("probe", os.MFD_CLOEXEC)
+    try:
+        os.write(probe, b"{}")
+        staged = await asyncio.to_thread(desk.artifacts.stage, probe)
+    finally:
+        os.close(probe)
+    try:
+        verdict: Verdict = (await asyncio.to_thread(desk.scan, staged.descriptor, name="probe")).verdict
+    finally:
+        await asyncio.to_thread(desk.artifacts.drop, staged)
+    if verdict.outcome == "incomplete" or not verdict.settings_digest:
+        raise Unavailable(f"the scanner does not answer: {_why(verdict)}", remedy="see `vouchgate doctor` and the control plane's log")
+    return _method(verdict)
+
+
+async def _known(desk: Desk, subject: Subject) -> tuple[Verdict, tuple[Vouch, ...]] | None:
+    """Step 2: the verdict and the vouches of a scan that need not be made again."""
+    held = desk.held(subject.name)
+    if not {"scan", "structure"} <= {vouch.predicate_type for vouch in held}:
+        return None
+    method, until = await scanner_now(desk), desk.now() + RENEW_BEFORE_MS
+    fit = {
+        vouch.predicate_type: vouch
+        for vouch in held
+        if vouch.method == method and vouch.outcome == "pass" and vouch.issuer_role == "scanner" and vouch.expires_at > until
+    }
+    if not {"scan", "structure"} <= set(fit) or subject.digest is None:
+        return None
+    size = subject.digest.size
+    verdict = Verdict(outcome="clean", format=str(fit["scan"].claims["format"]), size=size, covered=size)
+    return verdict, (fit["scan"], fit["structure"])
+
+
+async def vouch_again(desk: Desk, descriptor: int, digest: Digest) -> Verdict:
+    """Scan kept content again, and vouch what was seen now (flows/rescan.py)."""
+    subject = Subject(name=resource(desk.trust_domain, "artifact", digest.text), digest=digest)
+    report = await asyncio.to_thread(desk.scan, descriptor, name=digest.text)
+    verdict = _same_bytes(report, replace(digest, size=digest.size or report.digest.size), digest.text)
+    await _vouch_scan(desk, subject, verdict)
+    return verdict
+
+
+def _method(verdict: Verdict) -> Method:
+    return Method(
+        tool=TOOL,
         version=verdict.scanner_version,
         knowledge_version=f"{verdict.knowledge_version} {verdict.knowledge_digest}" if verdict.knowledge_digest else "",
         settings_digest=verdict.settings_digest,
     )
+
+
+async def _vouch_scan(desk: Desk, subject: Subject, verdict: Verdict) -> tuple[Vouch, ...]:
+    method = _method(verdict)
     findings = [f"{reason.rule} at {reason.where}"[:MAX_TEXT] for reason in verdict.reasons]
     claims = {"format": verdict.format, "scanned_bytes": verdict.covered, "findings": findings}
     requests = [_request(desk, "scanner", "scan", subject, method, claims, outcome=_OUTCOMES[verdict.outcome])]
@@ -275,6 +334,15 @@ def desk_of(context: Context, caller: Caller, *, artifacts: Artifacts, scan: Sca
         entries.append(act_entry(context, caller, "import", outcome.resource, done, detail))
         await context.sequencer.submit(who, (), entries)
 
+    def held(name: str) -> list[Vouch]:
+        facts = context.facts
+        if facts.trust_root is None:
+            return []
+        standing = [facts.lineage.vouches[one.vouch_id] for one in facts.lineage.holding(name, context.clock.now())]
+        failed = {vouch.predicate_type for vouch in standing if vouch.outcome != "pass"}
+        since = facts.trust_root.issued_at
+        return [vouch for vouch in standing if vouch.predicate_type not in failed and vouch.issued_at >= since]
+
     return Desk(
         trust_domain=context.trust_domain,
         requested_by=who,
@@ -287,4 +355,5 @@ def desk_of(context: Context, caller: Caller, *, artifacts: Artifacts, scan: Sca
         ),
         record=record,
         now=context.clock.now,
+        held=held,
     )

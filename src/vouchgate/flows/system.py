@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from vouchgate.flows import (
     adopt,
     approvals,
@@ -21,6 +23,7 @@ from vouchgate.flows import (
     login,
     register,
     report,
+    rescan,
     revoke,
     rotate_ca,
     runs,
@@ -47,7 +50,7 @@ from vouchgate.flows.token_service import TokenService
 from vouchgate.vocabulary import answers, answers_approvals, answers_decisions, answers_identities
 from vouchgate.vocabulary.answers import AdministerVerb, Caller
 from vouchgate.vocabulary.ca import CaInstallRequest, CaRequested, CaStatus, CaStepRequest
-from vouchgate.vocabulary.errors import Conflict, Unavailable
+from vouchgate.vocabulary.errors import Conflict, Unavailable, VouchgateError
 from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.principals import Registration
 from vouchgate.vocabulary.runs import Run
@@ -78,6 +81,8 @@ class System(ZonesSystem, PolicySystem, WatchSystem, ProvingSystem):
         self._people = people
         people.ends_too(self._codes.forget)
         self.federation = federation
+        self.rescanning = answers.RescanState()
+        """Where the newest run of `rescan` stands."""
 
     async def _read(self, caller: Caller, verb: AdministerVerb = "read") -> None:
         await authorise(self.context, caller, verb)
@@ -182,6 +187,35 @@ class System(ZonesSystem, PolicySystem, WatchSystem, ProvingSystem):
             return outcome
         finally:
             os.close(source)
+
+    async def rescan(self, caller: Caller) -> answers.RescanState:
+        """Begin to scan everything again that a weaker scanner passed; one at a time. Where it stands."""
+        await authorise(self.context, caller, "rescan")
+        if not self.rescanning.running:
+            self.rescanning = answers.RescanState(running=True)
+            await self._did(caller, "rescan", {})
+            self.context.spawn(self.rescan_all(caller))
+        return self.rescanning
+
+    async def rescan_state(self, caller: Caller) -> answers.RescanState:
+        await self._read(caller)
+        return self.rescanning
+
+    async def rescan_all(self, caller: Caller) -> None:
+        """Run it to its end; what stops it is told by the state."""
+
+        def tell(state: answers.RescanState) -> None:
+            self.rescanning = state
+
+        desk = desk_of(self.context, caller, artifacts=self._artifacts, scan=self._scan)
+        try:
+            tell(replace(self.rescanning, running=True, trouble=""))
+            await rescan.rescan(self.context, desk, tell)
+        except VouchgateError as error:
+            tell(replace(self.rescanning, running=False, trouble=error.reason))
+        except BaseException:
+            tell(replace(self.rescanning, running=False, trouble="it was ended by a fault"))
+            raise
 
     async def issue_identity(self, caller: Caller, request: answers_identities.IdentityRequest) -> answers_identities.IssuedIdentity:
         return await issue_identity.issue_identity(self.context, caller, request)

@@ -21,7 +21,7 @@ from vouchgate.vocabulary.wire import Noun
 
 NEVER = UnixMillis(0)
 AdministerVerb = Literal[
-    "read", "explain", "revoke", "unrevoke", "adopt", "wrap", "import", "issue-identity", "login", "bootstrap", "accept-clock", "audit",
+    "read", "explain", "revoke", "unrevoke", "adopt", "wrap", "import", "issue-identity", "login", "bootstrap", "accept-clock", "rescan", "audit",
     "policy-check", "policy-apply", "policy-approve", "backup", "register", "unregister", "join-token", "run", "federate", "secret", "rotate-key",
     "kill-sessions", "place", "analyse", "waive", "vouch", "approve",
 ]  # fmt: skip
@@ -329,6 +329,36 @@ class ImportRequest(Noun, frozen=True, kw_only=True):
     """`predicate=value` statements that the importer makes; each becomes a declared vouch."""
     tree: bool = False
     """What lies at `path` is a folder that is one artifact, as a stream (vocabulary/tree_frames.py)."""
+
+
+class RescanLine(Noun, frozen=True, kw_only=True):
+    """One artifact that lost its scan."""
+
+    digest: str
+    outcome: Literal["clean", "refused", "review", "incomplete", "not-kept"]
+    why: str = ""
+    remedy: str = ""
+
+
+class RescanState(Noun, frozen=True, kw_only=True):
+    """Where scanning everything again stands (flows/rescan.py)."""
+
+    running: bool = False
+    scanner: str = ""
+    """Tool, version and knowledge version that scan now."""
+    total: int = 0
+    """Artifacts whose scan was weaker."""
+    done: int = 0
+    clean: int = 0
+    lost: int = 0
+    """Artifacts that have no passing scan any more."""
+    fallen: int = 0
+    """Vouches that the revocation took away."""
+    revocation: str = ""
+    trouble: str = ""
+    """Why it ended early; it is begun again at the next start, or by asking again."""
+    lines: tuple[RescanLine, ...] = ()
+    """Those that lost their scan; the first 200."""
 
 
 class ImportFinding(Noun, frozen=True, kw_only=True):

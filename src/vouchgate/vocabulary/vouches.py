@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, NewType
 
 from vouchgate.vocabulary.digests import Digest
+from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.names import TrustDomain
 from vouchgate.vocabulary.wire import Noun
 
@@ -73,7 +74,8 @@ class VerifiedVouch(Noun, frozen=True, kw_only=True):
     trust_root_version: int
 
 
-TargetKind = Literal["credential", "principal", "registration", "key", "digest", "vouch", "run", "policy"]
+TargetKind = Literal["credential", "principal", "registration", "key", "digest", "vouch", "run", "policy", "scanner"]
+"""`scanner`: the text of `scanner_target`; what a weaker one of that tool passed."""
 
 
 class Revocation(Noun, frozen=True, kw_only=True):
@@ -92,3 +94,30 @@ class Revocation(Noun, frozen=True, kw_only=True):
     made_at: UnixMillis
     withdrawn_by: str = ""
     """Id of the signed statement that undid it; empty while it stands."""
+
+
+def scanner_target(method: Method) -> str:
+    """How a revocation names a scanner: tool, version and knowledge version. What it passed by less falls. Raises `InvalidInput`."""
+    ranks = _ranks(method)
+    if ranks is None or " " in method.tool:
+        raise InvalidInput("the scanner does not say its versions", remedy="install it again")
+    return f"{method.tool} {ranks[0]} {ranks[1]}"
+
+
+def below_scanner(vouch: Vouch, target: str) -> bool:
+    """Whether a vouch is a pass by a weaker version of the scanner that `target` names; one whose versions cannot be read is."""
+    tool, _, least = target.partition(" ")
+    if vouch.outcome == "fail" or vouch.method.tool != tool or vouch.predicate_type not in ("scan", "structure"):
+        return False
+    wanted = _numbers(least.split(" "))
+    ranks = _ranks(vouch.method)
+    return len(wanted) == 2 and (ranks is None or ranks[0] < wanted[0] or ranks[1] < wanted[1])
+
+
+def _ranks(method: Method) -> tuple[int, int] | None:
+    numbers = _numbers([method.version, method.knowledge_version.partition(" ")[0] or "0"])
+    return (numbers[0], numbers[1]) if len(numbers) == 2 else None
+
+
+def _numbers(texts: list[str]) -> list[int]:
+    return [int(text) for text in texts if text.isascii() and text.isdigit() and len(text) <= 9]

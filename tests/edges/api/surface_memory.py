@@ -43,6 +43,8 @@ from vouchgate.vocabulary.answers import (
     ProcessState,
     Readiness,
     ReadyPart,
+    RescanLine,
+    RescanState,
     RevokeOutcome,
     RevokeRequest,
     Sample,
@@ -974,6 +976,15 @@ class MemorySurface(PolicyMemory):
     async def accept_clock(self, caller: Caller, reason: str) -> Status:
         self._decide(caller, "accept-clock", reason)
         return await self.status(caller)
+
+    async def rescan(self, caller: Caller) -> RescanState:
+        self._decide(caller, "rescan", None)
+        return RescanState(running=True, scanner="vouchgate-scanner 2 1", total=2, done=1, clean=1)
+
+    async def rescan_state(self, caller: Caller) -> RescanState:
+        self._decide(caller, "read", None)
+        lost = RescanLine(digest=DIGEST, outcome="refused", why="it calls os.system", remedy="export it anew")
+        return RescanState(scanner="vouchgate-scanner 2 1", total=2, done=2, clean=1, lost=1, fallen=4, revocation="ab12", lines=(lost,))
 
     def _ca(self) -> CaStatus:
         root = CaRoot(

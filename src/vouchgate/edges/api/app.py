@@ -82,6 +82,7 @@ async def _bootstrap(surface: Surface, caller: Caller, body: bodies.TokenBody) -
 
 
 READS: tuple[tuple[str, type, Ask], ...] = (
+    ("/api/v1/rescan", bodies.NoQuery, lambda surface, caller, q: surface.rescan_state(caller)),
     ("/api/v1/status", bodies.NoQuery, lambda surface, caller, q: surface.status(caller)),
     ("/api/v1/endpoints", bodies.NoQuery, lambda surface, caller, q: surface.endpoints(caller)),
     ("/api/v1/callers", bodies.NamesQuery, lambda surface, caller, q: surface.callers(caller, q.after, q.limit)),
@@ -162,6 +163,7 @@ ACTS: tuple[tuple[str, type, Ask], ...] = (
     ("/api/v1/bootstrap", bodies.TokenBody, _bootstrap),
     ("/api/v1/break-glass", bodies.EnvelopeBody, lambda surface, caller, body: surface.break_glass(caller, body.envelope)),
     ("/api/v1/clock/accept", bodies.ReasonBody, lambda surface, caller, body: surface.accept_clock(caller, body.reason)),
+    ("/api/v1/rescan", bodies.EmptyBody, lambda surface, caller, body: surface.rescan(caller)),
     ("/api/v1/ca/step", CaStepRequest, lambda surface, caller, body: surface.ca_step(caller, body)),
     ("/api/v1/ca/request", bodies.EmptyBody, lambda surface, caller, body: surface.ca_request(caller)),
     ("/api/v1/ca/install", CaInstallRequest, lambda surface, caller, body: surface.ca_install(caller, body)),
@@ -258,7 +260,9 @@ class Api:
             _check_room(request, self._spool, self._max_import, self._reserve)
             await _receive_file(request, path)
             declared = tuple(part for part in asked.declare.split(",") if part)
-            wanted = ImportRequest(path=str(path), name=Path(asked.name).name, zone=asked.zone, allow_declared=declared, tree=asked.kind == "tree")
+            wanted = ImportRequest(
+                path=str(path), name=Path(asked.name).name, zone=asked.zone, allow_declared=declared, tree=asked.kind == "tree"
+            )
             return _json(await self._surface.import_artifact(caller, wanted))
         finally:
             self._uploads -= 1

@@ -35,6 +35,7 @@ from vouchgate.vocabulary.answers import (
     PolicyReport,
     PolicyVersion,
     Readiness,
+    RescanState,
     RevokeOutcome,
     RevokeRequest,
     Status,
@@ -244,6 +245,12 @@ class Surface(Protocol):
 
     async def accept_clock(self, caller: Caller, reason: str) -> Status:
         """End a freeze that a jump of the clock caused."""
+
+    async def rescan(self, caller: Caller) -> RescanState:
+        """Begin to scan again what a weaker scanner passed."""
+
+    async def rescan_state(self, caller: Caller) -> RescanState:
+        """Where that stands."""
 
     async def ca(self, caller: Caller) -> CaStatus: ...
     async def ca_step(self, caller: Caller, request: CaStepRequest) -> CaStatus:

@@ -57,6 +57,7 @@ from vouchgate.flows.publish import Publisher
 from vouchgate.flows.push_log import PushLog
 from vouchgate.flows.rotate_secret import Secrets, Vault
 from vouchgate.flows.sequence import Sequenced, Sequencer
+from vouchgate.flows.serve_models import supervisor_caller
 from vouchgate.flows.settle import Settling
 from vouchgate.flows.system import System
 from vouchgate.flows.token_service import TokenService
@@ -86,6 +87,9 @@ YIELD_AFTER = 16
 SWITCH_SECONDS = 0.0005
 """For so long a thread at work (reading policies, comparing what gateways enforce) keeps the interpreter while the loop wants it. A revocation
 wants it many times on its way, and each time waits as long; Python's own is 5 ms."""
+RESCAN_AFTER_SECONDS = 5.0
+"""From the start, or from a scan that could not be made, to the next try: gateway and supervisor come first."""
+RESCAN_TRIES = 12
 DRIFT_AFTER_SECONDS = 5.0
 """How long after the start the gateway is read back first: it comes a second after the control plane."""
 TREE_SECONDS = 10.0
@@ -374,6 +378,7 @@ class Control:
             asyncio.create_task(self.federation.run()),
             asyncio.create_task(self.workload_push.run()),
             asyncio.create_task(self._watch_drift()),
+            asyncio.create_task(self._rescan()),
         ]
         # what partners and providers need is told by the first turn of their tasks: a gateway that comes before would be told to do without
         await asyncio.sleep(0)
@@ -394,6 +399,22 @@ class Control:
         self.store.close()
         if failed:
             sys.exit(3)
+
+    async def _rescan(self) -> None:
+        """A start may have brought a newer scanner: what a weaker one passed is scanned again (flows/rescan.py). Never ends by itself."""
+        if any(vouch.predicate_type == "scan" for vouch in self.facts.lineage.vouches.values()):
+            caller = supervisor_caller(self.context, os.getpid())
+            for _ in range(RESCAN_TRIES):
+                await asyncio.sleep(RESCAN_AFTER_SECONDS)
+                if not self.system.rescanning.running:
+                    await self.system.rescan_all(caller)
+                state = self.system.rescanning
+                if not state.trouble:
+                    said = (state.clean, state.total, state.lost, state.fallen)
+                    self.log.info("scanned again: %d of %d clean, %d lost their scan, %d vouches revoked", *said)
+                    break
+                self.log.error("not all was scanned again: %s", state.trouble)
+        await asyncio.Event().wait()
 
     async def _watch_drift(self) -> None:
         """Once a gateway had the time to come."""
