@@ -1,6 +1,7 @@
 """Manifests: one spelling, all of the content, and every flipped bit found."""
 
 import hashlib
+import itertools
 
 import msgspec
 import pytest
@@ -36,7 +37,7 @@ def entry(path, data, cuts=()):
             end=end,
             chunks=tuple(hashlib.sha256(data[a:b]).hexdigest() for a, b in chunk_ranges(begin, end, CHUNK)),
         )
-        for begin, end in zip(edges, edges[1:], strict=False)
+        for begin, end in itertools.pairwise(edges)
     )
     return FileEntry(path=path, size=len(data), sha256=hashlib.sha256(data).hexdigest(), parts=parts)
 

@@ -68,6 +68,8 @@ class Measuring:
     """How to measure."""
 
     chunk_bytes: int = CHUNK_BYTES
+    tensors: bool = True
+    """Part safetensors files into tensors; else every file is one part."""
     stamps: bool = False
     """Write down stamps."""
     believed: Manifest | None = None
@@ -86,7 +88,7 @@ def measure(place: Place, how: Measuring = Measuring()) -> Manifest:
     with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(READERS) as hashers:
 
         def one(name: bytes) -> tuple[FileEntry, Stamp]:
-            return _measured(place, name, how.chunk_bytes, hashers, old.get(name.decode()), stamps.get(name.decode()))
+            return _measured(place, name, how, hashers, old.get(name.decode()), stamps.get(name.decode()))
 
         found = list(readers.map(one, names))
     return Manifest(
@@ -129,10 +131,7 @@ def remeasure(place: Place, manifest: Manifest, path: str, part: str | None) -> 
             return (Change(kind="changed", path=path),)
         found: list[Change] = []
         for one in parts:
-            chunks = tuple(
-                hashlib.sha256(_exactly(descriptor, begin, end, path)).hexdigest()
-                for begin, end in chunk_ranges(one.begin, one.end, manifest.chunk_bytes)
-            )
+            chunks = tuple(_streamed(descriptor, begin, end, path) for begin, end in chunk_ranges(one.begin, one.end, manifest.chunk_bytes))
             found += compare_part(path, one, Part(name=one.name, begin=one.begin, end=one.end, chunks=chunks), manifest.chunk_bytes)
         return tuple(found)
     finally:
@@ -140,14 +139,14 @@ def remeasure(place: Place, manifest: Manifest, path: str, part: str | None) -> 
 
 
 def _measured(
-    place: Place, name: bytes, chunk_bytes: int, hashers: ThreadPoolExecutor, old: FileEntry | None, believed: Stamp | None
+    place: Place, name: bytes, how: Measuring, hashers: ThreadPoolExecutor, old: FileEntry | None, believed: Stamp | None
 ) -> tuple[FileEntry, Stamp]:
     descriptor = _open(place, name)
     try:
         before = _stamp(os.fstat(descriptor))
         if old is not None and believed is not None and before == believed and old.size == before.size:
             return old, believed
-        file = _hashed(descriptor, name.decode(), before.size, chunk_bytes, hashers)
+        file = _hashed(descriptor, name.decode(), before.size, how, hashers)
         if _stamp(os.fstat(descriptor)) != before:
             raise Unavailable(f"`{_shown(name.decode(), place)}` changed while it was read", remedy="measure it when nothing writes it")
         return file, before
@@ -155,13 +154,18 @@ def _measured(
         os.close(descriptor)
 
 
-def _hashed(descriptor: int, path: str, size: int, chunk_bytes: int, hashers: ThreadPoolExecutor) -> FileEntry:
+def _hashed(descriptor: int, path: str, size: int, how: Measuring, hashers: ThreadPoolExecutor) -> FileEntry:
     """Rule 3."""
     whole, parts = hashlib.sha256(), []
-    for name, begin, end in _parts(descriptor, path, size):
+    for name, begin, end in _parts(descriptor, path, size) if how.tensors else _whole(size):
         chunks: list[str] = []
         waiting: deque[Future[str]] = deque()
-        for start, stop in chunk_ranges(begin, end, chunk_bytes):
+        for start, stop in chunk_ranges(begin, end, how.chunk_bytes):
+            if stop - start > CHUNK_BYTES:
+                chunks += [one.result() for one in waiting]
+                waiting.clear()
+                chunks.append(_streamed(descriptor, start, stop, path, whole))
+                continue
             data = _exactly(descriptor, start, stop, path)
             waiting.append(hashers.submit(_sha256, data))
             whole.update(data)
@@ -172,10 +176,25 @@ def _hashed(descriptor: int, path: str, size: int, chunk_bytes: int, hashers: Th
     return FileEntry(path=path, size=size, sha256=whole.hexdigest(), parts=tuple(parts))
 
 
+def _streamed(descriptor: int, begin: int, end: int, path: str, whole: hashlib._Hash | None = None) -> str:
+    """The digest of a range of any length, never held in memory."""
+    digest = hashlib.sha256()
+    for start, stop in chunk_ranges(begin, end, CHUNK_BYTES):
+        data = _exactly(descriptor, start, stop, path)
+        digest.update(data)
+        if whole is not None:
+            whole.update(data)
+    return digest.hexdigest()
+
+
 def _parts(descriptor: int, path: str, size: int) -> tuple[tuple[str, int, int], ...]:
     length = header_bytes(os.pread(descriptor, 9, 0), size)
     ranges = tensor_ranges(_exactly(descriptor, 0, length, path), size) if length else ()
-    return ranges or ((("", 0, size),) if size else ())
+    return ranges or _whole(size)
+
+
+def _whole(size: int) -> tuple[tuple[str, int, int], ...]:
+    return (("", 0, size),) if size else ()
 
 
 def _exactly(descriptor: int, begin: int, end: int, path: str) -> bytes:

@@ -1,0 +1,57 @@
+"""Keys, certificates and bundles that commands are given as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+
+from vouchgate.edges.cli.arguments import Usage
+
+
+def content(path: str | Path) -> bytes:
+    """Raises `Usage`."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise Usage(f"`{path}` cannot be read: {error.strerror}", remedy="name the file") from None
+
+
+def private_key(path: str) -> ec.EllipticCurvePrivateKey:
+    """An elliptic curve key. Raises `Usage`, without a word of what the file holds."""
+    try:
+        key = load_pem_private_key(content(path), None)
+    except (ValueError, TypeError):
+        key = None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise Usage(
+            f"`{path}` is no plain private key of an elliptic curve", remedy="openssl ecparam -name prime256v1 -genkey -noout -out key.pem"
+        )
+    return key
+
+
+def public_key(path: str) -> ec.EllipticCurvePublicKey:
+    """An elliptic curve key. Raises `Usage`."""
+    try:
+        key = load_pem_public_key(content(path))
+    except ValueError:
+        key = None
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise Usage(f"`{path}` is no public key of an elliptic curve", remedy="openssl ec -in key.pem -pubout -out key.pub")
+    return key
+
+
+def certificates(path: str) -> tuple[x509.Certificate, ...]:
+    """One or more, as they stand. Raises `Usage`."""
+    try:
+        return tuple(x509.load_pem_x509_certificates(content(path)))
+    except ValueError:
+        raise Usage(f"`{path}` holds no certificates", remedy="name a PEM file with certificates") from None
+
+
+def inside(signature: Path, model: Path) -> frozenset[str]:
+    """The signature's own path inside the model's folder, where it lies in it."""
+    own, folder = signature.absolute().parent.resolve() / signature.name, model.resolve()
+    return frozenset({own.relative_to(folder).as_posix()}) if folder in own.parents else frozenset()
