@@ -131,6 +131,7 @@ NOUNS = {
         "try-pin": "let one PIN be tried again",
         "renew-trust": "sign the next TrustRoot with the offline root key",
         "accept-clock": "go on after a jump of the clock",
+        "rescan": "scan again what a weaker scanner passed",
     },
     "config": {"keys": "every key of vouchgate.toml with meaning and bounds", "check": "check vouchgate.toml"},
 }
