@@ -43,8 +43,16 @@ class FolderStream:
         yield MAGIC
         for name, size in files:
             yield head(name, size)
-            yield from _content(place.open(name), name, size)
+            yield from _content(_open(place, name), name, size)
         yield END
+
+
+def _open(place: Any, name: bytes) -> int:
+    try:
+        return int(place.open(name))
+    except OSError as error:
+        why = f"`{name[:200].decode('utf-8', 'replace')}` cannot be read any more ({error.strerror})"
+        raise InvalidInput(why, remedy="import the folder when it is complete") from None
 
 
 def _content(descriptor: int, name: bytes, size: int) -> Iterator[bytes]:
