@@ -12,6 +12,7 @@ from vouchgate.scanning.knowledge.shipped import shipped
 from vouchgate.scanning.scan import scan
 
 STACK = Named("sklearn.ensemble._stacking", "StackingRegressor")
+SCORER = Named("sklearn.metrics._scorer", "_Scorer")
 PATH = Call(Named("pathlib", "PosixPath"), ("/tmp/canary",))
 MODEL = New(Named("sklearn.linear_model._base", "LinearRegression"), (), {"fit_intercept": True})
 CALLERS = (
@@ -53,6 +54,16 @@ def test_a_method_that_is_put_in_after_the_rule_looked_is_refused() -> None:
     unframed = late[:2] + late[11:] if late[2] == 0x95 else late
     assert unframed.endswith(STOP)
     assert "pickle:late-items" in rules(unframed)
+
+
+@pytest.mark.parametrize("method", ["predict", ("decision_function", "predict_proba")])
+def test_a_scorer_that_predicts_is_clean(method: Any) -> None:
+    assert rules(pickled(New(SCORER, (), {"_sign": 1, "_kwargs": {}, "_response_method": method}))) == set()
+
+
+@pytest.mark.parametrize("method", ["unlink", ("predict", "write_text"), ["predict"], 7])
+def test_a_scorer_that_calls_any_other_method_is_refused(method: Any) -> None:
+    assert "pickle:state" in rules(pickled(New(SCORER, (), {"_response_method": method})))
 
 
 @pytest.mark.parametrize("name", CALLERS, ids=lambda name: name[1])

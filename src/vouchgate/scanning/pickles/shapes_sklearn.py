@@ -4,7 +4,7 @@ Rules
 1. Their code follows indices in these arrays without looking at their bounds, so the arrays that lead it are looked at here: a tree's
    children come after their parent and within the tree, a neighbour tree's nodes speak of samples that are there.
 2. Where an array's bytes cannot be told (its own rule then already spoke), nothing is said twice.
-3. A stack calls its estimators by names that lie in its state (sklearn/ensemble/_stacking.py, `_transform`): of a path or a table any method
+3. A stack or a scorer calls its estimators by names that lie in its state (sklearn/ensemble/_stacking.py, `_transform`): of a path or a table any method
    would do, so they are those that predict.
 
 Sources: sklearn/tree/_tree.pyx (`Tree.__setstate__`, `NODE_DTYPE`), sklearn/neighbors/_binary_tree.pxi.tp, sklearn/metrics/_dist_metrics.pyx.tp.
@@ -35,7 +35,7 @@ from vouchgate.scanning.pickles.taking import (
     state_of,
     taking,
 )
-from vouchgate.scanning.pickles.values import Dict, List, Name, Value
+from vouchgate.scanning.pickles.values import Dict, List, Name, Tuple, Value
 
 MAX_OUTPUTS = 2**20
 """Outputs of one tree: memory is taken for each before anything is checked."""
@@ -149,6 +149,16 @@ def _stacking_state(fit: Fit) -> str:
     return ""
 
 
+def _scorer_state(fit: Fit) -> str:
+    """Rule 3 for a scorer: `_response_method` is one name, or several to try (sklearn/utils/_response.py)."""
+    wrong = attributes(fit.state)
+    parts = [value for key, value in fit.state.pairs if key == "_response_method"] if isinstance(fit.state, Dict) else []
+    names = [name for value in parts for name in (value.items if isinstance(value, Tuple) else (value,))]
+    return wrong or (
+        "" if all(isinstance(one, str) and one in PREDICTING for one in names) else "it scores by a method that does not predict"
+    )
+
+
 def _own_class(fit: Fit, value: Value) -> bool:
     """A class of the callee's own module: `newObj` would construct any class, and the state is then judged as its own classes' is."""
     return isinstance(value, Name) and value.module == fit.entry.module and fit.constructs(value)
@@ -167,4 +177,5 @@ STATES: Mapping[str, Callable[[Fit], str]] = {
     "sklearn-neighbours": _neighbour_state,
     "sklearn-metric": _metric_state,
     "sklearn-stacking": _stacking_state,
+    "sklearn-scorer": _scorer_state,
 }
