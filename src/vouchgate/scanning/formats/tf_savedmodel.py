@@ -60,6 +60,9 @@ def read(sight: Sight, scope: Scope) -> Reading:
         for reason in tf_graph.check(meta):
             if len(found) < MAX_REASONS:
                 found.append(reason)
+    for name in sorted(reader.assets):
+        if not _stays(name):
+            found.append(_reason("asset-path", f"asset `{shown(name)}`", "it leads out of `assets/`", ""))
     for index, (identifier, text) in enumerate(reader.described):
         if text and identifier.startswith(_IDENTIFIER):
             found += _description(text, f"object with a description {index}", "")
@@ -100,18 +103,19 @@ def _assets(folder: Folder, settings: ScanSettings) -> Iterator[Reason]:
     for _ in reader.saved_model():
         continue
     for name in sorted(reader.assets):
-        plain = (
-            posixpath.normpath(name) == name
-            and not name.startswith(("/", ".."))
-            and "\\" not in name
-            and name.isprintable()
-            and ":" not in name
-        )
-        if not plain:
-            yield _reason("asset-path", f"asset `{shown(name)}`", "it leads out of `assets/`", _MODEL)
-        elif f"assets/{name}" not in folder.names:
+        if f"assets/{name}" not in folder.names and _stays(name):
             why = "the model fills a table from it, and it is not there"
             yield _reason("missing-asset", f"asset `{shown(name)}`", why, _MODEL, weight="incomplete")
+
+
+def _stays(name: str) -> bool:
+    return (
+        posixpath.normpath(name) == name
+        and not name.startswith(("/", ".."))
+        and "\\" not in name
+        and ":" not in name
+        and name.isprintable()
+    )
 
 
 def _variables(folder: Folder, scope: Scope) -> dict[str, Any]:
