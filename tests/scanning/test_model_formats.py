@@ -89,6 +89,13 @@ def test_configurations_that_name_code(change: dict[str, Any]) -> None:
     assert scan(json.dumps(HF | change).encode()).outcome == "refused"
 
 
+@pytest.mark.parametrize(
+    "foreign", [{"__version__": "1.0"}, {"architectures": "x86"}, {"model_type": 3}, {"weight_map": [1]}, {"eos_token": 2}]
+)
+def test_json_of_other_programs_is_json(foreign: dict[str, Any]) -> None:
+    assert (scan(json.dumps(foreign).encode()).format, scan(json.dumps(foreign).encode()).outcome) == ("json", "clean")
+
+
 def test_a_folder_with_a_missing_shard_or_a_git_folder_is_not_clean() -> None:
     index = json.dumps({"weight_map": {"a": "model-1.safetensors"}}).encode()
     good = {"config.json": json.dumps(HF).encode()}

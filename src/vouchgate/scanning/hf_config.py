@@ -30,6 +30,11 @@ MARKS = frozenset((
     "trust_remote_code", "added_tokens_decoder", "model_max_length", "eos_token", "custom_generate", "quant_method",
 ))  # fmt: skip
 """Keys of which at least one stands at the top of every configuration that these libraries write."""
+_SHAPES: dict[str, tuple[type, ...]] = {
+    "architectures": (list, type(None)), "model_type": (str,), "__version__": (dict,), "weight_map": (dict,), "eos_token": (str, dict),
+    "do_sample": (bool,), "eos_token_id": (int, list), "model_max_length": (int, float), "quant_method": (str,), "processor_class": (str,),
+}  # fmt: skip
+"""What stands behind those marks that other programs' JSON has too; with anything else they are no mark."""
 _CODE_KEYS = frozenset(
     ("auto_map", "custom_pipelines", "custom_pipeline", "custom_generate", "custom_code", "code_revision", "remote_code")
 )
@@ -69,6 +74,11 @@ def check(value: Any, rule: str) -> tuple[Reason, ...]:
         why = f"it holds {len(templates)} templates, the bound is {MAX_TEMPLATES}"
         reasons.append(Reason(rule=f"{rule}:too-many-templates", where="whole file", why=why, remedy=REMEDY))
     return tuple(reasons)
+
+
+def marked(value: dict[str, Any]) -> bool:
+    """Whether these libraries wrote an object: it has a mark, and what stands behind it is what they write there."""
+    return any(isinstance(value[key], _SHAPES.get(key, object)) for key in MARKS & value.keys())
 
 
 def is_plain_path(name: Any) -> bool:

@@ -39,7 +39,7 @@ MAX_READ_FILES = 2_000
 def recognise(sight: Sight) -> Claim:
     """A JSON object with a key that only these libraries write, or their list of modules."""
     value = sight.json
-    if isinstance(value, dict) and not hf_config.MARKS.isdisjoint(value):
+    if isinstance(value, dict) and hf_config.marked(value):
         return Claim(strength="certain", kind=NAME, because="a configuration of a Hugging Face library", above=("json", "text"))
     if isinstance(value, list) and value and isinstance(value[0], dict) and value[0].keys() >= _SENTENCE_KEYS:
         return Claim(strength="certain", kind=NAME, because="a list of sentence-transformers modules", above=("json", "text"))
