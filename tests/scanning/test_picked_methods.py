@@ -66,6 +66,12 @@ def test_a_scorer_that_calls_any_other_method_is_refused(method: Any) -> None:
     assert "pickle:state" in rules(pickled(New(SCORER, (), {"_response_method": method})))
 
 
+@pytest.mark.parametrize(("method", "refused"), [("auto", False), ("predict_proba", False), ("save", True)])
+def test_a_threshold_is_laid_over_what_predicts(method: str, refused: bool) -> None:
+    kind = Named("sklearn.model_selection._classification_threshold", "FixedThresholdClassifier")
+    assert rules(pickled(New(kind, (), {"response_method": method, "estimator_": MODEL}))) == ({"pickle:state"} if refused else set())
+
+
 @pytest.mark.parametrize("name", CALLERS, ids=lambda name: name[1])
 def test_what_calls_any_method_of_any_value_is_not_known(name: tuple[str, str]) -> None:
     assert shipped().find(*name) is None

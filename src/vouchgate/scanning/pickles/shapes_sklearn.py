@@ -150,12 +150,14 @@ def _stacking_state(fit: Fit) -> str:
 
 
 def _scorer_state(fit: Fit) -> str:
-    """Rule 3 for a scorer: `_response_method` is one name, or several to try (sklearn/utils/_response.py)."""
+    """Rule 3 for a scorer, or a threshold laid over a classifier: the method is one name, or several to try (sklearn/utils/_response.py)."""
     wrong = attributes(fit.state)
-    parts = [value for key, value in fit.state.pairs if key == "_response_method"] if isinstance(fit.state, Dict) else []
+    parts = (
+        [value for key, value in fit.state.pairs if key in ("_response_method", "response_method")] if isinstance(fit.state, Dict) else []
+    )
     names = [name for value in parts for name in (value.items if isinstance(value, Tuple) else (value,))]
     return wrong or (
-        "" if all(isinstance(one, str) and one in PREDICTING for one in names) else "it scores by a method that does not predict"
+        "" if all(isinstance(one, str) and one in (*PREDICTING, "auto") for one in names) else "it scores by a method that does not predict"
     )
 
 
