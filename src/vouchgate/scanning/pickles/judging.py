@@ -26,6 +26,7 @@ from vouchgate.scanning.pickles.shapes import arguments_misfit, may_grow, state_
 from vouchgate.scanning.pickles.state import Broken, State
 from vouchgate.scanning.pickles.torch_bytes import storage_in
 from vouchgate.scanning.pickles.values import Dict, How, Made, Name, Persistent, Tuple, Value
+from vouchgate.scanning.pickles.work import visit
 from vouchgate.scanning.verdict import MAX_REASONS, Reason, Weight, at
 
 CONSTRUCTORS = {"copyreg-reconstructor": 3, "copyreg-newobj": -1, "copyreg-newobj-ex": 3}
@@ -191,8 +192,17 @@ class Judge:
         return made
 
     def _attribute(self, args: Tuple, place: int) -> Value:
-        """`getattr(class, "name")`: the dotted name, where that is known itself."""
+        """`getattr(class, "name")`, or of what a class constructed: the dotted name, where that is known itself."""
         items = args.items
+        made = items[0] if len(items) == 2 and isinstance(items[0], Made) else None
+        if (
+            made is not None
+            and made.name is not None
+            and made.how == "newobj"
+            and is_attribute(str(items[1]))
+            and not _keeps(made, items[1])
+        ):
+            return self.name(made.name.module, f"{made.name.name}.{items[1]}", place, 5)
         if len(items) == 2 and isinstance(items[0], Name) and isinstance(items[1], str) and is_attribute(items[1]):
             owner, attribute = items[0], items[1]
             self._lent.append((owner, args))
@@ -304,6 +314,13 @@ Refuser = Callable[[str, int, str], None]
 _OWN = Entry(module="", name="", uses=("inert", "constructible", "callable"), arguments="values", state="values+items+pairs", library="")
 """A class or function that the file itself defines, elsewhere."""
 _NO_ENTRY = Entry(module="", name="", uses=(), library="")
+
+
+def _keeps(made: Made, attribute: Value) -> bool:
+    """Whether an object has an attribute of its own, so that `getattr` gives that and not its class's."""
+    pairs = made.state.pairs if isinstance(made.state, Dict) else []
+    visit(len(pairs) + 1)
+    return not isinstance(attribute, str) or any(key == attribute for key, _ in pairs) or isinstance(made.state, Tuple)
 
 
 def _may(entry: Entry) -> str:

@@ -238,6 +238,37 @@ def _chained(fit: Fit) -> str:
     return "" if len(fit.args) <= 2 and all(_one_scalar(one) for one in fit.args) else "its arguments are no plain values"
 
 
+def _two_numbers(fit: Fit) -> str:
+    """`NormalDist.__setstate__((mu, sigma))`."""
+    pair = isinstance(fit.state, Tuple) and len(fit.state.items) == 2 and all(is_number(one) for one in fit.state.items)
+    return "" if pair else "its state is no two numbers"
+
+
+def _bytes_io(fit: Fit) -> str:
+    """`(bytes, position, attributes)`."""
+    match fit.state:
+        case Tuple(items=(data, place, rest)) if is_bytes(data) and is_int(place) and (rest is None or isinstance(rest, Dict)):
+            return "" if rest is None else attributes(rest)
+    return "its state is no bytes and a position in them"
+
+
+def _string_io(fit: Fit) -> str:
+    """`(text, newline, position, attributes)`."""
+    match fit.state:
+        case Tuple(items=(text, newline, place, rest)) if is_text(text) and newline in (None, "", "\n", "\r", "\r\n") and is_int(place):
+            return "" if rest is None else attributes(rest)
+    return "its state is no text and a position in it"
+
+
+def _decimal_context(fit: Fit) -> str:
+    """`Context(prec, rounding, Emin, Emax, capitals, clamp, flags, traps)`; the lists hold decimal's own exceptions."""
+    if len(fit.args) != 8 or not all(type(one) is int or isinstance(one, str) for one in fit.args[:6]):
+        return "its arguments are none of a context's"
+    signals = [one for part in fit.args[6:] for one in (part.items if isinstance(part, List) else (None,))]
+    own = all(isinstance(one, Name) and one.module == "decimal" for one in signals)
+    return "" if own else "it raises something other than decimal's own exceptions"
+
+
 ARGUMENTS: Mapping[str, Callable[[Fit], str]] = {
     "container": _container,
     "hashed-container": _hashed,
@@ -265,9 +296,13 @@ ARGUMENTS: Mapping[str, Callable[[Fit], str]] = {
     "enum-value": _enum,
     "itemgetter": _itemgetter,
     "count": _chained,
+    "decimal-context": _decimal_context,
 }
 STATES: Mapping[str, Callable[[Fit], str]] = {
     "partial": _partial_state,
     "uuid": _uuid_state,
     "random": _random_state,
+    "two-numbers": _two_numbers,
+    "bytes-io": _bytes_io,
+    "string-io": _string_io,
 }

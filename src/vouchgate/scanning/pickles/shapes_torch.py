@@ -181,6 +181,23 @@ def _from_type(fit: Fit) -> str:
     return wrong or _attributes(state)
 
 
+def _named_tuple(fit: Fit) -> str:
+    """`torch.return_types.max((values, indices), {})`: a structseq over a tuple of what was made already."""
+    match fit.args:
+        case (Tuple(),) | (Tuple(), Dict(pairs=[])):
+            return ""
+    return "its arguments are no tuple of tensors"
+
+
+def _uninitialized(fit: Fit) -> str:
+    """`UninitializedParameter(requires_grad[, device, dtype])`."""
+    flag, *rest = fit.args or (None,)
+    fits = isinstance(flag, bool) and len(rest) <= 2
+    for one in rest:
+        fits = fits and (one is None or (isinstance(one, Made) and one.calls("torch.device")) or bool(_dtype_bytes(fit, one)))
+    return "" if fits and (fit.kwargs is None or not fit.kwargs.pairs) else "its arguments are none that are written"
+
+
 ARGUMENTS: Mapping[str, Callable[[Fit], str]] = {
     "torch-tensor": _tensor,
     "torch-tensor-v3": _tensor_v3,
@@ -193,6 +210,8 @@ ARGUMENTS: Mapping[str, Callable[[Fit], str]] = {
     "torch-size": _size,
     "torch-device": _device,
     "torch-from-type": _from_type,
+    "torch-named-tuple": _named_tuple,
+    "torch-uninitialized": _uninitialized,
 }
 STATES: Mapping[str, Callable[[Fit], str]] = {
     "torch-attributes": lambda fit: _attributes(fit.state),
