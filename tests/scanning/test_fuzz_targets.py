@@ -15,7 +15,7 @@ import seeds
 
 SEEDS = seeds.seeds()
 MUTATIONS = 12
-FOUND: tuple[tuple[str, bytes], ...] = ()
+FOUND = [(path.name.partition(".")[0], path.read_bytes()) for path in sorted((Path(checks.__file__).parent / "found").iterdir())]
 """Target, and what it once found."""
 
 

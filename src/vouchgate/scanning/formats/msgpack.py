@@ -150,7 +150,7 @@ class _Walk:
             self._array(content)
         elif kind == _COMPLEX:
             inner = _Walk(content)
-            if len(inner.value(0) or ()) != 2 or inner.here != len(content):
+            if not isinstance(parts := inner.value(0), (list, tuple)) or len(parts) != 2 or inner.here != len(content):
                 self.refuse("complex", "a complex number is not two numbers")
         elif kind != _TIME or len(content) not in (4, 8, 12):
             self.reasons.append(

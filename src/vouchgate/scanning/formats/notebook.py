@@ -65,8 +65,10 @@ def read(sight: Sight, scope: Scope) -> Reading:
 
 def _cells(value: dict[str, Any]) -> list[dict[str, Any]]:
     """Rule 1."""
-    if value["nbformat"] not in (3, 4):
-        raise Refuse(f"{NAME}:version", "nbformat", f"format version `{str(value['nbformat'])[:20]}` is not one that was reviewed", REMEDY)
+    if value.get("nbformat") not in (3, 4):
+        raise Refuse(
+            f"{NAME}:version", "nbformat", f"format version `{str(value.get('nbformat'))[:20]}` is not one that was reviewed", REMEDY
+        )
     sheets = value.get("worksheets", [])
     if "cells" in value and sheets:
         raise Refuse(f"{NAME}:two-lists", "worksheets", "it has cells in two places, and readers differ in which they show", REMEDY)

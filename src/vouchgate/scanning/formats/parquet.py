@@ -115,7 +115,12 @@ class _File:
                 _refuse("page", here, "a page's kind or length is none")
             if unpacked > self._scope.settings.max_unpacked_member:
                 _refuse("bomb", here, f"a page unpacks to {unpacked} bytes, the bound is {self._scope.settings.max_unpacked_member}")
-            if 4 in header and self._scope.deep and zlib.crc32(self._view[reader.here : reader.here + packed]) != header[4] & 0xFFFFFFFF:
+            if (
+                4 in header
+                and self._scope.deep
+                and zlib.crc32(self._view[reader.here : reader.here + packed])
+                != (header[4] & 0xFFFFFFFF if isinstance(header[4], int) else -1)
+            ):
                 _refuse("crc", here, "a page's checksum is wrong")
             here = reader.here + packed
 
