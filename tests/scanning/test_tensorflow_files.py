@@ -133,6 +133,12 @@ def test_what_a_graph_may_do_with_files(content: bytes, outcome: str) -> None:
     assert scan(content).outcome == outcome
 
 
+def test_names_that_come_a_long_way_are_bounded() -> None:
+    chain = [node(f"i{place}", "Identity", f"i{place - 1}" if place else "p") for place in range(4000)]
+    uses = [node(f"s{place}", "SaveV2", "i3999") for place in range(300)]
+    assert [one.rule for one in scan(saved([node("p", "Placeholder"), *chain, *uses])).reasons] == ["tf-savedmodel:too-complex"]
+
+
 def described(text: str) -> dict[str, bytes]:
     held = b"\x10\x00" + block(4, b"_tf_keras_layer") + block(5, text.encode())
     return {"saved_model.pb": saved([node("a", "Const")]), "keras_metadata.pb": block(1, held)}

@@ -33,8 +33,8 @@ _LOOPS = frozenset({"While", "StatelessWhile", "For"})
 """What a loop's function gets is what it gave the time before: no input stands for it."""
 _UNCOUNTED = 10**6
 """The same for functions that an operator outside that table calls."""
-MAX_STEPS = 5_000_000
-"""Steps from files' names back to where they come from, in one meta graph (about 1 s a million); a large model takes 10,000."""
+MAX_STEPS = 1_000_000
+"""Steps from files' names back to where they come from, in one meta graph (about 2 s in all); a large model takes 10,000."""
 Kind = str
 """`save` or `table`."""
 Places = dict[Kind, set[int]]
