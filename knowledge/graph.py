@@ -252,7 +252,9 @@ class Graph:
         if kind != "m":
             return [f"{module}.{name}"]
         above = self.ancestors(module, name) or ()
-        return [f"{where}.{cls_name}.{attribute}" for where, cls_name, cls in above if attribute in cls.methods or attribute in cls.assigned] or [""]
+        return [
+            f"{where}.{cls_name}.{attribute}" for where, cls_name, cls in above if attribute in cls.methods or attribute in cls.assigned
+        ] or [""]
 
 
 def _way(node: Node, came: dict[Node, Node | None]) -> Iterator[str]:

@@ -6,13 +6,13 @@ import zipfile
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from knowledge import release, wheels
 from knowledge.library import newest
 from knowledge.places import REVIEWED, RULES
 from knowledge.reviewed import Wrong, read_reviewed
 from knowledge.rules import Rules, load
 from knowledge.source import MAX_SOURCE_BYTES
 
+from knowledge import release, wheels
 from vouchgate.scanning.knowledge.base import MANIFEST
 from vouchgate.scanning.knowledge.entries import Entry
 from vouchgate.scanning.knowledge.parts import Wheel

@@ -45,9 +45,10 @@ DELEGATED: dict[str, Tier] = {
     "validator": "rederived",
     "approver": "declared",
     "device": "cooperative",
+    "reviewer": "declared",
 }
 """Role -> strongest tier its key may claim: a validator recomputes, an approver says, a device manager tells."""
-OUTSIDE = ("device",)
+OUTSIDE = ("device", "reviewer")
 """Producers whose keys others hold; a renewal keeps them."""
 
 

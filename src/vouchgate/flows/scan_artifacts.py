@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from msgspec.structs import replace
 
+from vouchgate.scanning.knowledge.entries import Entry
 from vouchgate.scanning.scan import folder_format
 from vouchgate.scanning.scope import shown
 from vouchgate.scanning.settings import DEFAULTS, ScanSettings
@@ -27,6 +29,10 @@ from vouchgate.vocabulary.errors import VouchgateError
 
 WINDOW = 64
 """Results that wait behind a slow one, for each reader."""
+
+
+Allowed = Mapping[str, tuple[Entry, ...]]
+"""Names that somebody answers for, by the text of a digest (flows/allowances.py)."""
 
 
 class Found(Protocol):
@@ -53,8 +59,8 @@ class Place(Protocol):
 class Reader(Protocol):
     """The scanner's process (ports/scanner.py). Blocking; called in threads. Never raises for what an artifact does."""
 
-    def scan_file(self, fd: int, *, name: str, settings: ScanSettings, deep: bool) -> ScanReport: ...
-    def scan_folder(self, files: Sequence[Any], *, name: str, settings: ScanSettings, deep: bool) -> ScanReport: ...
+    def scan_file(self, fd: int, *, name: str, settings: ScanSettings, deep: bool, allowed: Allowed) -> ScanReport: ...
+    def scan_folder(self, files: Sequence[Any], *, name: str, settings: ScanSettings, deep: bool, allowed: Allowed) -> ScanReport: ...
 
 
 @dataclass(frozen=True)
@@ -144,10 +150,11 @@ def scan_artifact(
     *,
     settings: ScanSettings = DEFAULTS,
     deep: bool = True,
+    allowed: Allowed = MappingProxyType({}),
 ) -> Scanned:
     """One artifact's result. Never raises for what the artifact or its files do."""
     if artifact.folder:
-        return Scanned(artifact.path, _folder(artifact, reader, folder_file, settings, deep=deep))
+        return Scanned(artifact.path, _folder(artifact, reader, folder_file, settings, deep=deep, allowed=allowed))
     (file,) = artifact.files
     if file.trouble:
         return Scanned(artifact.path, _untold(artifact.path, file.trouble))
@@ -156,19 +163,22 @@ def scan_artifact(
     except (OSError, VouchgateError) as error:
         return Scanned(artifact.path, _untold(artifact.path, _why(error)))
     try:
-        return Scanned(artifact.path, reader.scan_file(descriptor, name=_last(artifact.path), settings=settings, deep=deep))
+        report = reader.scan_file(descriptor, name=_last(artifact.path), settings=settings, deep=deep, allowed=allowed)
+        return Scanned(artifact.path, report)
     finally:
         os.close(descriptor)
 
 
-def _folder(artifact: Artifact, reader: Reader, folder_file: Callable[..., Any], settings: ScanSettings, *, deep: bool) -> ScanReport:
+def _folder(
+    artifact: Artifact, reader: Reader, folder_file: Callable[..., Any], settings: ScanSettings, *, deep: bool, allowed: Allowed
+) -> ScanReport:
     place, inside = artifact.place, artifact.inside
     good = [file for file in artifact.files if not file.trouble]
     if not good:
         why = artifact.files[0].trouble if artifact.files else "there is nothing in it"
         return _untold(artifact.path, why)
     files = [folder_file(file.name[len(inside) :], lambda name=file.name: place.open(name)) for file in good]
-    report = reader.scan_folder(files, name=_last(artifact.path), settings=settings, deep=deep)
+    report = reader.scan_folder(files, name=_last(artifact.path), settings=settings, deep=deep, allowed=allowed)
     troubles = [_trouble(shown(os.fsdecode(file.name[len(inside) :])), file.trouble) for file in artifact.files if file.trouble]
     return replace(report, verdict=_with(report.verdict, troubles)) if troubles else report
 

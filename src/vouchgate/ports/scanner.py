@@ -20,15 +20,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from vouchgate.scanning.jobs import BATCH, ENDED, MAX_FILES, MAX_REPORT_BYTES, SNAPSHOT_BYTES, Batch, Job
+from vouchgate.scanning.knowledge.entries import Entry
 from vouchgate.scanning.settings import DEFAULTS, ScanSettings
 from vouchgate.scanning.verdict import ScanReport, Verdict, unfinished
 from vouchgate.vocabulary.digests import Digest
@@ -44,6 +45,9 @@ SHOWN_CHARACTERS = 200
 _READ = 65_536
 _TRAILER = len(ENDED) + 4
 
+Allowed = Mapping[str, tuple[Entry, ...]]
+"""Names that somebody answers for, by the text of a digest; verified by the caller."""
+NOBODY: Allowed = MappingProxyType({})
 Opener = Callable[[], int]
 """A fresh read-only descriptor, which the caller closes. Raises `VouchgateError` or `OSError`."""
 
@@ -75,19 +79,27 @@ class Scanner:
         with self._lock:
             self._end()
 
-    def scan_file(self, fd: int, *, name: str = "", settings: ScanSettings = DEFAULTS, deep: bool = True) -> ScanReport:
+    def scan_file(
+        self, fd: int, *, name: str = "", settings: ScanSettings = DEFAULTS, deep: bool = True, allowed: Allowed = NOBODY
+    ) -> ScanReport:
         """Read the regular file behind `fd`. Blocks."""
-        job = Job(name=_shown(name), deep=deep, settings=settings)
+        job = Job(name=_shown(name), deep=deep, settings=settings, allowed=dict(allowed))
         return self._scan(job, [FolderFile(b"", lambda: os.dup(fd))])
 
     def scan_folder(
-        self, files: Sequence[FolderFile], *, name: str = "", settings: ScanSettings = DEFAULTS, deep: bool = True
+        self,
+        files: Sequence[FolderFile],
+        *,
+        name: str = "",
+        settings: ScanSettings = DEFAULTS,
+        deep: bool = True,
+        allowed: Allowed = NOBODY,
     ) -> ScanReport:
         """Read the files of a folder as one artifact; they are opened now, in batches. Blocks."""
         if len(files) > MAX_FILES:
             why = f"the folder is one artifact of {len(files)} files, more than {MAX_FILES}"
             return _incomplete(name, 0, why, "split it, or scan its folders one by one")
-        return self._scan(Job(name=_shown(name), folder=True, deep=deep, settings=settings), files)
+        return self._scan(Job(name=_shown(name), folder=True, deep=deep, settings=settings, allowed=dict(allowed)), files)
 
     def _scan(self, job: Job, files: Sequence[FolderFile]) -> ScanReport:
         opened = _Opened(files)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
@@ -78,8 +78,12 @@ class Installation(Protocol):
     def doctor(self, settings: Settings | None) -> list[DoctorCheck]:
         """Check machine and installation; without settings only the machine."""
 
-    def scan(self, paths: Sequence[str], *, jobs: int, deep: bool) -> AbstractContextManager[Scan]:
-        """Scan files and folders in the scanner's processes, `jobs` at once. Raises `NotFound` for a path that cannot be read."""
+    def scan(self, paths: Sequence[str], *, jobs: int, deep: bool, allowed: Mapping[str, Any] = ...) -> AbstractContextManager[Scan]:
+        """Scan files and folders in the scanner's processes, `jobs` at once; `allowed` is what `allowances` gave. Raises `NotFound` for a path
+        that cannot be read."""
+
+    def allowances(self, files: Sequence[Path], trust_root: Path, root: str) -> tuple[Mapping[str, Any], list[str]]:
+        """What envelopes allow, by digest, and why others do not count. Raises `Unverified`, `InvalidInput`."""
 
     def folder(self, path: str) -> AbstractContextManager[Folder]:
         """A folder that is one artifact, to be sent. Raises `NotFound`, `InvalidInput`, `LimitExceeded`."""

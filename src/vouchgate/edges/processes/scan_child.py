@@ -4,7 +4,7 @@ Steps
 1. Take the job and the descriptors from the socket; copy what is small, map what is large. What is hashed and what is scanned is one and
    the same memory.
 2. Drop every power (confine.py) before the first byte of the artifact is looked at.
-3. Hash beside the scan, in a thread that was there before threads could no longer be made. Pages that were hashed are given back, so that
+3. Hash beside the scan (before it, where names are allowed for a digest: they count only for that), in a thread that was there before threads could no longer be made. Pages that were hashed are given back, so that
    a large file is never in memory as a whole.
 4. One `ScanReport` on the socket, or nothing: whoever reads treats silence, a signal and nonsense as incomplete.
 """
@@ -27,6 +27,9 @@ from msgspec.structs import replace
 
 from vouchgate.edges.processes import confine
 from vouchgate.scanning.jobs import BATCH, MAX_FILES, MAX_REPORT_BYTES, SNAPSHOT_BYTES, Batch, Job
+from vouchgate.scanning.knowledge.entries import Knowledge
+from vouchgate.scanning.knowledge.overlay import Overlay
+from vouchgate.scanning.knowledge.shipped import shipped
 from vouchgate.scanning.scan import scan, scan_folder
 from vouchgate.scanning.verdict import ScanReport, unfinished
 from vouchgate.vocabulary.digests import Digest, tree_digest
@@ -155,20 +158,28 @@ def _read(job: Job, files: Sequence[_File], held: tuple[str, ...]) -> ScanReport
     confine.limit(sum(file.mapped is not None and len(file.view) for file in files))
     confine.forbid_calls()
     hashing.begin()
+    knowledge = _knowledge(job, files, hashing)
     if job.folder:
         views = {os.fsdecode(file.name): file.view for file in files}
-        verdict = scan_folder(views, job.name, job.settings, deep=job.deep)
+        verdict = scan_folder(views, job.name, job.settings, knowledge=knowledge, deep=job.deep)
     else:
-        verdict = scan(files[0].view, job.name, job.settings, deep=job.deep)
+        verdict = scan(files[0].view, job.name, job.settings, knowledge=knowledge, deep=job.deep)
     digests = hashing.end()
     size = sum(digest.size for digest in digests)
-    if not job.deep:
-        digest = Digest(value="0" * 64, size=size)
-    elif job.folder:
-        digest = tree_digest(zip((file.name for file in files), digests, strict=True))
-    else:
-        digest = digests[0]
+    digest = _digest(job, files, digests) if job.deep else Digest(value="0" * 64, size=size)
     return ScanReport(verdict=verdict, digest=digest, confinement=(*held, "seccomp"))
+
+
+def _digest(job: Job, files: Sequence[_File], digests: Sequence[Digest]) -> Digest:
+    return tree_digest(zip((file.name for file in files), digests, strict=True)) if job.folder else digests[0]
+
+
+def _knowledge(job: Job, files: Sequence[_File], hashing: _Hashing) -> Knowledge:
+    """What ships, and over it what is allowed for exactly this content."""
+    if not job.allowed or not job.deep:
+        return shipped()
+    own = job.allowed.get(_digest(job, files, hashing.end()).text)
+    return Overlay(shipped(), own) if own else shipped()
 
 
 class _Hashing:

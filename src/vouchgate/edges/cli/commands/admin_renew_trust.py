@@ -17,7 +17,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """What it takes."""
     parser.add_argument("--root-key", required=True, metavar="FILE", help="the offline root key (PEM)")
     parser.add_argument(
-        "--producer", action="append", default=[], metavar="ROLE=FILE", help="let a producer outside vouch: device=its public key (PEM)"
+        "--producer",
+        action="append",
+        default=[],
+        metavar="ROLE=FILE",
+        help="let a producer outside vouch: device or reviewer=its public key (PEM)",
     )
     parser.add_argument(
         "--drop-producer", action="append", default=[], metavar="KEY", help="a producer outside vouches no longer: its key's id"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+from collections.abc import Collection
 from pathlib import Path
 
 from vouchgate.edges.cli.arguments import Usage
@@ -10,8 +12,8 @@ from vouchgate.edges.cli.session import Session
 from vouchgate.vocabulary.vouches import UnixMillis
 
 SUMMARY = "answer for a class of your own in one artifact, 90 days at most"
-DETAIL = """the artifact's own author cannot: an allowance by a key that signed anything else about the artifact does not count. Then hand it in:
-`vouchgate vouch add FILE`. The key is delegated once, as role `reviewer`: `vouchgate admin renew-trust --producer reviewer=PUBLIC.pem`"""
+DETAIL = """the artifact's own author cannot: an allowance by a key that signed anything else about the artifact does not count. Give it to
+`vouchgate scan --allow FILE`, or hand it in: `vouchgate vouch add FILE`. The key is delegated once, as role `reviewer`: `vouchgate admin renew-trust --producer reviewer=PUBLIC.pem`"""
 ROLE = "reviewer"
 
 
@@ -78,8 +80,11 @@ def run(session: Session, options: argparse.Namespace) -> int:
 def _claims(options: argparse.Namespace) -> dict[str, str]:
     from vouchgate.scanning.knowledge.entries import Use
     from vouchgate.scanning.knowledge.overlay import fault_of
+    from vouchgate.scanning.pickles.shapes import ARGUMENTS, STATES
 
     module, _, name = options.name.partition(":") if ":" in options.name else options.name.rpartition(".")
+    _check_rule(options.shape, ARGUMENTS, "arguments")
+    _check_rule(options.state.partition("+")[0], STATES, "a state")
     use: Use = "callable" if options.shape else "constructible"
     fault = fault_of(module, name, use, options.shape)
     if fault:
@@ -88,3 +93,9 @@ def _claims(options: argparse.Namespace) -> dict[str, str]:
         raise Usage("an allowance needs a reason", remedy="say what the class does, and why that is harmless")
     claims = {"module": module, "name": name, "use": use, "why": options.why.strip()}
     return claims | {key: value for key, value in (("arguments", options.shape), ("state", options.state)) if value}
+
+
+def _check_rule(name: str, known: Collection[str], what: str) -> None:
+    if name and name not in known:
+        near = difflib.get_close_matches(name, known, 1, 0.0)
+        raise Usage(f"no rule for {what} is called `{name[:80]}`", remedy=f"did you mean `{near[0]}`?" if near else "see docs/knowledge.md")

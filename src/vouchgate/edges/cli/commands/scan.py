@@ -11,9 +11,10 @@ import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vouchgate.edges.cli.arguments import Usage
 from vouchgate.edges.cli.installation import installation
@@ -36,6 +37,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--structure", action="store_true", help="a quick look at the structure; nothing is clean then")
     parser.add_argument("--explain", action="store_true", help="every reason, and what let each name in")
     parser.add_argument("--jobs", type=int, default=0, metavar="N", help="artifacts at once (default: two for each processor)")
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="an allowance of `vouchgate knowledge allow`, or any other vouch about the file",
+    )
+    parser.add_argument("--trust-root", metavar="FILE", default="", help="the TrustRoot that delegates whoever signed it")
+    parser.add_argument("--root", metavar="FINGERPRINT", default="", help="of the TrustRoot's own keys, as `vouchgate init` showed it")
     parser.add_argument("--sarif", metavar="FILE", default="", help="write the findings as SARIF 2.1.0 too")
     parser.add_argument("--ocsf", metavar="FILE", default="", help="write the findings as OCSF events too, one a line")
 
@@ -50,7 +60,8 @@ def run(session: Session, options: argparse.Namespace) -> int:
     counted: Counter[str] = Counter()
     kept: list[Scanned] = []
     with ExitStack() as stack:
-        scan = stack.enter_context(installation().scan(options.path, jobs=jobs, deep=not options.structure))
+        allowed = _allowed(options)
+        scan = stack.enter_context(installation().scan(options.path, jobs=jobs, deep=not options.structure, allowed=allowed))
         progress = Progress(sys.stderr, total=scan.count, size=scan.size)
         table = Table(session.printer, explain=options.explain)
         for one in scan.results():
@@ -69,6 +80,18 @@ def run(session: Session, options: argparse.Namespace) -> int:
         table.end(counted)
     _write(options, kept)
     return 0 if set(counted) <= {"clean"} else 1
+
+
+def _allowed(options: argparse.Namespace) -> Mapping[str, Any]:
+    """What is allowed, by digest; what does not count is told, and then is as if it were not there."""
+    if not options.allow:
+        return {}
+    if not (options.trust_root and options.root):
+        raise Usage("--allow needs --trust-root and --root", remedy="name the TrustRoot and its fingerprint, as `vouchgate init` showed it")
+    found, faults = installation().allowances([Path(file) for file in options.allow], Path(options.trust_root), options.root)
+    for fault in faults:
+        sys.stderr.write(f"vouchgate: {fault}\n")
+    return found
 
 
 def json_line(one: Scanned) -> str:
