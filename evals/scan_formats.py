@@ -565,9 +565,9 @@ def saved_model(ops: list[str], *, library: list[str] = (), attributes: bytes = 
 ACTING_OPS = (
     "PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles", "WholeFileReaderV2", "TextLineReaderV2", "FixedLengthRecordReaderV2",
     "TFRecordReaderV2", "TextLineDataset", "TFRecordDataset", "FixedLengthRecordDatasetV2", "CSVDatasetV2", "SqlDataset", "LMDBDataset", "SaveDatasetV2",
-    "LoadDataset", "SnapshotDatasetV2", "CacheDatasetV2", "DebugIdentityV2", "DebugNumericSummary", "PrintV2", "WriteSummary",
+    "LoadDataset", "SnapshotDatasetV2", "CacheDatasetV2", "DebugIdentityV2", "DebugNumericSummary", "WriteSummary",
     "CreateSummaryFileWriter", "ImportEvent", "WriteGraphSummary", "DecodeProtoV2", "RpcOp", "RpcClient", "RpcServer", "SendTPUEmbeddingGradients",
-    "ConfigureDistributedTPU", "TRTEngineOp", "MyCustomOp", "LoadLibrary", "Save", "SaveSlices", "DatasetToTFRecord", "ParallelFilenames", "RemoteCall", "DataServiceDatasetV2", "InitializeTableFromTextFileV2",
+    "ConfigureDistributedTPU", "TRTEngineOp", "MyCustomOp", "LoadLibrary", "Save", "SaveSlices", "DatasetToTFRecord", "ParallelFilenames", "RemoteCall", "DataServiceDatasetV2",
     "KafkaDataset", "BigQueryReader", "GcsConfigureCredentials", "S3", "DeleteFile",
 )  # fmt: skip
 
@@ -577,6 +577,8 @@ def _tensorflow() -> Iterator[tuple[str, dict[str, bytes]]]:
         yield f"op:{op.rstrip(chr(0))}", {"saved_model.pb": saved_model(["Placeholder", op, "Identity"])}
     for op in ("PyFunc", "WriteFile", "ReadFile", "EagerPyFunc"):
         yield f"in-a-function:{op}", {"saved_model.pb": saved_model(["PartitionedCall"], library=[op])}
+    to_a_file = field(5, field(1, "output_stream") + field(2, field(2, "file:///tmp/vouchgate-canary/fired")))
+    yield "op:PrintV2-to-a-file", {"saved_model.pb": saved_model(["PrintV2"], attributes=to_a_file)}
     yield "asset-outside", {"saved_model.pb": saved_model(["Placeholder"]), "assets.extra/run.py": b"import os\nos.system('x')\n"}
     yield "variables-pickle", {"saved_model.pb": saved_model(["Placeholder"]), "variables/variables.index": EVIL}
     yield (
