@@ -105,7 +105,7 @@ def test_help_imports_next_to_nothing() -> None:
 @pytest.mark.parametrize(
     ("line", "near"),
     [
-        ("statsu", "`status`"), ("verify", "`audit verify`"), ("audit verfy", "`audit verify`"), ("revok x", "`revoke`"), ("x" * 500, "--help"),
+        ("statsu", "`status`"), ("accept-clock", "`admin accept-clock`"), ("audit verfy", "`audit verify`"), ("revok x", "`revoke`"), ("x" * 500, "--help"),
         ("policy", ""), ("", ""), ("\x1b[2J", "--help"), ("status --jsno", "`--json`"), ("adopt lab --enfroce", "`--enforce`"), ("wrap", "--help"),
         ("adopt lab --plan --enforce", "--help"), ("why", "why 4711"), ("why a b c d", "why 4711"), ("revoke", "--reason"), ("revoke x", "--reason"),
         ("revoke x --undo y --reason z", "--reason"), ("identity issue service serve shop --jwt", "--audience"),

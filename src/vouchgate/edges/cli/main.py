@@ -34,6 +34,9 @@ OTHER = {
     "whoami": "as whom commands act",
     "import": "take a model file in: scan, decide, vouch",
     "disarm": "rebuild a model file from its tensors and plain values, without running it",
+    "digest": "name a file or folder by its content, and tell what changed since",
+    "sign": "sign a model with a key or certificate (OpenSSF Model Signing)",
+    "verify": "hold a model to its signature, byte for byte",
     "waive": "go without one piece of evidence for a time, agreed by two persons",
     "backup": "write a consistent backup",
     "restore": "put a backup back",
@@ -202,7 +205,7 @@ def _unknown(word: str, known: list[str], see: str) -> VouchgateError:
 
 
 def _meant(word: str) -> list[str]:
-    """Every command; a verb alone stands for its noun and verb, so `verify` finds `audit verify`."""
+    """Every command; a verb alone stands for its noun and verb, so `accept-clock` finds `admin accept-clock`."""
     whole = [f"{noun} {verb}" for noun, verbs in NOUNS.items() for verb in verbs]
     exact = [command for command in whole if command.split()[1] == word]
     return exact or [*DAILY, *OTHER, *NOUNS, *whole]
