@@ -25,8 +25,7 @@ def test_sarif_of_odd_names_and_every_verdict_is_valid(tmp_path: Path, capsys: p
     (folder / "ok.json").write_text("{}")
     (folder / "link").symlink_to("/etc/hostname")
     assert cli.main(["scan", str(folder), "--sarif", str(tmp_path / "out")]) == 1
-    schema = json.loads(Path(SCHEMA).read_text("utf-8"))
-    del schema["definitions"]["run"]["properties"]["language"]["pattern"]  # it has an unbalanced bracket, and we write no language
+    schema = json.loads(Path(SCHEMA).read_text("utf-8").replace("{2}]?$", "{2}$"))  # its patterns of languages have a bracket too many
     validator = jsonschema_rs.validator_for(schema)
     document = json.loads((tmp_path / "out").read_text("utf-8"))
     assert [error.message for error in validator.iter_errors(document)] == []
