@@ -20,7 +20,7 @@ from vouchgate.vocabulary import wire
 SETTINGS = ScanSettings(max_unpacked_bytes=64 * 1024**2, max_unpacked_member=16 * 1024**2, max_pickle_steps=200_000, max_fields=200_000)
 """Small, so that an input that runs into a bound does so soon."""
 FOLDER_NAMES = ("config.json", "saved_model.pb", "MLmodel", "MAR-INF/MANIFEST.json", "g.xml", "g.bin", "variables/variables.index", "a.pth")
-ON_CLAIM = frozenset(("compressed", "csv", "image", "text", "tokenizer"))
+ON_CLAIM = frozenset(("compressed", "csv", "image", "json", "text", "tokenizer"))
 """Their readers go on from what recognising found; forcing them on other bytes says nothing."""
 TEMPLATE, FOLDER, WHOLE = "template", "folder", "whole"
 
