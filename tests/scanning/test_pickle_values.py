@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.scanning.naming_pickles import Call, Named, New, pickled
 
+from vouchgate.scanning.pickle_opcodes import walk
 from vouchgate.scanning.scan import scan
 
 SYSTEM = Named("posix", "system")
@@ -65,3 +66,31 @@ def test_it_is_refused(what: Any, protocol: int) -> None:
 
 def test_a_method_that_a_distribution_keeps_is_a_value() -> None:
     assert scan(pickled(ENTROPY)).outcome == "clean"
+
+
+WORDS = ["cat\ndog\nbird\n", "person\nbicycle\ncar\n", "call_me\nname\nx\n", "indian\nsystem\nx\n", "cos\nsin\ntan\n"]
+PROGRAMS = [
+    b'cos\nsystem\n(S"true"\ntR',
+    b'cos\nsystem\n(S"true" \t\ntRjunk',
+    b'(S"true"\nios\nsystem\n',
+    b'(cos\nsystem\nS"true"\nojunk',
+    b"cantigravity\nfly\nx",
+    b'cos\nsystem\np0\n0g00\n(S"true"\ntRx',
+    b'cos\nsystem\nq\x070g7\n(S"true"\ntRx',
+    b'cos\nsystem\n\x940g0\n(S"true"\ntRx',
+    b'I0x1f\n0I01\n0L5L\n0Fnan\n0cos\nsystem\n(S"true"\ntRx',
+    b'((lp0\n1cos\nsystem\n(S"true"\ntRx',
+]
+"""Each acts before it breaks."""
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_lists_of_words_are_text(words: str) -> None:
+    verdict = scan(words.encode())
+    assert (verdict.outcome, verdict.format) == ("clean", "text")
+
+
+@pytest.mark.parametrize("content", PROGRAMS)
+def test_what_acts_before_it_breaks_is_a_pickle(content: bytes) -> None:
+    assert scan(content).outcome == "refused"
+    assert walk(memoryview(content)).certain

@@ -3,7 +3,8 @@
 Rules
 1. Nothing is imported, resolved or called; the operands of an opcode are skipped, not built.
 2. The walk says what it saw until STOP, the first byte that is no opcode, or `MAX_STEPS`.
-3. It serves recognition only. No verdict of `clean` ever rests on it.
+3. From the first byte of a file it also stops where a loader would, for words are opcodes too (pickle_depth.py).
+4. It serves recognition only. No verdict of `clean` ever rests on it.
 
 Opcodes and operands: CPython `Lib/pickletools.py`, protocols 0 to 5.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import re
 
+from vouchgate.scanning.pickle_depth import Depth
 from vouchgate.vocabulary.wire import Noun
 
 MAX_STEPS = 20_000
@@ -32,7 +34,10 @@ _COUNTED = {
 _LINES = {ord("F"): 1, ord("I"): 1, ord("L"): 1, ord("S"): 1, ord("V"): 1, ord("P"): 1, ord("g"): 1, ord("p"): 1, ord("c"): 2, ord("i"): 2}
 _TEXT = frozenset(b"XUTVS") | {0x8C, 0x8D}
 _IMPORTING = {ord("c"), ord("i")}
-_STACK_GLOBAL, _STOP, _PROTO = 0x93, ord("."), 0x80
+_STACK_GLOBAL, _STOP, _PROTO, _INST = 0x93, ord("."), 0x80, ord("i")
+_ACTING = frozenset(b"Roibsuae" + bytes((0x81, 0x90, 0x92)))
+_ACT_WHEN_IMPORTED = frozenset({"antigravity", "this", "idlelib", "test", "turtledemo", "__main__", "__hello__", "__phello__"})
+"""Modules of the standard library that do something when they are imported; to import any other one changes nothing."""
 _PERSISTENT = frozenset(b"PQ")
 _EXTENSIONS = frozenset((0x82, 0x83, 0x84))
 _NEWLINE = re.compile(rb"\n")
@@ -48,11 +53,14 @@ class Walk(Noun, frozen=True, kw_only=True):
     protocol: int = -1
     imports: tuple[str, ...] = ()
     """Names in the order in which they would be imported."""
+    acts: bool = False
+    """Something is called, constructed, or filled behind an import, and a loader would get there."""
 
     @property
     def certain(self) -> bool:
-        """These bytes act as a pickle: they name an import, begin as protocol 2 or later and go on as one, or go on and on as one."""
-        return bool(self.imports) or self.steps >= MAX_STEPS or (self.protocol >= 2 and (self.steps >= 4 or self.stopped_at >= 0))
+        """These bytes act as a pickle: they use an import, import and end, begin as protocol 2 or later and go on as one, or go on and on as one."""
+        importing = bool(self.imports) and (self.acts or self.stopped_at >= 0 or self.protocol >= 2 or _acts_alone(self.imports))
+        return importing or self.steps >= MAX_STEPS or (self.protocol >= 2 and (self.steps >= 4 or self.stopped_at >= 0))
 
     @property
     def possible(self) -> bool:
@@ -65,7 +73,8 @@ def walk(view: memoryview, start: int = 0) -> Walk:
     here, steps, protocol = start, 0, -1
     imports: list[str] = []
     texts: list[bytes] = []
-    stopped = -1
+    stopped, acts = -1, False
+    depth = Depth() if start == 0 else None
     while here < len(view) and steps < MAX_STEPS:
         code = view[here]
         begin, here, operand = here, *_operand(view, code, here + 1)
@@ -75,7 +84,10 @@ def walk(view: memoryview, start: int = 0) -> Walk:
             break  # no loader of plain pickles goes on here; a zip begins with such an opcode
         if code == _PROTO:
             protocol = operand[0] if begin == start else protocol
+        if depth is not None and protocol < 2 and not depth.runs(code, operand):
+            break
         steps += 1
+        acts = acts or (code in _ACTING and (bool(imports) or code == _INST))
         if code in _TEXT and len(operand) <= MAX_LINE:
             texts = [*texts[-1:], operand]
         name = f"extension {operand[0]}" if code in _EXTENSIONS and protocol >= 2 else _imported(code, operand, texts)
@@ -84,7 +96,11 @@ def walk(view: memoryview, start: int = 0) -> Walk:
         if code == _STOP:
             stopped = here
             break
-    return Walk(steps=steps, stopped_at=stopped, protocol=protocol, imports=tuple(imports))
+    return Walk(steps=steps, stopped_at=stopped, protocol=protocol, imports=tuple(imports), acts=acts)
+
+
+def _acts_alone(imports: tuple[str, ...]) -> bool:
+    return any(name.partition(".")[0] in _ACT_WHEN_IMPORTED for name in imports)
 
 
 def _operand(view: memoryview, code: int, here: int) -> tuple[int, bytes]:
