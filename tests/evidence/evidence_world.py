@@ -17,7 +17,7 @@ from vouchgate.vocabulary.vouches import Method, Subject, VerifiedVouch, Vouch
 TD = "test.local"
 NOW = 1_790_000_000_000
 DAY = 86_400_000
-ROLES = ("scanner", "importer", "supervisor", "validator", "approver", "device")
+ROLES = ("scanner", "importer", "supervisor", "validator", "approver", "device", "reviewer")
 ROOTS = tuple(Ed25519PrivateKey.generate() for _ in range(3))
 KEYS = {role: Ed25519PrivateKey.generate() for role in ROLES}
 STRANGER = Ed25519PrivateKey.generate()
@@ -54,6 +54,7 @@ CLAIMS: dict[str, dict[str, Any]] = {
     "approval": {"action": "a", "requester": "r", "approvers": ["x"], "params_digest": "d", "nonce": "n"},
     "waiver": {"control": "scan", "reason": "r", "requester": "a", "approver": "b"},
     "attested": {"checked": ["unix:uid"]}, "posture": {"source": "edr", "checked": ["disk"]},
+    "allow": {"module": "shop.features", "name": "Scaler", "use": "constructible", "why": "ours, reviewed"},
 }  # fmt: skip
 
 

@@ -227,7 +227,7 @@ def test_a_scan_that_says_nothing_about_these_bytes_admits_nothing(how: str, wor
 
 
 def test_what_waits_for_a_person_is_not_admitted(world: World) -> None:
-    header = b'{"__metadata__":{"a":"<script>"}}'
+    header = b'{"__metadata__":{"a":"{{ name }}"}}'
     outcome = world.take(len(header).to_bytes(8, "little") + header)
     assert (outcome.admitted, outcome.findings[0].severity) == (False, "medium")
     assert "a person must look" in outcome.reason

@@ -29,7 +29,7 @@ from vouchgate.scanning.disarm.numpy_files import from_npy, from_npz
 from vouchgate.scanning.disarm.objects import Apart
 from vouchgate.scanning.disarm.tensors import Storage
 from vouchgate.scanning.disarm.torch_files import Inside, from_legacy, from_zip
-from vouchgate.scanning.formats import onnx, safetensors
+from vouchgate.scanning.catalog import installed
 from vouchgate.scanning.knowledge.shipped import shipped
 from vouchgate.scanning.pickles.dialects import Dialect
 from vouchgate.scanning.pickles.machine import run
@@ -114,9 +114,14 @@ def _onnx(view: memoryview, settings: ScanSettings, findings: Findings) -> Rebui
     return None
 
 
+def _is(name: str, view: memoryview) -> bool:
+    """Whether a format is certain of these bytes."""
+    return next(one for one in installed() if one.name == name).recognise(Sight(view)).strength == "certain"
+
+
 def is_onnx(view: memoryview) -> bool:
     """Whether the scanner takes the bytes for a model of ONNX."""
-    return onnx.recognise(Sight(view)).strength == "certain"
+    return _is("onnx", view)
 
 
 def _scope(settings: ScanSettings) -> Scope:
@@ -137,7 +142,7 @@ def _take(stored: Storage, path: str, scope: Scope, findings: Findings, depth: i
     if is_onnx(view):
         onnx_files.initialisers(view, stored.begin, findings)
         return "onnx"
-    if safetensors.recognise(Sight(view)).strength == "certain":
+    if _is("safetensors", view):
         findings.values = safetensors_file.taken(stored, path, findings)
         return "safetensors"
     if head.startswith(NUMPY_MAGIC):
