@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vouchgate.scanning import zip_listing
+from vouchgate.scanning.catalog import installed
 from vouchgate.scanning.disarm import onnx_files, safetensors_file
 from vouchgate.scanning.disarm.archives import Archive
 from vouchgate.scanning.disarm.found import Findings
@@ -29,7 +30,6 @@ from vouchgate.scanning.disarm.numpy_files import from_npy, from_npz
 from vouchgate.scanning.disarm.objects import Apart
 from vouchgate.scanning.disarm.tensors import Storage
 from vouchgate.scanning.disarm.torch_files import Inside, from_legacy, from_zip
-from vouchgate.scanning.catalog import installed
 from vouchgate.scanning.knowledge.shipped import shipped
 from vouchgate.scanning.pickles.dialects import Dialect
 from vouchgate.scanning.pickles.machine import run

@@ -58,7 +58,10 @@ def show_outcome(session: Session, answer: ImportOutcome, name: str, verdicts: t
     """Verdict in the words of `verdicts` (yes, no), findings, vouches, fix."""
     show = session.printer
     show.marked("good" if answer.admitted else "bad", f"{name} {verdicts[0] if answer.admitted else verdicts[1]}: {answer.reason}")
-    show.field("folder" if answer.digest.startswith("sha256-tree:") else "file", f"{short_digest(answer.digest)}, {answer.size} bytes, {answer.format}")
+    show.field(
+        "folder" if answer.digest.startswith("sha256-tree:") else "file",
+        f"{short_digest(answer.digest)}, {answer.size} bytes, {answer.format}",
+    )
     if answer.admitted and answer.zone:
         show.field("as", answer.resource, f"in zone {answer.zone}")
     for finding in answer.findings:
