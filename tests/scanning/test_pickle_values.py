@@ -29,6 +29,7 @@ HONEST: dict[str, Any] = {
     "the largest of a tensor": Call(Named("torch.return_types", "max"), ((1, 2), {})),
     "a parameter without data": Call(Named("torch.nn.parameter", "UninitializedParameter"), (True,)),
     "an annotation": Named("typing", "List"),
+    "documentation of its own": New(Named("sklearn.preprocessing._data", "StandardScaler"), (), {"__doc__": "scales"}),
 }
 HOSTILE: dict[str, Any] = {
     "two names for a distribution": New(Named("statistics", "NormalDist"), (), (SYSTEM, 2.0)),
@@ -48,6 +49,7 @@ HOSTILE: dict[str, Any] = {
     "a method of scipy's that is called": Call(ENTROPY, (1,)),  # type: ignore[arg-type]
     "another method of scipy's": Call(Named("builtins", "getattr"), (New(GEN), "_construct_argparser")),
     "an attribute in a method's place": Call(Named("builtins", "getattr"), (New(GEN, (), {"_entropy": HELD}), "_entropy")),
+    "an object for documentation": New(Named("sklearn.preprocessing._data", "StandardScaler"), (), {"__doc__": HELD}),
     "a type that is subscripted": Call(Named("_operator", "getitem"), (Named("typing", "List"), 1)),
 }
 

@@ -146,7 +146,9 @@ def attributes(value: Value) -> str:
         if not isinstance(part, Dict):
             return "its state is no dict of attributes"
         visit(len(part.pairs))
-        for key, _ in part.pairs:
+        for key, held in part.pairs:
+            if key == "__doc__" and (held is None or isinstance(held, str) or (isinstance(held, Span) and held.kind == "text")):
+                continue  # documentation of an instance's own: scipy's distributions write it, and nothing runs text
             if not isinstance(key, str) or not is_attribute(key):
                 return f"its state sets `{shown(key)}`, which is no plain attribute"
     return ""
