@@ -255,7 +255,7 @@ def scenes(here: Installation) -> Iterator[Scene]:
     yield "the gateway read back", lambda: read_back(here)
     yield "the control plane stopped", lambda: control_stopped(here, carol)
     yield "a model whose vouch is withdrawn", lambda: vouch_withdrawn(here, carol)
-    yield "a pickle, refused at import", lambda: pickle_refused(here)
+    yield "a pickle that acts, refused at import", lambda: pickle_refused(here)
     yield "the audit log verified, one byte flipped, verified again", lambda: log_flipped(here)
 
 
@@ -515,9 +515,16 @@ def vouch_withdrawn(here: Installation, context: ssl.SSLContext) -> tuple[bool, 
     return good, f"{status} {after * 1000:.0f} ms after the command began: {answer.get('detail')}; undone, allowed again: {back}"
 
 
+class Acting:
+    """Pickled, it is a call of `os.system`; the demo never loads it."""
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, ("true",)
+
+
 def pickle_refused(here: Installation) -> tuple[bool, str]:
     path = here.folder / "weights.safetensors"
-    path.write_bytes(pickle.dumps({"weights": [1.0, 2.0]}, protocol=4))
+    path.write_bytes(pickle.dumps({"weights": [1.0, 2.0], "touch": Acting()}, protocol=4))
     code, said = here.command("import", str(path))
     good = code == 1 and said["admitted"] is False and bool(said["remedy"])
     return good, f"a pickle named .safetensors: {said['reason']}; {said['remedy']}" if isinstance(said, dict) else str(said)

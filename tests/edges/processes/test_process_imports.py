@@ -19,7 +19,7 @@ PROCESSES = "vouchgate.edges.processes."
         (PROCESSES + "witness", {PROTOBUF, CEDAR, SQL, X509}),
         (PROCESSES + "pdp", {PROTOBUF, SQL}),
         (PROCESSES + "agent", {CEDAR, SQL}),
-        (PROCESSES + "scanner", {PROTOBUF, CEDAR, SQL, "cryptography", "asyncio"}),
+        (PROCESSES + "scanner", {PROTOBUF, CEDAR, SQL, X509, "asyncio"}),
         (PROCESSES + "tree", {PROTOBUF, CEDAR, SQL, X509}),
         (PROCESSES + "installation", {PROTOBUF, CEDAR, SQL, X509}),
         ("vouchgate.wiring", {PROTOBUF, CEDAR, SQL, "cryptography"}),

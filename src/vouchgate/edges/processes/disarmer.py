@@ -18,6 +18,7 @@ import stat
 import sys
 
 from vouchgate.edges.processes import confine
+from vouchgate.scanning.catalog import installed
 from vouchgate.scanning.disarm import frames
 from vouchgate.scanning.disarm.low_bits import LowBits, measured
 from vouchgate.scanning.disarm.rebuild import Rebuilt, rebuild
@@ -65,6 +66,7 @@ def _confined(descriptor: int) -> tuple[memoryview, tuple[str, ...]]:
     facts = os.fstat(descriptor)
     if not stat.S_ISREG(facts.st_mode) or not facts.st_size:
         raise Refuse("disarm:no-file", "whole artifact", "it is not a regular file with bytes in it", "name a model file")
+    installed()  # a confined process opens no file, so every format must be there before
     confine.limit(facts.st_size)
     network = not confine.leave_network()
     mapped = mmap.mmap(descriptor, facts.st_size, prot=mmap.PROT_READ)
