@@ -8,7 +8,7 @@
 2. All of it goes through `vouchgate scan --json FOLDER`, in its one default mode, as a user would call it. Refused counts as refused; for honest files
    anything but clean counts as a false alarm.
 3. The generators import nothing of the product and are frozen by `FROZEN`; the seeds that rows are made from were not used while rules were written.
-4. Peers (scan_peers.py) get the same files. A peer that fails on a file is counted beside, in its note.
+4. Peers (scan_peers.py) get files drawn from all of them. Their shares are of the files that they gave a word on; the others are in the note.
 5. Null: random verdicts at the rate of alarms that honest files got. Sabotage: a knowledge base that knows every name for every use. Both must miss.
 6. The canary, which every payload would make, must not exist at the end.
 """
@@ -47,6 +47,8 @@ PICKLED = {"pickle", "joblib", "pytorch-zip", "pytorch-legacy", "torchscript"}
 INERT = {"text", "csv", "yaml", "json", "tokenizer", "hugging-face", "notebook"}
 """Formats of text: a text cut short is a text."""
 DAMAGED, QUICK_DAMAGED = 10_000, 1_500
+PEER_FILES = 1_500
+"""What the other scanners get: the slowest takes tens of milliseconds a file."""
 
 
 @dataclass(frozen=True)
@@ -269,7 +271,7 @@ def main() -> int:
         Row(name="canaries made", value=float(Path(CANARY).exists()), unit="files", goal="<= 0", met=not Path(CANARY).exists(), n=len(said))
     )
     if not options.quick:
-        rows += _peer_rows([*shared, *bad, *good], said)
+        rows += _peer_rows([*shared, *bad, *good], said, seed)
     _show(options.show, [*bad, *good, *shared], said)
     emit("eval-scan-quick" if options.quick else "eval-scan", rows)
     return exit_code(rows)
@@ -396,22 +398,26 @@ def _credulous(body: bytes) -> str:
     return scan(body, knowledge=Everything()).outcome
 
 
-def _peer_rows(files: Sequence[Labelled], said: dict[str, Said]) -> Iterator[Row]:
-    bad, good = [one for one in files if one.label == "malicious"], [one for one in files if one.label == "benign"]
-    found = peers([one.path for one in (*bad, *good)])
+def _peer_rows(files: Sequence[Labelled], said: dict[str, Said], seed: int) -> Iterator[Row]:
+    """Of files drawn from all, in random order; a share is of those that the peer gave a word on."""
+    drawn = random.Random(seed).sample(files, min(PEER_FILES, len(files)))
+    found = peers([one.path for one in drawn])
     for peer, flags in found.items():
-        for name, of, part in (("malicious flagged", bad, flags[: len(bad)]), ("honest flagged", good, flags[len(bad) :])):
-            count, failed = sum(flag is True for flag in part), sum(flag is None for flag in part)
+        for label, name in (("malicious", "malicious flagged"), ("benign", "honest flagged")):
+            words = [flag for one, flag in zip(drawn, flags, strict=True) if one.label == label]
+            answered = [flag for flag in words if flag is not None]
             yield Row(
                 name=f"{peer}: {name}",
-                value=count / len(of),
+                value=sum(answered) / max(len(answered), 1),
                 unit="share",
-                n=len(of),
-                interval=share_interval(count, len(of)),
-                note=f"{count} of {len(of)}; {failed} failed or took too long",
+                n=len(answered),
+                interval=share_interval(sum(answered), len(answered)),
+                note=f"{sum(answered)} of {len(answered)}; on {len(words) - len(answered)} of {len(words)} it failed or took too long",
             )
-    yield recall("vouchgate on the same: malicious refused", bad, lambda one: word(said, one))
-    yield alarms("vouchgate on the same: honest flagged", good, lambda one: word(said, one))
+    yield recall(
+        "vouchgate on the same: malicious refused", [one for one in drawn if one.label == "malicious"], lambda one: word(said, one)
+    )
+    yield alarms("vouchgate on the same: honest flagged", [one for one in drawn if one.label == "benign"], lambda one: word(said, one))
 
 
 def _show(count: int, files: Sequence[Labelled], said: dict[str, Said]) -> None:
