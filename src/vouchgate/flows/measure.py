@@ -12,10 +12,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from vouchgate.evidence.merkle import (
     CHUNK_BYTES,
@@ -30,6 +28,7 @@ from vouchgate.evidence.merkle import (
     is_relative,
 )
 from vouchgate.evidence.tensor_ranges import header_bytes, tensor_ranges
+from vouchgate.flows.walk import Place, os_text, shown, sound
 from vouchgate.vocabulary.errors import InvalidInput, NotFound, Unavailable
 
 READ_BYTES = 1 << 20
@@ -38,29 +37,6 @@ WAITING = 4
 """Chunks of one file that may wait for their digest."""
 READERS = 4
 """Files that are read at once."""
-
-
-class Found(Protocol):
-    """What lies below a path (ports/artifact_files.py)."""
-
-    @property
-    def name(self) -> bytes: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def trouble(self) -> str: ...
-    @property
-    def link(self) -> bool: ...
-
-
-class Place(Protocol):
-    """One path that somebody named (ports/artifact_files.py)."""
-
-    path: str
-    is_folder: bool
-
-    def entries(self) -> Iterable[Found]: ...
-    def open(self, name: bytes) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -80,7 +56,7 @@ class Measuring:
 
 def measure(place: Place, how: Measuring = Measuring()) -> Manifest:
     """The manifest of a file or folder. Raises `InvalidInput`, `NotFound`, `Unavailable`."""
-    names = sorted(listed(place, how.without))
+    names = _names(place, how.without)
     if not names:
         raise InvalidInput(f"`{place.path}` holds no file", remedy="name a file, or a folder with files")
     old = {file.path: file for file in how.believed.files} if how.believed else {}
@@ -98,28 +74,15 @@ def measure(place: Place, how: Measuring = Measuring()) -> Manifest:
     )
 
 
-def listed(place: Place, without: frozenset[str] = frozenset()) -> list[bytes]:
-    """Rule 1: every file's name, as UTF-8."""
+def _names(place: Place, without: frozenset[str]) -> list[bytes]:
+    """Rule 1: every file's name, as UTF-8, in order."""
     names = []
-    for entry in place.entries():
-        text = entry.name.decode("utf-8", "surrogateescape")
-        if left_out(text, without):
-            continue
-        if entry.trouble or entry.link:
-            why = entry.trouble or "it is a link"
-            raise InvalidInput(
-                f"`{_shown(text, place)}` cannot be measured: {why}", remedy="take it away, or put a copy of the file in its place"
-            )
+    for entry in sound(place, without, links=False, remedy="take it away, or put a copy of the file in its place"):
+        text = os_text(entry.name)
         if place.is_folder and (not text.isprintable() or not is_relative(text)):
-            raise InvalidInput(f"`{_shown(text, place)}` is not a plain UTF-8 name", remedy="rename it")
+            raise InvalidInput(f"`{shown(entry.name, place)}` is not a plain UTF-8 name", remedy="rename it")
         names.append(entry.name)
     return names
-
-
-def left_out(path: str, without: frozenset[str]) -> bool:
-    """Whether a path or a folder above it was left out."""
-    steps = path.split("/")
-    return bool(without) and any("/".join(steps[: count + 1]) in without for count in range(len(steps)))
 
 
 def remeasure(place: Place, manifest: Manifest, path: str, part: str | None) -> tuple[Change, ...]:
@@ -148,7 +111,7 @@ def _measured(
             return old, believed
         file = _hashed(descriptor, name.decode(), before.size, how, hashers)
         if _stamp(os.fstat(descriptor)) != before:
-            raise Unavailable(f"`{_shown(name.decode(), place)}` changed while it was read", remedy="measure it when nothing writes it")
+            raise Unavailable(f"`{shown(name, place)}` changed while it was read", remedy="measure it when nothing writes it")
         return file, before
     finally:
         os.close(descriptor)
@@ -212,7 +175,7 @@ def _open(place: Place, name: bytes) -> int:
     try:
         return place.open(name)
     except OSError as error:
-        raise NotFound(f"`{_shown(os.fsdecode(name), place)}` cannot be read: {error.strerror}", remedy="make it readable") from None
+        raise NotFound(f"`{shown(name, place)}` cannot be read: {error.strerror}", remedy="make it readable") from None
 
 
 def _stamp(facts: os.stat_result) -> Stamp:
@@ -221,7 +184,3 @@ def _stamp(facts: os.stat_result) -> Stamp:
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _shown(path: str, place: Place) -> str:
-    return (path[:200] or place.path).encode("utf-8", "backslashreplace").decode()

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from msgspec.structs import replace
 
+from vouchgate.flows.walk import Found, Place, walk
 from vouchgate.scanning.knowledge.entries import Entry
 from vouchgate.scanning.scan import folder_format
 from vouchgate.scanning.scope import shown
@@ -33,27 +34,6 @@ WINDOW = 64
 
 Allowed = Mapping[str, tuple[Entry, ...]]
 """Names that somebody answers for, by the text of a digest (flows/allowances.py)."""
-
-
-class Found(Protocol):
-    """What lies below a path (ports/artifact_files.py)."""
-
-    @property
-    def name(self) -> bytes: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def trouble(self) -> str: ...
-
-
-class Place(Protocol):
-    """One path that somebody named (ports/artifact_files.py)."""
-
-    path: str
-    is_folder: bool
-
-    def entries(self) -> Iterable[Found]: ...
-    def open(self, name: bytes) -> int: ...
 
 
 class Reader(Protocol):
@@ -108,8 +88,8 @@ class _Node:
 def artifacts(place: Place) -> list[Artifact]:
     """Rules 1 and 3, in the order of the paths' bytes. Raises what listing raises."""
     if not place.is_folder:
-        return [Artifact(place, place.path, b"", tuple(place.entries()))]
-    root = _tree(place.entries())
+        return [Artifact(place, place.path, b"", tuple(walk(place)))]
+    root = _tree(walk(place))
     found: list[Artifact] = []
     waiting = [(b"", root)]
     while waiting:

@@ -28,7 +28,8 @@ from vouchgate.evidence.model_signing import (
     write_listing,
 )
 from vouchgate.evidence.signing_certificates import check_may_sign, key_of, signer_of
-from vouchgate.flows.measure import Measuring, Place, left_out, measure
+from vouchgate.flows.measure import Measuring, measure
+from vouchgate.flows.walk import Place, left_out
 from vouchgate.vocabulary.errors import InvalidInput, Unverified
 from vouchgate.vocabulary.vouches import UnixMillis
 from vouchgate.vocabulary.wire import Noun

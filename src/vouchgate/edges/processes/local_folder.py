@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from vouchgate import wiring
+from vouchgate.flows.walk import sound
 from vouchgate.scanning.scan import folder_format
 from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded
 from vouchgate.vocabulary.tree_frames import END, MAGIC, MAX_TREE_FILES, head, stream_size
@@ -79,13 +80,10 @@ def folder(path: str) -> Iterator[FolderStream]:
 
 def _found(place: Any) -> list[tuple[bytes, int]]:
     files: list[tuple[bytes, int]] = []
-    for entry in place.entries():
-        if entry.trouble:
-            named = entry.name[:200].decode("utf-8", "replace")
-            raise InvalidInput(f"`{named}` in the folder: {entry.trouble}", remedy="replace it by the file itself, or take it out")
+    for entry in sound(place, links=True, remedy="replace it by the file itself, or take it out"):
         files.append((entry.name, entry.size))
         if len(files) > MAX_TREE_FILES:
             raise LimitExceeded(f"the folder has more than {MAX_TREE_FILES} files", remedy="import its parts one by one")
     if folder_format(frozenset(os.fsdecode(name) for name, _ in files))[0] is None:
         raise InvalidInput("the folder is no single model in a format that is known", remedy="import its files one by one")
-    return sorted(files)
+    return files
