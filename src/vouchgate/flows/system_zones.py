@@ -1,11 +1,11 @@
-"""The part of the control plane's surface that is about zones and what lies in them: assets, loads, the map, proofs. Nothing happens here but naming the verb and handing over."""
+"""The part of the control plane's surface that is about zones and what lies in them: assets, loads, gates, the map, proofs. Nothing happens here but naming the verb and handing over."""
 
 from __future__ import annotations
 
-from vouchgate.flows import assets, loads, zones
+from vouchgate.flows import assets, gates, loads, zones
 from vouchgate.flows.administer import authorise
 from vouchgate.flows.context import Context
-from vouchgate.vocabulary import answers_loads, answers_zones
+from vouchgate.vocabulary import answers_gates, answers_loads, answers_zones
 from vouchgate.vocabulary.answers import Caller
 
 
@@ -29,6 +29,9 @@ class ZonesSystem:
 
     async def load(self, caller: Caller, request: answers_loads.LoadRequest) -> answers_loads.LoadOutcome:
         return await loads.load(self.context, caller, request)
+
+    async def gate(self, caller: Caller, request: answers_gates.GateRequest) -> answers_gates.GateOutcome:
+        return await gates.ask(self.context, caller, request)
 
     async def serving(self, caller: Caller, request: answers_loads.ServingRequest) -> answers_loads.ServingOutcome:
         return await loads.serving(self.context, caller, request)

@@ -68,6 +68,7 @@ from vouchgate.vocabulary.answers_decisions import (
     PathStep,
     PolicyUse,
 )
+from vouchgate.vocabulary.answers_gates import GateOutcome, GateRequest
 from vouchgate.vocabulary.answers_identities import (
     CodeIssued,
     ExchangeOutcome,
@@ -808,6 +809,13 @@ class MemorySurface(PolicyMemory):
         missing = (Missing(predicate="scan", subject=name, why="absent", remedy="import the artifact"),)
         return LoadOutcome(
             allowed=False, digest=request.digest, resource=name, decision_id="6d" * 16, reason="it was never scanned", missing=missing
+        )
+
+    async def gate(self, caller: Caller, request: GateRequest) -> GateOutcome:
+        name = f"vg://{TD}/artifact/{request.digest}"
+        missing = (Missing(predicate="approval", subject=name, why="absent", remedy="ask for it"),)
+        return GateOutcome(
+            allowed=False, digest=request.digest, resource=name, decision_id="7d" * 16, reason="nobody approved it", missing=missing
         )
 
     async def serving(self, caller: Caller, request: ServingRequest) -> ServingOutcome:

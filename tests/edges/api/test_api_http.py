@@ -616,6 +616,14 @@ def test_questions_about_zones_are_answered(api: Served) -> None:
     assert ask(api, "GET", "/api/v1/zones/blast?of=alice")[0] == 200
 
 
+def test_a_gate_asks_and_a_refusal_is_an_answer_with_what_is_missing(api: Served) -> None:
+    asked = {"digest": "sha256:" + "ab" * 32, "act": "promote", "subject": "models:/digits/3 alias champion"}
+    status, said, _ = ask(api, "POST", "/api/v1/gates", asked)
+    assert (status, said["allowed"], said["missing"][0]["predicate"]) == (200, False, "approval")
+    assert ask(api, "POST", "/api/v1/gates", asked | {"act": "approve"})[0] == 400
+    assert ask(api, "POST", "/api/v1/gates", asked | {"principal": "somebody"})[0] == 400
+
+
 def test_a_load_is_asked_and_a_refusal_is_an_answer_with_what_is_missing(api: Served) -> None:
     digest = "sha256:" + "ab" * 32
     status, said, _ = ask(api, "POST", "/api/v1/loads", {"digest": digest, "library": "torch"})

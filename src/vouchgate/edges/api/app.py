@@ -39,6 +39,7 @@ from vouchgate.edges.console.assets import console_routes
 from vouchgate.vocabulary.answers import AdoptRequest, Caller, ImportRequest, RevokeRequest, WrapRequest
 from vouchgate.vocabulary.answers_approvals import WaiveRequest
 from vouchgate.vocabulary.answers_decisions import DecisionFilter
+from vouchgate.vocabulary.answers_gates import GateRequest
 from vouchgate.vocabulary.answers_identities import ExchangeRequest, IdentityRequest, JoinTokenRequest, RegistrationRequest, RunRequest
 from vouchgate.vocabulary.answers_loads import LoadRequest, ServingRequest
 from vouchgate.vocabulary.answers_policy import CheckRequest, ProofRequest
@@ -138,6 +139,7 @@ ACTS: tuple[tuple[str, type, Ask], ...] = (
     ("/api/v1/waivers/withdraw", bodies.IdBody, lambda surface, caller, body: surface.withdraw_waiver(caller, body.id)),
     ("/api/v1/vouches", bodies.VouchBody, lambda surface, caller, body: surface.add_vouch(caller, body.envelope)),
     ("/api/v1/loads", LoadRequest, lambda surface, caller, body: surface.load(caller, body)),
+    ("/api/v1/gates", GateRequest, lambda surface, caller, body: surface.gate(caller, body)),
     ("/api/v1/serving", ServingRequest, lambda surface, caller, body: surface.serving(caller, body)),
     ("/api/v1/assets", AssetRequest, lambda surface, caller, body: surface.put_asset(caller, body)),
     ("/api/v1/assets/move", AssetMove, lambda surface, caller, body: surface.move_asset(caller, body)),

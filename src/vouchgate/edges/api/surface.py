@@ -3,7 +3,8 @@
 Rules
 1. Every method but `identify_*` and `ready` takes the `Caller` first, and passes `decide` with action `administer:<verb>`
    before it does anything: a refusal is `NotPermitted`. Anybody may ask where the token service is, and for an exchange, which is decided as
-   `exchange` and answered; a load is decided as `read` of the content, serving as `deploy` to the endpoint.
+   `exchange` and answered; a load is decided as `read` of the content, a gate's question as `promote` or `deploy` of it, serving as `deploy` to
+   the endpoint.
 2. Answers are nouns of `vocabulary/answers.py`; an expected "no" (an artifact that is refused, a policy that does not check) is an answer,
    a broken world is a typed error.
 3. A method that changes something returns when the change is durable and every enforcement point has acknowledged it or its lease end is
@@ -46,6 +47,7 @@ from vouchgate.vocabulary.answers import (
 )
 from vouchgate.vocabulary.answers_approvals import ApprovalState, VouchTaken, Waiver, WaiveRequest
 from vouchgate.vocabulary.answers_decisions import CallerState, DecisionFilter, DecisionLine, DecisionPage, EndpointState, Explanation
+from vouchgate.vocabulary.answers_gates import GateOutcome, GateRequest
 from vouchgate.vocabulary.answers_identities import (
     CodeIssued,
     ExchangeOutcome,
@@ -198,6 +200,9 @@ class Surface(Protocol):
 
     async def load(self, caller: Caller, request: LoadRequest) -> LoadOutcome:
         """Whether the caller may load this content; decided about the content itself, a refusal is an answer."""
+
+    async def gate(self, caller: Caller, request: GateRequest) -> GateOutcome:
+        """Whether content may pass a gate of another system; a refusal is an answer."""
 
     async def serving(self, caller: Caller, request: ServingRequest) -> ServingOutcome:
         """Take the caller's word for what an endpoint serves, where policy lets it deploy there."""
