@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from onnx import helper
 
 from vouchgate.evidence.verify import nothing_revoked, verify
-from vouchgate.flows.admit_artifact import Desk, admit_artifact
+from vouchgate.flows.admit_artifact import admit_artifact
+from vouchgate.flows.import_desk import Desk
 from vouchgate.flows.initialise import first_trust_root, make_root_keys
 from vouchgate.flows.sign import ROLES, Access, Keys, SignedBefore, Signer, public_keys
 from vouchgate.identity.ca import make_ca
@@ -207,15 +208,20 @@ def lying(outcome: str) -> Any:
     """A scanner that says clean of other bytes, or that could not finish."""
 
     def scan_wrongly(fd: int, *, name: str) -> ScanReport:
+        if name == "probe":
+            return scan_here(fd, name=name)
         if outcome == "incomplete":
             return ScanReport(verdict=unfinished(name, 1, "it was ended by signal 9", "try again"), digest=Digest(value="0" * 64))
         digest = file_digest(b"other" if outcome == "other bytes" else GOOD)
-        return ScanReport(verdict=scan(GOOD), digest=Digest(value=digest.value, size=0) if outcome == "other size" else digest)
+        verdict = scan(GOOD)
+        if outcome == "other version":
+            verdict = msgspec.structs.replace(verdict, knowledge_version=verdict.knowledge_version + 1)
+        return ScanReport(verdict=verdict, digest=Digest(value=digest.value, size=0) if outcome == "other size" else digest)
 
     return scan_wrongly
 
 
-@pytest.mark.parametrize("how", ["incomplete", "other bytes", "other size"])
+@pytest.mark.parametrize("how", ["incomplete", "other bytes", "other size", "other version"])
 def test_a_scan_that_says_nothing_about_these_bytes_admits_nothing(how: str, world: World) -> None:
     world.scan = lying(how)
     outcome = world.take(GOOD)
@@ -224,6 +230,16 @@ def test_a_scan_that_says_nothing_about_these_bytes_admits_nothing(how: str, wor
     assert [vouch.outcome for vouch in world.vouches.values()] == ["inconclusive"]
     assert "decide" not in world.order
     assert world.kept() == []
+
+
+def test_a_scanner_that_does_not_answer_for_itself_reads_nothing(world: World) -> None:
+    def scan_never(fd: int, *, name: str) -> ScanReport:
+        return ScanReport(verdict=unfinished(name, 1, "it was ended by signal 9", "try again"), digest=Digest(value="0" * 64))
+
+    world.scan = scan_never
+    with pytest.raises(Unavailable, match="the scanner does not answer"):
+        world.take(GOOD)
+    assert (world.order, world.kept()) == ([], [])
 
 
 def test_what_waits_for_a_person_is_not_admitted(world: World) -> None:

@@ -3,13 +3,15 @@
 1. A vouch counts if it verifies under the TrustRoot: its key is delegated for its role, it is in its time, and nothing revoked it.
 2. It counts for one digest, one name, 90 days at most (scanning/knowledge/overlay.py), and never if its key signed anything else about that
    digest: nobody answers for their own artifact. Whatever else the caller knows about the digest is looked at, expired and fallen included.
-3. What does not count is as if it were not there; whoever named it is told.
+3. Of several that count for one name the newest is taken: a reviewer may shorten, lengthen or narrow what was said before.
+4. What does not count is as if it were not there; whoever named it is told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from vouchgate.evidence.statement import read_vouch
 from vouchgate.evidence.verify import nothing_revoked, verify
@@ -21,12 +23,32 @@ from vouchgate.vocabulary.trust import TrustRoot
 from vouchgate.vocabulary.vouches import UnixMillis, VerifiedVouch, Vouch
 
 
-def entries_for(digest: str, held: Iterable[VerifiedVouch], about: Iterable[Vouch], now: UnixMillis) -> tuple[Entry, ...]:
-    """What is allowed for the artifact with this digest: `held` are vouches that verify now, `about` all that were ever made about it."""
-    everything = [vouch for vouch in about if any(one.digest is not None and one.digest.text == digest for one in vouch.subjects)]
-    authors = {vouch.issuer_key for vouch in everything if vouch.predicate_type != ALLOW}
-    found = (allowed(vouch, digest, now, authors) for vouch in held)
-    return tuple(entry for entry in found if entry is not None)[:MAX_ALLOWANCES]
+@dataclass(frozen=True)
+class Allowance:
+    """One that counts: what was signed, and what it lets in."""
+
+    vouch: Vouch
+    entry: Entry
+
+
+def counting(digest: str, held: Iterable[VerifiedVouch], authors: frozenset[str], now: UnixMillis) -> tuple[Allowance, ...]:
+    """Rules 2 and 3 for the artifact with this digest: `held` verify now, `authors` are the keys that signed anything else about it."""
+    newest: dict[tuple[str, str], Allowance] = {}
+    for made in sorted(held, key=lambda one: (-one.vouch.issued_at, one.vouch.id)):
+        entry = allowed(made, digest, now, authors)
+        if entry is not None:
+            newest.setdefault((entry.module, entry.name), Allowance(made.vouch, entry))
+    return tuple(newest.values())[:MAX_ALLOWANCES]
+
+
+def authors_of(digest: str, about: Iterable[Vouch]) -> frozenset[str]:
+    """Keys that signed anything but an allowance about the artifact with this digest."""
+    return frozenset(
+        vouch.issuer_key
+        for vouch in about
+        if vouch.predicate_type != ALLOW
+        and any(digest in (one.name.rpartition("/")[2], one.digest.text if one.digest else "") for one in vouch.subjects)
+    )
 
 
 def given(envelopes: Sequence[bytes], trust_root: TrustRoot, now: UnixMillis) -> tuple[dict[str, tuple[Entry, ...]], list[str]]:
@@ -47,32 +69,32 @@ def given(envelopes: Sequence[bytes], trust_root: TrustRoot, now: UnixMillis) ->
             continue
         known[made.vouch.id] = made.vouch
         held.append(made)
-    found = {digest: entries_for(digest, held, about, now) for digest in _digests(held)}
-    faults += [_fault(made) for made in held if made.vouch.predicate_type == ALLOW and not _counts(made, found)]
-    return {digest: entries for digest, entries in found.items() if entries}, faults
-
-
-def highest_knowledge(vouches: Iterable[Vouch]) -> int:
-    """The highest version of the knowledge base that any scan vouch rests on; 0 where there is none."""
-    seen = (vouch.method.knowledge_version.partition(" ")[0] for vouch in vouches if vouch.predicate_type == "scan")
-    return max((int(version) for version in seen if version.isascii() and version.isdigit()), default=0)
+    found = {digest: counting(digest, held, authors_of(digest, about), now) for digest in _digests(held)}
+    faults += [_fault(made) for made in held if made.vouch.predicate_type == ALLOW and not _counts(made, about, now)]
+    return {digest: tuple(one.entry for one in these) for digest, these in found.items() if these}, faults
 
 
 def _digests(held: Iterable[VerifiedVouch]) -> list[str]:
     return sorted({one.digest.text for made in held for one in made.vouch.subjects if one.digest is not None})
 
 
-def _counts(made: VerifiedVouch, found: Mapping[str, tuple[Entry, ...]]) -> bool:
-    claims = made.vouch.claims
-    return any(
-        (entry.module, entry.name, entry.reviewer) == (claims.get("module"), claims.get("name"), made.vouch.issuer_key)
-        for digest in _digests([made])
-        for entry in found.get(digest, ())
-    )
+def _counts(made: VerifiedVouch, about: Sequence[Vouch], now: UnixMillis) -> bool:
+    return any(counting(digest, [made], authors_of(digest, about), now) for digest in _digests([made]))
 
 
 def _fault(made: VerifiedVouch) -> str:
-    name = f"{made.vouch.claims.get('module')}.{made.vouch.claims.get('name')}"
+    return fault_in(made.vouch)
+
+
+def fault_in(vouch: Vouch) -> str:
+    """What is said of an allowance that verifies and does not count."""
+    name = f"{vouch.claims.get('module')}.{vouch.claims.get('name')}"
     return (
         f"the allowance of `{name[:200]}` does not count: one name, one digest, 90 days at most, by a key that signed nothing else about it"
     )
+
+
+def by_digest(digest: str, allowances: Iterable[Allowance]) -> Mapping[str, tuple[Entry, ...]]:
+    """As the scanner takes them; nothing where there are none."""
+    entries = tuple(one.entry for one in allowances)
+    return {digest: entries} if entries else {}

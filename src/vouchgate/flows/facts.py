@@ -57,6 +57,8 @@ from vouchgate.flows.facts_credentials import Credentials, Standing
 from vouchgate.flows.facts_registrations import Registered
 from vouchgate.flows.facts_world import LAPSING
 from vouchgate.flows.facts_zones import check_where, compile_in_force, secret_zones
+from vouchgate.flows.scanner_seen import KEY as SCANNER_SEEN
+from vouchgate.flows.scanner_seen import newer, parse
 from vouchgate.flows.sequence import Sequenced
 from vouchgate.flows.spent import refused, spent_until
 from vouchgate.identity.bundle import TrustBundle, parse_jwks
@@ -151,8 +153,8 @@ class Facts(Cells, Standing, Registered):
                 verify_trust_root(signed, self._fingerprint, UnixMillis(max(self._now, said.issued_at)), current=self.signed_root)
             case KeysPublished(bundle=bundle):
                 parse_jwks(bundle, self.trust_domain)
-            case SettingPut(key="bootstrap") if self.settings.get("bootstrap") == "":
-                raise Conflict("the bootstrap token was used", remedy="name administrators in vouchgate.toml, and start again")
+            case SettingPut():
+                self._check_setting(change)
             case PolicyActivated():
                 if self.policy is not None and change.version <= self.policy.version:
                     raise Conflict(
@@ -204,6 +206,12 @@ class Facts(Cells, Standing, Registered):
             case _:
                 self._apply_what(sequenced.change, now)
                 self._apply_who(sequenced.change, now)
+
+    def _check_setting(self, change: SettingPut) -> None:
+        if change.key == "bootstrap" and self.settings.get("bootstrap") == "":
+            raise Conflict("the bootstrap token was used", remedy="name administrators in vouchgate.toml, and start again")
+        if change.key == SCANNER_SEEN:
+            newer(parse(self.settings.get(SCANNER_SEEN, "")), parse(change.value))
 
     def _check_who(self, change: Change) -> None:
         match change:
@@ -390,6 +398,11 @@ class Facts(Cells, Standing, Registered):
         if affected is not None:
             names = set(affected.subjects) | {resource(self.trust_domain, "artifact", digest) for digest in affected.digests}
             self._renew_subjects(names, now)
+
+    def envelope_of(self, vouch_id: str) -> bytes | None:
+        """A vouch of the lineage as it was signed."""
+        kept = self._envelopes.get(vouch_id)
+        return kept[0].envelope if kept is not None else None
 
     def advance(self, now: UnixMillis) -> list[Cell]:
         """Let vouches lapse; the cells whose facts changed."""

@@ -6,8 +6,10 @@
    where it is refused, the new vouch beats the old one at once.
 3. Then one revocation of kind `scanner` takes away every passing `scan` and `structure` vouch of the weaker scanner, those made later
    included. It does not spread: what rests on them (an import, an endpoint that serves) asks for the evidence itself when it is decided.
-4. What is not kept, or could not be read, cannot be vouched again: it loses its scan with the revocation, and is told.
-5. What was done is read off the vouches, never off a note of this flow: ended at any step and begun again, it goes on where it was.
+4. What wants a person's look, was not read to its end twice, or is not kept, is not passed by the scanner that is here: it loses its scan with
+   the revocation, and is told with its remedy. An older pass never outweighs a newer doubt.
+5. A scanner older than one that was seen scans nothing and takes nothing away (scanner_seen.py).
+6. What was done is read off the vouches, never off a note of this flow: ended at any step and begun again, it goes on where it was.
 """
 
 from __future__ import annotations
@@ -22,15 +24,19 @@ from msgspec.structs import replace
 
 from vouchgate.audit import ocsf
 from vouchgate.evidence.lineage import Lineage
-from vouchgate.flows.admit_artifact import Desk, scanner_now, vouch_again
 from vouchgate.flows.changes import Revoked
 from vouchgate.flows.context import Context
+from vouchgate.flows.import_desk import Desk
+from vouchgate.flows.scan_vouch import scan_and_vouch, scanner_now
 from vouchgate.vocabulary.answers import RescanLine, RescanState
 from vouchgate.vocabulary.digests import Digest
 from vouchgate.vocabulary.errors import NotFound
+from vouchgate.vocabulary.names import resource
 from vouchgate.vocabulary.records import Append
-from vouchgate.vocabulary.vouches import Method, Revocation, Vouch, below_scanner, scanner_target
+from vouchgate.vocabulary.vouches import Method, Revocation, Subject, Vouch, below_scanner, scanner_target
 
+READINGS = 2
+"""What was not read to its end (a process that was killed, a full machine) is read once more before it counts as lost."""
 MAX_LINES = 200
 """Artifacts told one by one: those that lost their scan, the first ones."""
 PREDICATES = ("scan", "structure")
@@ -83,21 +89,22 @@ async def rescan(context: Context, desk: Desk, tell: Callable[[RescanState], Non
     tell(state)
     for one in found:
         if not one.said:
-            state = _counted(state, await _again(desk, one.digest))
+            state = _counted(state, await _again(desk, one.digest, method))
             tell(state)
     state = await _revoke(context, desk, target, state)
     tell(state)
     return state
 
 
-async def _again(desk: Desk, digest: Digest) -> RescanLine:
+async def _again(desk: Desk, digest: Digest, method: Method) -> RescanLine:
     """Step 2 for one artifact."""
+    subject = Subject(name=resource(desk.trust_domain, "artifact", digest.text), digest=digest)
     try:
         descriptor = await asyncio.to_thread(desk.artifacts.locate, digest)
     except NotFound as missing:
         return RescanLine(digest=digest.text, outcome="not-kept", why=missing.reason, remedy="import it again")
     try:
-        verdict = await vouch_again(desk, descriptor, digest)
+        verdict = (await scan_and_vouch(desk, descriptor, subject, digest.text, method, readings=READINGS)).verdict
     finally:
         os.close(descriptor)
     first = verdict.reasons[0] if verdict.reasons else None

@@ -17,6 +17,7 @@ import msgspec
 
 from vouchgate.audit import ocsf
 from vouchgate.flows.administer import act_entry, authorise
+from vouchgate.flows.allowances_standing import REVOKER as FORFEITED
 from vouchgate.flows.changes import Revoked
 from vouchgate.flows.context import Context
 from vouchgate.flows.seats import GATEWAY
@@ -207,6 +208,8 @@ async def unrevoke(context: Context, caller: Caller, revocation_id: str, reason:
     if standing is None or standing.withdrawn_by:
         raise NotFound(f"no standing revocation has the id `{revocation_id[:64]}`", remedy="list them: `vouchgate status`")
     who = caller.principal.principal.id
+    if standing.requested_by == FORFEITED:
+        raise NotPermitted("an author of the artifact answered for it, and nobody undoes that", remedy="let somebody else answer for it")
     if who == standing.requested_by and not context.settings.solo:
         raise NotPermitted("whoever made a revocation does not undo it", remedy="ask another responder")
     now = context.clock.now()

@@ -31,13 +31,14 @@ from vouchgate.flows import (
     waive,
 )
 from vouchgate.flows.administer import act_entry, authorise
-from vouchgate.flows.admit_artifact import admit_artifact, desk_of
+from vouchgate.flows.admit_artifact import admit_artifact
 from vouchgate.flows.assets import place_imported
 from vouchgate.flows.attest_remote import address
 from vouchgate.flows.checkpoint import Checkpoints
 from vouchgate.flows.context import Context
 from vouchgate.flows.exchange_token import service_id
 from vouchgate.flows.federate import Federation
+from vouchgate.flows.import_desk import desk_of
 from vouchgate.flows.login_oidc import CallBack
 from vouchgate.flows.people import People
 from vouchgate.flows.prevalidate import beside

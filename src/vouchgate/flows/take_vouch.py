@@ -4,7 +4,9 @@
 2. What it says is verified as any vouch is: the key's delegation, the predicate, the claims, the window, what stands against it. A refusal is
    recorded and answered with its reason.
 3. Agreements (waivers, approvals) never come in this way: the flow that makes them holds that two persons agreed.
-4. A vouch that is there already is no change, whoever sends it again; one that was signed for longer than ours may live is refused.
+4. An allowance that cannot count is not taken in, and one whose signer now says anything else about the artifact is revoked with it
+   (allowances_standing.py).
+5. A vouch that is there already is no change, whoever sends it again; one that was signed for longer than ours may live is refused.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ import time
 from vouchgate.audit import ocsf
 from vouchgate.evidence.verify import verify
 from vouchgate.evidence.waivers import AGREEMENTS
+from vouchgate.flows import allowances_standing
 from vouchgate.flows.administer import act_entry, authorise
-from vouchgate.flows.changes import VouchAdded
+from vouchgate.flows.changes import Change, Revoked, VouchAdded
 from vouchgate.flows.context import Buckets, Context
 from vouchgate.flows.revoke import enforced
 from vouchgate.flows.sign import MAX_VOUCH_DAYS
@@ -38,7 +41,7 @@ _buckets = Buckets(PER_MINUTE)
 
 
 async def take(context: Context, caller: Caller, envelope: bytes) -> VouchTaken:
-    """Steps 1 to 4. Raises `NotPermitted`, `LimitExceeded`, `Unavailable`."""
+    """Steps 1 to 5. Raises `NotPermitted`, `LimitExceeded`, `Unavailable`."""
     started = time.monotonic()
     await authorise(context, caller, "vouch")
     who = caller.principal.principal.id
@@ -58,11 +61,17 @@ async def take(context: Context, caller: Caller, envelope: bytes) -> VouchTaken:
         return await _refuse(context, caller, "unverified", f"it lives longer than {MAX_VOUCH_DAYS} days", "sign it for a shorter time")
     if vouch.id in facts.lineage.vouches:
         return _taken(vouch, why="known")
+    fault = allowances_standing.fault(facts, made, now)
+    if fault:
+        return await _refuse(context, caller, "unverified", fault, "let somebody else than its author answer for one class of it")
+    forfeited = allowances_standing.forfeited(facts, vouch, now)
+    changes: list[Change] = [VouchAdded(id=vouch.id, envelope=envelope), *(Revoked(revocation=one) for one in forfeited)]
     entries = [
         Append(entry=ocsf.vouch(vouch, now=now), label=vouch.id),
         act_entry(context, caller, "add-vouch", "", "done", {"vouch": vouch.id, "predicate": vouch.predicate_type}),
+        *(Append(entry=ocsf.revocation(one, now=now), label=one.id) for one in forfeited),
     ]
-    await context.sequencer.submit(who, [VouchAdded(id=vouch.id, envelope=envelope)], entries)
+    await context.sequencer.submit(who, changes, entries)
     taken = _taken(vouch)
     return VouchTaken(
         taken=True,

@@ -14,8 +14,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
@@ -67,6 +68,7 @@ from vouchgate.flows.workload import Workloads
 from vouchgate.flows.workload_push import Push
 from vouchgate.flows.workload_state import State
 from vouchgate.identity.bundle import write_jwks
+from vouchgate.scanning.knowledge.entries import Entry
 from vouchgate.scanning.verdict import ScanReport
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.approvals import Owed, Settled
@@ -292,11 +294,11 @@ class Control:
         self.observer.remember(recorded)
         return said
 
-    def _scan(self, descriptor: int, *, name: str) -> ScanReport:
+    def _scan(self, descriptor: int, *, name: str, allowed: Mapping[str, tuple[Entry, ...]] = MappingProxyType({})) -> ScanReport:
         """In the importing thread: ask the supervisor, which may start a process as another user."""
         assert self._loop is not None
         staged = Path(os.readlink(f"/proc/self/fd/{descriptor}")).name  # noqa: PTH115 - the link's text is what is wanted
-        asked = self.supervisor.call("scan", staged=staged, name=name)
+        asked = self.supervisor.call("scan", staged=staged, name=name, allowed=wire.to_plain(dict(allowed)))
         said = asyncio.run_coroutine_threadsafe(asked, self._loop).result()
         return wire.decode(ScanReport, said, what="scan report")
 

@@ -38,6 +38,7 @@ from vouchgate.edges.processes.rpc_server import Handler, Peer, serve
 from vouchgate.evidence.trustroot import fingerprint
 from vouchgate.flows.supervise import Supervisor, Unit
 from vouchgate.flows.units import RANKS, SERVES_SECONDS, core_specs, needs_sts, server_spec, signer_spec, sts_spec
+from vouchgate.scanning.knowledge.entries import Entry
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.answers import ImportOutcome, ProcessState, Readiness
 from vouchgate.vocabulary.digests import parse_digest
@@ -452,7 +453,8 @@ class Tree:
 
     def _handlers(self) -> dict[str, Handler]:
         async def scan(_: Peer, params: dict[str, Any]) -> Any:
-            return wire.encode(await asyncio.to_thread(self._scan, params["staged"], params["name"]))
+            allowed = wire.from_plain(dict[str, tuple[Entry, ...]], params["allowed"], what="allowances")
+            return wire.encode(await asyncio.to_thread(self._scan, params["staged"], params["name"], allowed))
 
         async def processes(_: Peer, __: dict[str, Any]) -> Any:
             return [wire.to_plain(one) for one in self.processes()]
@@ -462,8 +464,8 @@ class Tree:
 
         return {"scan": scan, "processes": processes, "look": look, "read_back": read_back_handler(str(self.layout.admin_socket))}
 
-    def _scan(self, staged: str, name: str) -> Any:
-        """A staged or kept artifact of the store, by its name there."""
+    def _scan(self, staged: str, name: str, allowed: dict[str, tuple[Entry, ...]]) -> Any:
+        """A staged or kept artifact of the store, by its name there; `allowed` counts for the digest that the scanner itself finds."""
         if not _STORED.match(staged):
             raise NotPermitted("only artifacts of the store are scanned", remedy="import the file")
         path = self.layout.artifacts / staged
@@ -471,11 +473,11 @@ class Tree:
         if path.is_dir():
             with contextlib.closing(wiring.stored_tree(path)) as tree:
                 self._own(tree.descriptor, owner)
-                return self._scanner.scan_folder(wiring.tree_files(tree), name=name)
+                return self._scanner.scan_folder(wiring.tree_files(tree), name=name, allowed=allowed)
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             self._own(descriptor, owner)
-            return self._scanner.scan_file(descriptor, name=name)
+            return self._scanner.scan_file(descriptor, name=name, allowed=allowed)
         finally:
             os.close(descriptor)
 

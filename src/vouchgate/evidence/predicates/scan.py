@@ -11,7 +11,7 @@ PREDICATE = Predicate(
     roles=frozenset({"scanner"}),
     claims=Fields(
         required={"format": "text"},
-        optional={"findings": "texts", "severities": "counts", "scanned_bytes": "integer", "disarmed_from": "text"},
+        optional={"allowed": "texts", "findings": "texts", "severities": "counts", "scanned_bytes": "integer", "disarmed_from": "text"},
     ),
     summary="the bytes were read without running them, and are safe to open",
 )

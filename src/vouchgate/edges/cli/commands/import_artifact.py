@@ -6,10 +6,12 @@ import argparse
 import os
 from pathlib import Path
 
+from vouchgate.edges.cli.commands.vouch_add import read_envelope
 from vouchgate.edges.cli.installation import installation
 from vouchgate.edges.cli.printing import short_digest
 from vouchgate.edges.cli.session import Session
 from vouchgate.vocabulary.answers import ImportOutcome
+from vouchgate.vocabulary.answers_approvals import VouchTaken
 from vouchgate.vocabulary.errors import NotFound
 
 SUMMARY = "take a model in: scan, decide, vouch"
@@ -25,10 +27,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--declare", action="append", default=[], metavar="PREDICATE=VALUE", help="a statement that you make; becomes a declared vouch"
     )
 
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="an allowance for it (`vouchgate knowledge allow`); it is handed in first",
+    )
+
 
 def run(session: Session, options: argparse.Namespace) -> int:
-    """Exit code 1 where it is not admitted."""
+    """Exit code 1 where it is not admitted, or an allowance is refused; then nothing is sent."""
     path = Path(options.path)
+    if not all(hand_in(session, file) for file in options.allow):
+        return 1
     try:
         answer = _send_folder(session, path, options) if path.is_dir() else _send_file(session, path, options)
     except (FileNotFoundError, PermissionError) as error:
@@ -36,6 +48,15 @@ def run(session: Session, options: argparse.Namespace) -> int:
     if not session.json(answer):
         show_outcome(session, answer, path.name, ("is admitted", "is refused"), now=session.client.now)
     return 0 if answer.admitted else 1
+
+
+def hand_in(session: Session, file: str) -> bool:
+    """A vouch that the import is to rest on; whether it was taken in."""
+    answer = session.client.post(VouchTaken, "/api/v1/vouches", {"envelope": read_envelope(file)})
+    if not answer.taken:
+        session.printer.marked("bad", f"{file} is not taken in: {answer.reason}")
+        session.printer.field("fix", answer.remedy)
+    return answer.taken
 
 
 def _send_file(session: Session, path: Path, options: argparse.Namespace) -> ImportOutcome:

@@ -22,14 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(session: Session, options: argparse.Namespace) -> int:
     """Exit code 1 where it is refused."""
-    try:
-        with Path(options.file).open("rb") as file:
-            envelope = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise Usage(f"`{options.file}` cannot be read: {error.strerror}", remedy="name the envelope's file") from None
-    if len(envelope) > MAX_BYTES:
-        raise Usage(f"`{options.file}` is over the bound of {MAX_BYTES} bytes", remedy="split the vouch by its subjects")
-    answer = session.client.post(VouchTaken, "/api/v1/vouches", {"envelope": envelope})
+    answer = session.client.post(VouchTaken, "/api/v1/vouches", {"envelope": read_envelope(options.file)})
     if session.json(answer):
         return 0 if answer.taken else 1
     show = session.printer
@@ -43,3 +36,15 @@ def run(session: Session, options: argparse.Namespace) -> int:
     show.field("ends in", duration(answer.expires_at - session.client.now))
     show.points(answer.points, session.client.now)
     return 0
+
+
+def read_envelope(path: str) -> bytes:
+    """A file's whole content, within the bound. Raises `Usage`."""
+    try:
+        with Path(path).open("rb") as file:
+            envelope = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise Usage(f"`{path}` cannot be read: {error.strerror}", remedy="name the envelope's file") from None
+    if len(envelope) > MAX_BYTES:
+        raise Usage(f"`{path}` is over the bound of {MAX_BYTES} bytes", remedy="split the vouch by its subjects")
+    return envelope

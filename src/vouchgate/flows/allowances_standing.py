@@ -1,0 +1,88 @@
+"""Allowances in a control plane: which count now, which could never count, and which end because their signer became an author.
+
+1. What counts is read off the vouches each time it is asked: signature, delegation, time and revocations are looked at anew.
+2. An allowance that cannot count is not taken in; whoever hands it in is told why.
+3. A key that signs anything else about an artifact is an author of it from then on. What it allowed there is revoked in the same change, with the scans
+   that rest on it; that revocation is not undone, because nobody may answer for their own artifact.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from vouchgate.evidence.verify import verify
+from vouchgate.flows.allowances import Allowance, authors_of, counting, fault_in
+from vouchgate.flows.facts import Facts
+from vouchgate.scanning.knowledge.overlay import ALLOW, MAX_ALLOWANCES
+from vouchgate.vocabulary.names import resource
+from vouchgate.vocabulary.vouches import Revocation, UnixMillis, VerifiedVouch, Vouch
+
+MAX_TRIED = 2 * MAX_ALLOWANCES
+"""Signatures looked at for one artifact (about 0.1 ms each): every name that may be allowed, and as many that were said again."""
+REVOKER = "system:allowances"
+"""Who revokes by rule 3."""
+
+
+def standing(facts: Facts, digest: str, now: UnixMillis) -> tuple[Allowance, ...]:
+    """Rule 1, for the artifact with this digest."""
+    about = _about(facts, digest)
+    candidates = [vouch for vouch in about if vouch.predicate_type == ALLOW and vouch.outcome == "pass" and now < vouch.expires_at]
+    newest = sorted(candidates, key=lambda one: (-one.issued_at, one.id))[:MAX_TRIED]
+    held = [made for made in (_verified(facts, one, now) for one in newest) if made is not None]
+    return counting(digest, held, authors_of(digest, about), now)
+
+
+def fault(facts: Facts, made: VerifiedVouch, now: UnixMillis) -> str:
+    """Rule 2: why this allowance cannot count; empty where it can, and for every other vouch."""
+    vouch = made.vouch
+    if vouch.predicate_type != ALLOW:
+        return ""
+    digests = {one.digest.text for one in vouch.subjects if one.digest is not None}
+    counts = (counting(digest, [made], authors_of(digest, _about(facts, digest)), now) for digest in digests)
+    return "" if any(counts) else fault_in(vouch)
+
+
+def forfeited(facts: Facts, vouch: Vouch, now: UnixMillis, *, authors: Iterable[str] = ()) -> list[Revocation]:
+    """Rule 3: what is revoked together with the coming of `vouch`. `authors`: keys that it proves to be an author's, beside its own."""
+    if vouch.predicate_type == ALLOW:
+        return []
+    keys = {vouch.issuer_key, *authors}
+    digests = {one.digest.text for one in vouch.subjects if one.digest is not None} | {
+        one.name.rpartition("/")[2] for one in vouch.subjects if "/artifact/" in one.name
+    }
+    mine = [
+        one
+        for digest in sorted(digests)
+        for one in _about(facts, digest)
+        if one.predicate_type == ALLOW and one.issuer_key in keys and not facts.lineage.revoked(one)
+    ]
+    return [_revocation(facts, one, vouch, now) for one in {one.id: one for one in mine}.values()]
+
+
+def _revocation(facts: Facts, allowance: Vouch, by: Vouch, now: UnixMillis) -> Revocation:
+    """Named after what it rests on, so that the same change sent twice makes one."""
+    name = hashlib.sha256(f"{allowance.id} {by.id}".encode()).hexdigest()[:16]
+    return Revocation(
+        id=name,
+        trust_domain=facts.trust_domain,  # type: ignore[arg-type]
+        target_kind="vouch",
+        target=allowance.id,
+        reason=f"its signer signed `{by.predicate_type}` about the same artifact, and nobody answers for their own artifact",
+        requested_by=REVOKER,
+        made_at=now,
+    )
+
+
+def _about(facts: Facts, digest: str) -> list[Vouch]:
+    """Everything that was ever said of this content, under its digest and under its name."""
+    found = [*facts.lineage.about(digest), *facts.lineage.about(resource(facts.trust_domain, "artifact", digest))]
+    return list({one.id: one for one in found}.values())
+
+
+def _verified(facts: Facts, vouch: Vouch, now: UnixMillis) -> VerifiedVouch | None:
+    envelope = facts.envelope_of(vouch.id)
+    if envelope is None or facts.trust_root is None:
+        return None
+    made = verify(envelope, facts.trust_root, now, known=facts.lineage.vouches, revoked=facts.lineage.revoked)
+    return made if isinstance(made, VerifiedVouch) else None
