@@ -21,6 +21,7 @@ import ssl
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -511,9 +512,16 @@ def artifact_store(settings: Settings, layout: Layout) -> ArtifactStore:
     return ArtifactStore(layout.artifacts, max_bytes=settings.limits.import_mib * mib, reserve_bytes=settings.audit.disk_reserve_mib * mib)
 
 
-def warm_scanner(*, uid: int | None = None) -> Any:
+def warm_scanner(*, uid: int | None = None, cache: Any = None, explain: bool = False) -> Any:
     """Reads artifacts in processes without network and keys (ports/scanner.py); blocks, and is to be closed."""
-    return scanner.Scanner(uid=uid)
+    return scanner.Scanner(uid=uid, cache=cache, explain=explain)
+
+
+def scan_cache(folder: str, trust_root: int) -> Any:
+    """Kept verdicts (ports/scan_cache.py); to be closed. Raises `InvalidInput`, `NotPermitted`."""
+    from vouchgate.ports.scan_cache import ScanCache
+
+    return ScanCache(folder, now=clock().now(), trust_root=trust_root)
 
 
 def scan_place(path: str) -> Any:
@@ -522,6 +530,15 @@ def scan_place(path: str) -> Any:
     from vouchgate.ports.remote_artifacts import RemotePlace, is_remote
 
     return RemotePlace(path) if is_remote(path) else Place(path)
+
+
+def opened_place(path: str, remote: Any, *, deep: bool) -> Any:
+    """`scan_place` as a context, asked as `remote` (flows/scan_artifacts.py) says. Raises as that."""
+    del deep
+    from vouchgate.ports.artifact_files import Place
+    from vouchgate.ports.remote_artifacts import RemotePlace, is_remote
+
+    return closing(RemotePlace(path, ca_file=remote.ca_file) if is_remote(path) else Place(path))
 
 
 def local_place(path: str) -> Any:

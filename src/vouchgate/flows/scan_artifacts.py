@@ -36,6 +36,39 @@ Allowed = Mapping[str, tuple[Entry, ...]]
 """Names that somebody answers for, by the text of a digest (flows/allowances.py)."""
 
 
+@dataclass(frozen=True)
+class Remote:
+    """How servers are asked for artifacts."""
+
+    ca_file: str = ""
+    """PEM file of the only authorities that count for the named server; empty: the system's."""
+    private: bool = False
+    """Whether the named server may lie in a private network."""
+    s3_endpoint: str = ""
+    """Of `s3://` addresses; empty: what the environment says, else AWS."""
+    s3_region: str = ""
+    s3_style: str = ""
+    """`path` or `virtual`; empty: `path` for an endpoint of one's own."""
+    fetched: Callable[[int, int], None] = lambda count, size: None
+    """Told of each range: bytes that came, and bytes that its artifact has. Called in threads."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How to scan."""
+
+    jobs: int
+    deep: bool = True
+    allowed: Allowed = field(default_factory=dict)
+    settings: ScanSettings = DEFAULTS
+    explain: bool = False
+    cache: str = ""
+    """Folder of kept verdicts; empty for none."""
+    trust_root: int = 0
+    """Version of the TrustRoot that allowances were verified under; part of what a kept verdict rests on."""
+    remote: Remote = Remote()
+
+
 class Reader(Protocol):
     """The scanner's process (ports/scanner.py). Blocking; called in threads. Never raises for what an artifact does."""
 

@@ -8,6 +8,8 @@ Rules
 4. A mapped file that somebody wrote to meanwhile is incomplete: what was hashed may not be what was read. (What is small is copied by the
    child before it is looked at.) Whoever must not rest on file times scans a copy of its own, as an import does.
 5. A child that has not answered within the timeout is killed: closing its socket does it.
+6. Where a verdict may be known already, the child hashes first and is told whether to go on (ports/scan_cache.py keeps them). What is known
+   counts as what is found does: under rule 4, and only if the child ended well.
 """
 
 from __future__ import annotations
@@ -24,13 +26,28 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from types import MappingProxyType, TracebackType
+from typing import NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from vouchgate.scanning.jobs import BATCH, ENDED, MAX_FILES, MAX_REPORT_BYTES, SNAPSHOT_BYTES, Batch, Job
+from vouchgate.ports.scan_cache import Ground, ScanCache, renamed
+from vouchgate.scanning.jobs import (
+    ASKS,
+    BATCH,
+    ENDED,
+    KNOWN,
+    MAX_FILES,
+    MAX_QUESTION_BYTES,
+    MAX_REPORT_BYTES,
+    SNAPSHOT_BYTES,
+    UNKNOWN,
+    Batch,
+    Job,
+    Question,
+)
 from vouchgate.scanning.knowledge.entries import Entry
-from vouchgate.scanning.settings import DEFAULTS, ScanSettings
+from vouchgate.scanning.settings import DEFAULTS, ScanSettings, settings_digest
 from vouchgate.scanning.verdict import ScanReport, Verdict, unfinished
 from vouchgate.vocabulary.digests import Digest
 from vouchgate.vocabulary.errors import InvalidInput, VouchgateError
@@ -62,8 +79,16 @@ class FolderFile(Struct, frozen=True):
 class Scanner:
     """One warm process. Safe to share between threads: each call waits for a child of its own."""
 
-    def __init__(self, *, uid: int | None = None, timeout: float = DEFAULT_TIMEOUT_SECONDS, command: Sequence[str] = COMMAND) -> None:
-        self._uid, self._timeout, self._command = uid, timeout, tuple(command)
+    def __init__(
+        self,
+        *,
+        uid: int | None = None,
+        timeout: float = DEFAULT_TIMEOUT_SECONDS,
+        command: Sequence[str] = COMMAND,
+        cache: ScanCache | None = None,
+        explain: bool = False,
+    ) -> None:
+        self._uid, self._timeout, self._command, self._cache, self._explain = uid, timeout, tuple(command), cache, explain
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -83,8 +108,7 @@ class Scanner:
         self, fd: int, *, name: str = "", settings: ScanSettings = DEFAULTS, deep: bool = True, allowed: Allowed = NOBODY
     ) -> ScanReport:
         """Read the regular file behind `fd`. Blocks."""
-        job = Job(name=_shown(name), deep=deep, settings=settings, allowed=dict(allowed))
-        return self._scan(job, [FolderFile(b"", lambda: os.dup(fd))])
+        return self._scan(self._job(name, settings, deep, allowed), [FolderFile(b"", lambda: os.dup(fd))])
 
     def scan_folder(
         self,
@@ -99,14 +123,26 @@ class Scanner:
         if len(files) > MAX_FILES:
             why = f"the folder is one artifact of {len(files)} files, more than {MAX_FILES}"
             return _incomplete(name, 0, why, "split it, or scan its folders one by one")
-        return self._scan(Job(name=_shown(name), folder=True, deep=deep, settings=settings, allowed=dict(allowed)), files)
+        return self._scan(replace(self._job(name, settings, deep, allowed), folder=True), files)
+
+    def _job(self, name: str, settings: ScanSettings, deep: bool, allowed: Allowed) -> Job:
+        return Job(
+            name=_shown(name),
+            deep=deep,
+            settings=settings,
+            allowed=dict(allowed),
+            explain=self._explain,
+            asks=deep and self._cache is not None,
+        )
 
     def _scan(self, job: Job, files: Sequence[FolderFile]) -> ScanReport:
         opened = _Opened(files)
         try:
-            report = self._ask(job, opened)
+            report, ground = self._ask(job, opened)
             if opened.changed():
                 return _incomplete(job.name, opened.size, "it was written to while it was read", "scan it again when it is complete")
+            if self._cache is not None and ground is not None:
+                self._cache.keep(ground, report)
             return report
         except (VouchgateError, OSError) as error:
             why, remedy = (
@@ -116,20 +152,25 @@ class Scanner:
         finally:
             opened.close()
 
-    def _ask(self, job: Job, opened: _Opened) -> ScanReport:
-        """One job, from a new socket to the checked report."""
+    def _ask(self, job: Job, opened: _Opened) -> tuple[ScanReport, Ground | None]:
+        """One job, from a new socket to the checked report; with what it is to be kept under, where it is new."""
         end = time.monotonic() + self._timeout
+        asked = _Looked()
         try:
             ours = self._begin()
         except OSError as error:
-            return _incomplete(job.name, opened.size, f"the scanner did not start: {error.strerror}")
+            return _incomplete(job.name, opened.size, f"the scanner did not start: {error.strerror}"), None
         with ours:
             with suppress(TimeoutError, BrokenPipeError, ConnectionResetError):  # what the child said, or that it said nothing, tells why
                 _say(ours, job, opened.batches(), end)
-            output, why = _read(ours, end)
+                if job.asks and self._cache is not None:
+                    asked = _look_up(ours, job, opened.size, self._cache, end)
+            output, why = _read(ours, end, asked.said)
         if why:
-            return _incomplete(job.name, opened.size, why)
-        return _checked(output, job, opened.size, own_uid=self._uid is not None)
+            return _incomplete(job.name, opened.size, why), None
+        if asked.known is not None and not output:
+            return renamed(asked.known, job.name), None
+        return _checked(output, job, opened.size, own_uid=self._uid is not None), None if asked.known else asked.ground
 
     def _begin(self) -> socket.socket:
         """A job's socket, whose other end a new child has. Raises `OSError`."""
@@ -243,9 +284,9 @@ def _send(ours: socket.socket, document: bytes) -> None:
     ours.sendall(struct.pack("!I", len(document)) + document)
 
 
-def _read(ours: socket.socket, end: float) -> tuple[bytes, str]:
+def _read(ours: socket.socket, end: float, begun: bytes = b"") -> tuple[bytes, str]:
     """The report behind which its process ended well, or why there is none."""
-    parts = bytearray()
+    parts = bytearray(begun)
     while True:
         left = end - time.monotonic()
         if left <= 0:
@@ -272,6 +313,50 @@ def _whole(parts: bytearray) -> tuple[bytes, str]:
     if status:
         return b"", f"the scanner was ended by signal {-status}" if status < 0 else f"the scanner ended with status {status}"
     return report, ""
+
+
+class _Looked(NamedTuple):
+    """What came of a child's question."""
+
+    said: bytes = b""
+    """What it said instead of asking: the begin of its report."""
+    ground: Ground | None = None
+    known: ScanReport | None = None
+
+
+def _look_up(ours: socket.socket, job: Job, size: int, cache: ScanCache, end: float) -> _Looked:
+    """Rule 6. A child that asks about anything but what it was given is told that nothing is known, and nothing of it is kept."""
+    said = _exactly(ours, len(ASKS), end)
+    if said != ASKS:
+        return _Looked(said)
+    (length,) = struct.unpack("!I", _exactly(ours, 4, end).ljust(4, b"\xff"))
+    if length > MAX_QUESTION_BYTES:
+        return _Looked(said)
+    try:
+        question = decode(Question, _exactly(ours, length, end), what="scanner's question")
+    except InvalidInput:
+        return _Looked(said)
+    own = (question.digest.kind, question.digest.size, question.settings) == (
+        "tree" if job.folder else "file",
+        size,
+        settings_digest(job.settings),
+    )
+    ground = cache.ground(job, question) if own else None
+    known = cache.find(ground) if ground is not None else None
+    ours.sendall(UNKNOWN if known is None else KNOWN)
+    return _Looked(ground=ground, known=known)
+
+
+def _exactly(ours: socket.socket, count: int, end: float) -> bytes:
+    """So many bytes; fewer where the other side ended. Raises `TimeoutError`."""
+    parts = bytearray()
+    while len(parts) < count:
+        ours.settimeout(max(0.001, end - time.monotonic()))
+        part = ours.recv(count - len(parts))
+        if not part:
+            break
+        parts += part
+    return bytes(parts)
 
 
 def _checked(output: bytes, job: Job, size: int, *, own_uid: bool) -> ScanReport:

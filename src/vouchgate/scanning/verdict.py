@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from vouchgate.scanning.asked import AskedName
 from vouchgate.vocabulary.digests import Digest
 from vouchgate.vocabulary.wire import Noun
 
@@ -97,6 +98,8 @@ class ScanReport(Noun, frozen=True, kw_only=True):
     digest: Digest
     confinement: tuple[str, ...] = ()
     """What held the process while it read: `seccomp`, `no-network`, `own-uid`."""
+    names: tuple[AskedName, ...] = ()
+    """Names that were looked up, where the job wanted to be explained."""
 
     @property
     def size(self) -> int:

@@ -13,7 +13,8 @@ from vouchgate.vocabulary.settings import Settings
 from vouchgate.vocabulary.vouches import UnixMillis
 
 if TYPE_CHECKING:
-    from vouchgate.flows.scan_artifacts import Scanned
+    from vouchgate.flows.scan_artifacts import Scanned, Wanted
+    from vouchgate.scanning.settings import ScanSettings
 
 Ask = Callable[[str], bytearray | None]
 """Ask at the terminal, without showing what is typed; None where there is no terminal."""
@@ -78,12 +79,14 @@ class Installation(Protocol):
     def doctor(self, settings: Settings | None) -> list[DoctorCheck]:
         """Check machine and installation; without settings only the machine."""
 
-    def scan(self, paths: Sequence[str], *, jobs: int, deep: bool, allowed: Mapping[str, Any] = ...) -> AbstractContextManager[Scan]:
-        """Scan files and folders in the scanner's processes, `jobs` at once; `allowed` is what `allowances` gave. Raises `NotFound` for a path
-        that cannot be read."""
+    def scan(self, paths: Sequence[str], wanted: Wanted) -> AbstractContextManager[Scan]:
+        """Scan files, folders and addresses in the scanner's processes. Raises `NotFound` for a path that cannot be read."""
 
-    def allowances(self, files: Sequence[Path], trust_root: Path, root: str) -> tuple[Mapping[str, Any], list[str]]:
-        """What envelopes allow, by digest, and why others do not count. Raises `Unverified`, `InvalidInput`."""
+    def scan_settings(self, path: Path) -> ScanSettings:
+        """The bounds that a file asks for. Raises `InvalidInput`."""
+
+    def allowances(self, files: Sequence[Path], trust_root: Path, root: str) -> tuple[Mapping[str, Any], list[str], int]:
+        """What envelopes allow, by digest; why others do not count; the TrustRoot's version. Raises `Unverified`, `InvalidInput`."""
 
     def folder(self, path: str) -> AbstractContextManager[Folder]:
         """A folder that is one artifact, to be sent. Raises `NotFound`, `InvalidInput`, `LimitExceeded`."""

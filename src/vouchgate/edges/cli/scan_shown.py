@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, TextIO
@@ -10,6 +11,7 @@ from vouchgate.edges.cli.printing import Printer, harmless, short_digest
 
 if TYPE_CHECKING:
     from vouchgate.flows.scan_artifacts import Scanned
+    from vouchgate.scanning.asked import AskedName
 
 MARKS = {"clean": "good", "refused": "bad", "review": "warn", "incomplete": "warn"}
 SAID = {
@@ -49,6 +51,23 @@ class Table:
             self._show.field("fix", reason.remedy)
         if len(reasons) < len(verdict.reasons):
             self._show.field("", f"{len(verdict.reasons) - len(reasons)} more: --explain")
+        for name in one.report.names if self._explain else ():
+            self._name(name)
+
+    def _name(self, asked: AskedName) -> None:
+        """One name: what it may be used for, from which wheel, let in by whom."""
+        entry = asked.entry
+        if entry is None:
+            self._show.field("name", f"{asked.module}.{asked.name}: not known, so for no use")
+            return
+        rules = [f"arguments: {entry.arguments}" * bool(entry.arguments), f"state: {entry.state}" * bool(entry.state)]
+        self._show.field("name", f"{asked.module}.{asked.name}: {', '.join((*entry.uses, *filter(None, rules)))}")
+        versions = " to ".join(dict.fromkeys(filter(None, entry.versions)))
+        wheel = f", wheel {short_digest(f'sha256:{entry.wheel}')}" if entry.wheel else ""
+        by = "the rules alone" if entry.reviewer == "generated" else entry.reviewer or "nobody named"
+        self._show.field("", f"{entry.library} {versions}{wheel}, let in by {by}, since version {entry.since}".replace(" ,", ","))
+        if entry.why:
+            self._show.field("", entry.why)
 
     def end(self, counted: Counter[str]) -> None:
         """The sum."""
@@ -62,30 +81,51 @@ class Table:
 
 
 class Progress:
-    """Done, rate and time left on one line, where somebody looks."""
+    """Done, rate and time left on one line, where somebody looks. Safe to tell from several threads."""
 
-    def __init__(self, out: TextIO, *, total: int, size: int) -> None:
-        self._out, self._total, self._size = out, total, size
-        self._shown = out.isatty() and total > 1
+    def __init__(self, out: TextIO) -> None:
+        self._out, self._tty = out, out.isatty()
+        self._lock = threading.Lock()
+        self._total = self._size = self._done = self._bytes = self._came = 0
         self._begin = self._last = time.monotonic()
-        self._done = self._bytes = 0
+
+    def begin(self, *, total: int, size: int) -> None:
+        """So many artifacts of so many bytes were found."""
+        self._total, self._size = total, size
+        self._begin = self._last = time.monotonic()
 
     def one(self, size: int) -> None:
         """One more artifact of so many bytes is done."""
         self._done, self._bytes = self._done + 1, self._bytes + size
-        now = time.monotonic()
-        if self._shown and now - self._last >= EVERY_SECONDS:
-            self._last = now
-            self._out.write("\r\x1b[K" + harmless(self._text(now - self._begin)))
-            self._out.flush()
+        if self._total > 1:
+            self._show()
+
+    def fetched(self, count: int, size: int) -> None:
+        """So many bytes more came over the line, of an artifact of `size` bytes."""
+        del size
+        self._came += count
+        self._show()
+
+    def _show(self) -> None:
+        with self._lock:
+            now = time.monotonic()
+            if self._tty and now - self._last >= EVERY_SECONDS:
+                self._last = now
+                self._out.write("\r\x1b[K" + harmless(self._text(now - self._begin)))
+                self._out.flush()
 
     def clear(self) -> None:
         """Take the line away."""
-        if self._shown:
-            self._out.write("\r\x1b[K")
-            self._out.flush()
+        with self._lock:
+            if self._tty:
+                self._out.write("\r\x1b[K")
+                self._out.flush()
 
     def _text(self, seconds: float) -> str:
+        if self._came and not self._done:
+            share = min(1.0, self._came / self._size) if self._size else 1.0
+            left = seconds / share - seconds
+            return f"{self._came // MIB} of {self._size // MIB} MiB fetched, {self._came / MIB / seconds:.1f} MiB/s, {left:.0f} s left"
         share = self._bytes / self._size if self._bytes and self._size else self._done / self._total
         left = seconds / share - seconds if share else 0.0
         rate = f"{self._done / seconds:.0f}/s, {self._bytes / MIB / seconds:.0f} MiB/s"

@@ -21,7 +21,7 @@ from vouchgate.edges.processes.announce import announce
 from vouchgate.edges.processes.credentials import Ask, obtain, run_signer
 from vouchgate.edges.processes.key_acts import change_passphrase, forget_passphrase, move_keys, try_pin
 from vouchgate.edges.processes.local_folder import folder
-from vouchgate.edges.processes.local_scan import allowances, now, scan
+from vouchgate.edges.processes.local_scan import allowances, now, scan, scan_settings
 from vouchgate.edges.processes.maintenance import doctor, restore, supported
 from vouchgate.evidence.trustroot import verify_trust_root
 from vouchgate.flows.units import signer_spec
@@ -34,7 +34,7 @@ from vouchgate.vocabulary.trust import SignedTrustRoot, TrustRoot
 from vouchgate.vocabulary.vouches import UnixMillis
 
 __all__ = [
-    "allowances", "change_passphrase", "disarm", "doctor", "folder", "forget_passphrase", "init", "move_keys", "now", "renew_ca", "renew_trust", "restore", "scan", "try_pin", "up",
+    "allowances", "change_passphrase", "disarm", "doctor", "folder", "forget_passphrase", "init", "move_keys", "now", "renew_ca", "renew_trust", "restore", "scan", "scan_settings", "try_pin", "up",
 ]  # fmt: skip
 
 

@@ -6,22 +6,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from vouchgate import wiring
 from vouchgate.vocabulary.vouches import UnixMillis
 
 if TYPE_CHECKING:
-    from vouchgate.flows.scan_artifacts import Allowed, Artifact, Reader, Scanned
+    from vouchgate.flows.scan_artifacts import Artifact, Reader, Scanned, Wanted
     from vouchgate.scanning.knowledge.entries import Entry
+    from vouchgate.scanning.settings import ScanSettings
 
 
 class LocalScan:
     """Artifacts that were found, and the reader of each."""
 
-    def __init__(self, found: list[Artifact], reader: Reader, *, jobs: int, deep: bool, allowed: Allowed) -> None:
-        self._found, self._reader, self._jobs, self._deep, self._allowed = found, reader, jobs, deep, allowed
+    def __init__(self, found: list[Artifact], reader: Reader, wanted: Wanted) -> None:
+        self._found, self._reader, self._wanted = found, reader, wanted
 
     @property
     def count(self) -> int:
@@ -37,8 +37,16 @@ class LocalScan:
         """Each artifact's, in the order of the paths."""
         from vouchgate.flows.scan_artifacts import scan_all, scan_artifact
 
-        one = partial(scan_artifact, reader=self._reader, folder_file=wiring.folder_file, deep=self._deep, allowed=self._allowed)
-        return scan_all(self._found, one, jobs=self._jobs)
+        wanted = self._wanted
+        one = partial(
+            scan_artifact,
+            reader=self._reader,
+            folder_file=wiring.folder_file,
+            settings=wanted.settings,
+            deep=wanted.deep,
+            allowed=wanted.allowed,
+        )
+        return scan_all(self._found, one, jobs=wanted.jobs)
 
 
 def now() -> UnixMillis:
@@ -47,20 +55,31 @@ def now() -> UnixMillis:
 
 
 @contextmanager
-def scan(paths: Sequence[str], *, jobs: int, deep: bool, allowed: Allowed = MappingProxyType({})) -> Iterator[LocalScan]:
-    """Everything is found before the first artifact is read. Raises `NotFound`, `InvalidInput`."""
+def scan(paths: Sequence[str], wanted: Wanted) -> Iterator[LocalScan]:
+    """Everything is found before the first artifact is read. Raises `NotFound`, `InvalidInput`, `NotPermitted`, and what asking a server raises."""
     from vouchgate.flows.scan_artifacts import artifacts
 
     with ExitStack() as stack:
-        places = [wiring.scan_place(path) for path in paths]
-        for place in places:
-            stack.callback(place.close)
+        cache = wiring.scan_cache(wanted.cache, wanted.trust_root) if wanted.cache else None
+        if cache is not None:
+            stack.callback(cache.close)
+        places = [stack.enter_context(wiring.opened_place(path, wanted.remote, deep=wanted.deep)) for path in paths]
         found = [artifact for place in places for artifact in artifacts(place)]
-        yield LocalScan(found, stack.enter_context(wiring.warm_scanner()), jobs=jobs, deep=deep, allowed=allowed)
+        yield LocalScan(found, stack.enter_context(wiring.warm_scanner(cache=cache, explain=wanted.explain)), wanted)
 
 
-def allowances(files: Sequence[Path], trust_root: Path, root: str) -> tuple[dict[str, tuple[Entry, ...]], list[str]]:
-    """What these envelopes allow under this TrustRoot, whose root keys have the fingerprint `root`. Raises `Unverified`, `InvalidInput`."""
+def scan_settings(path: Path) -> ScanSettings:
+    """The bounds that a file asks for. Raises `InvalidInput`."""
+    from vouchgate.scanning.settings_file import chosen
+
+    return chosen(wiring.read_small(path, "settings of the scan"))
+
+
+def allowances(files: Sequence[Path], trust_root: Path, root: str) -> tuple[dict[str, tuple[Entry, ...]], list[str], int]:
+    """What these envelopes allow under this TrustRoot, whose root keys have the fingerprint `root`; why others do not; the TrustRoot's version.
+
+    Raises `Unverified`, `InvalidInput`.
+    """
     from vouchgate.evidence.trustroot import verify_trust_root
     from vouchgate.flows.allowances import given
     from vouchgate.vocabulary import wire
@@ -68,4 +87,4 @@ def allowances(files: Sequence[Path], trust_root: Path, root: str) -> tuple[dict
 
     signed = wire.decode(SignedTrustRoot, wiring.read_small(trust_root, "TrustRoot"), what="TrustRoot")
     checked = verify_trust_root(signed, root, now())
-    return given([wiring.read_small(file, "allowance") for file in files], checked, now())
+    return (*given([wiring.read_small(file, "allowance") for file in files], checked, now()), checked.version)

@@ -4,8 +4,9 @@ Steps
 1. Take the job and the descriptors from the socket; copy what is small, map what is large. What is hashed and what is scanned is one and
    the same memory.
 2. Drop every power (confine.py) before the first byte of the artifact is looked at.
-3. Hash beside the scan (before it, where names are allowed for a digest: they count only for that), in a thread that was there before threads could no longer be made. Pages that were hashed are given back, so that
-   a large file is never in memory as a whole.
+3. Hash beside the scan, in a thread that was there before threads could no longer be made; before it, where names are allowed for a digest
+   (they count only for that), and where the asker may know the verdict. Pages that were hashed are given back, so that a large file is never
+   in memory as a whole.
 4. One `ScanReport` on the socket, or nothing: whoever reads treats silence, a signal and nonsense as incomplete.
 """
 
@@ -26,12 +27,14 @@ from typing import NoReturn
 from msgspec.structs import replace
 
 from vouchgate.edges.processes import confine
-from vouchgate.scanning.jobs import BATCH, MAX_FILES, MAX_REPORT_BYTES, SNAPSHOT_BYTES, Batch, Job
+from vouchgate.scanning.asked import Asked
+from vouchgate.scanning.jobs import ASKS, BATCH, KNOWN, MAX_FILES, MAX_REPORT_BYTES, SNAPSHOT_BYTES, Batch, Job, Question
 from vouchgate.scanning.knowledge.entries import Knowledge
 from vouchgate.scanning.knowledge.overlay import Overlay
 from vouchgate.scanning.knowledge.shipped import shipped
 from vouchgate.scanning.scan import scan, scan_folder
-from vouchgate.scanning.verdict import ScanReport, unfinished
+from vouchgate.scanning.settings import settings_digest
+from vouchgate.scanning.verdict import SCANNER_VERSION, ScanReport, unfinished
 from vouchgate.vocabulary.digests import Digest, tree_digest
 from vouchgate.vocabulary.errors import InvalidInput, VouchgateError
 from vouchgate.vocabulary.wire import decode, encode
@@ -86,7 +89,8 @@ def _report(job_socket: socket.socket, *, no_network: bool) -> bytes:
         files = _files(words)
         if len(files) != 1 and not job.folder:
             raise InvalidInput("a job that is no folder has one file", remedy="scan it again")
-        return _bounded(_read(job, files, ("no-network",) if no_network else ()))
+        report = _read(job, files, ("no-network",) if no_network else (), job_socket.fileno())
+        return b"" if report is None else _bounded(report)
     except VouchgateError as error:
         return encode(_unread(job.name, error.reason, error.remedy))
 
@@ -151,14 +155,16 @@ def _file(name: bytes, descriptor: int) -> _File:
     return _File(name, memoryview(bytes(content)))
 
 
-def _read(job: Job, files: Sequence[_File], held: tuple[str, ...]) -> ScanReport:
-    """Steps 2 and 3."""
+def _read(job: Job, files: Sequence[_File], held: tuple[str, ...], asker: int) -> ScanReport | None:
+    """Steps 2 and 3; None where the asker knows the verdict."""
     hashing = _Hashing(files, hashed=job.deep)
     sys.setswitchinterval(SWITCH_SECONDS)
     confine.limit(sum(file.mapped is not None and len(file.view) for file in files))
     confine.forbid_calls()
     hashing.begin()
-    knowledge = _knowledge(job, files, hashing)
+    knowledge = Asked(_knowledge(job, files, hashing))
+    if job.asks and job.deep and _known(job, _digest(job, files, hashing.end()), knowledge, asker):
+        return None
     if job.folder:
         views = {os.fsdecode(file.name): file.view for file in files}
         verdict = scan_folder(views, job.name, job.settings, knowledge=knowledge, deep=job.deep)
@@ -167,7 +173,15 @@ def _read(job: Job, files: Sequence[_File], held: tuple[str, ...]) -> ScanReport
     digests = hashing.end()
     size = sum(digest.size for digest in digests)
     digest = _digest(job, files, digests) if job.deep else Digest(value="0" * 64, size=size)
-    return ScanReport(verdict=verdict, digest=digest, confinement=(*held, "seccomp"))
+    names = knowledge.names if job.explain else ()
+    return ScanReport(verdict=verdict, digest=digest, confinement=(*held, "seccomp"), names=names)
+
+
+def _known(job: Job, digest: Digest, knowledge: Knowledge, asker: int) -> bool:
+    """Ask; an asker that is gone knows nothing, and hears nothing either."""
+    question = encode(Question(digest=digest, scanner=SCANNER_VERSION, knowledge=knowledge.digest, settings=settings_digest(job.settings)))
+    _write(asker, ASKS + struct.pack("!I", len(question)) + question)
+    return os.read(asker, 1) == KNOWN
 
 
 def _digest(job: Job, files: Sequence[_File], digests: Sequence[Digest]) -> Digest:
