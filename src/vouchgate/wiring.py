@@ -566,8 +566,11 @@ def disarm_desk() -> Any:
     from vouchgate.flows.disarm_artifact import Desk as DisarmDesk
     from vouchgate.ports import disarmer, outputs
 
-    def rebuild(artifact: int, output: int, again: int, sidecar: int, bits: int, key: bytes, written: Callable[[], None]) -> Any:
-        files = disarmer.Files(artifact=artifact, output=output, output_again=again, sidecar=sidecar)
+    def rebuild(
+        artifact: tuple[int, ...], names: tuple[str, ...], others: tuple[str, ...], output: int, again: int, sidecar: int, *how: Any
+    ) -> Any:
+        files = disarmer.Files(artifact=artifact, output=output, output_again=again, sidecar=sidecar, names=names, others=others)
+        bits, key, written = how
         return disarmer.rebuild(files, bits=bits, key=key, written=written)
 
     process = scanner.Scanner()
@@ -581,7 +584,7 @@ def disarm_desk() -> Any:
             os.close(descriptor)
 
     return DisarmDesk(
-        open_artifact=outputs.open_artifact,
+        open_place=local_place,
         same_file=outputs.same_file,
         open_output=outputs.Output,
         rebuild=rebuild,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import sys
 import textwrap
 import zipfile
@@ -17,11 +18,12 @@ from safetensors.numpy import load_file
 
 from vouchgate import wiring
 from vouchgate.flows.disarm_artifact import Desk, disarm
+from vouchgate.flows.disarm_source import NothingToRebuild
 from vouchgate.ports import disarmer
 from vouchgate.ports.outputs import Output
 from vouchgate.scanning.scan import scan
 from vouchgate.scanning.verdict import ScanReport
-from vouchgate.vocabulary.digests import file_digest
+from vouchgate.vocabulary.digests import file_digest, tree_digest
 from vouchgate.vocabulary.errors import InvalidInput, NotFound, Unavailable
 
 
@@ -149,7 +151,7 @@ LIES = {
 def test_a_process_that_lies_gets_nothing_placed(desk: Desk, artifact: Path, tmp_path: Path, lie: str) -> None:
     program = textwrap.dedent(HEAD + LIES[lie])
 
-    def lying(artifact: int, output: int, again: int, sidecar: int, bits: int, key: bytes, written: Any) -> Any:
+    def lying(artifact: Any, names: Any, others: Any, output: int, again: int, sidecar: int, bits: int, key: bytes, written: Any) -> Any:
         files = disarmer.Files(artifact=artifact, output=output, output_again=again, sidecar=sidecar)
         return disarmer.rebuild(files, written=written, command=(sys.executable, "-I", "-S", "-c", program), timeout=20)
 
@@ -162,7 +164,7 @@ def test_a_process_that_sleeps_is_ended(artifact: Path, tmp_path: Path) -> None:
     output, beside = Output(tmp_path / "o"), Output(tmp_path / "s")
     held = os.open(artifact, os.O_RDONLY)
     try:
-        files = disarmer.Files(artifact=held, output=output.descriptor, output_again=output.again, sidecar=beside.descriptor)
+        files = disarmer.Files(artifact=(held,), output=output.descriptor, output_again=output.again, sidecar=beside.descriptor)
         with pytest.raises(Unavailable, match="in time"):
             disarmer.rebuild(files, command=(sys.executable, "-I", "-S", "-c", "import time; time.sleep(60)"), timeout=0.3)
     finally:
@@ -170,3 +172,66 @@ def test_a_process_that_sleeps_is_ended(artifact: Path, tmp_path: Path) -> None:
         output.discard()
         beside.discard()
     assert left(tmp_path) == {"in.npz"}
+
+
+SAMPLE = Path(__file__).parents[1] / "scanning" / "samples" / "checkpoint"
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(SAMPLE, tmp_path / "ckpt"))
+
+
+def test_a_folder_is_rebuilt_from_all_its_shards(desk: Desk, checkpoint: Path, tmp_path: Path) -> None:
+    (checkpoint / "checkpoint").write_text('model_checkpoint_path: "model"\n')
+    answer = disarm(desk, checkpoint, tmp_path / "out.safetensors")
+    assert (answer.identical, answer.output_verdict, answer.report.container, answer.report.tensors) == (True, "clean", "tensor-bundle", 21)
+    raw = Path(answer.output).read_bytes()
+    assert np.float64(range(6)).tobytes() in raw and np.float32(range(200)).tobytes() in raw
+    named = ((path.name.encode(), file_digest(path.read_bytes())) for path in checkpoint.iterdir())
+    assert answer.digest == tree_digest(named).text
+    assert left(tmp_path) == {"ckpt", "out.safetensors", "out.safetensors.json"}
+
+
+def test_a_folder_with_links_or_an_output_in_it_is_left_alone(desk: Desk, checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="lies in"):
+        disarm(desk, checkpoint, checkpoint / "out.safetensors")
+    (tmp_path / "elsewhere").symlink_to(checkpoint)
+    with pytest.raises(InvalidInput, match="lies in"):
+        disarm(desk, checkpoint, tmp_path / "elsewhere" / "o")
+    (tmp_path / "hard").hardlink_to(checkpoint / "model.index")
+    with pytest.raises(InvalidInput, match="itself"):
+        disarm(desk, checkpoint, tmp_path / "hard")
+    (checkpoint / "link").symlink_to("/etc/passwd")
+    with pytest.raises(InvalidInput, match="link"):
+        disarm(desk, checkpoint, tmp_path / "o")
+    assert left(tmp_path) == {"ckpt", "elsewhere", "hard"} and left(checkpoint) == {path.name for path in SAMPLE.iterdir()} | {"link"}
+
+
+def test_a_folder_of_something_else_or_that_changes_is_not_rebuilt(desk: Desk, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "x.bin").write_bytes(b"x")
+    with pytest.raises(NothingToRebuild):
+        disarm(desk, tmp_path / "other", tmp_path / "o")
+
+    def changing(*given: Any) -> Any:
+        report = desk.rebuild(*given)
+        with (checkpoint / "model.data-00001-of-00002").open("ab") as file:
+            file.write(b"x")
+        return report
+
+    with pytest.raises(Unavailable, match="changed"):
+        disarm(dataclasses.replace(desk, rebuild=changing), checkpoint, tmp_path / "o")
+    assert left(tmp_path) == {"ckpt", "other"}
+
+
+@pytest.mark.parametrize("span", [(0, 465), (464, 805), (463, 2), (1264, 801), (2068, 1), (2**63, 1)])
+def test_a_span_over_the_end_of_a_file_is_not_copied(desk: Desk, checkpoint: Path, tmp_path: Path, span: tuple[int, int]) -> None:
+    program = textwrap.dedent(HEAD + f"say(2, {span[0]}, {span[1]})")
+
+    def lying(artifact: Any, names: Any, others: Any, output: int, again: int, sidecar: int, *_: Any) -> Any:
+        files = disarmer.Files(artifact=artifact, output=output, output_again=again, sidecar=sidecar, names=names, others=others)
+        return disarmer.rebuild(files, command=(sys.executable, "-I", "-S", "-c", program), timeout=20)
+
+    with pytest.raises(Unavailable, match="does not lie in the artifact"):
+        disarm(dataclasses.replace(desk, rebuild=lying), checkpoint, tmp_path / "o")

@@ -1,7 +1,7 @@
 """An artifact is rebuilt from what it holds: nothing of it runs, and nothing is kept that could not be compared.
 
 Steps
-1. Open the artifact once; the output may not be the same file.
+1. Open the artifact once (disarm_source.py); the output may not be one of its files, nor lie in it.
 2. Hash it while the disarming process takes it apart; that process says what to write, and the port writes it into new files.
 3. While it reads the written file back and compares, the file is made durable and scanned as any other artifact is.
 4. The artifact must not have changed meanwhile, the comparison must hold and the scan must be clean; else nothing is placed.
@@ -10,7 +10,6 @@ Steps
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from vouchgate.flows.disarm_source import Place, Source, opened
 from vouchgate.scanning.disarm.low_bits import KEY_BYTES
 from vouchgate.scanning.disarm.report import RebuildReport
 from vouchgate.scanning.verdict import ScanReport
@@ -55,11 +55,12 @@ class Output(Protocol):
 class Desk:
     """What wiring plugs in; all of it blocks."""
 
-    open_artifact: Callable[[Path], int]
+    open_place: Callable[[str], Place]
     same_file: Callable[[int, Path], bool]
     open_output: Callable[[Path], Output]
     rebuild: Callable[..., RebuildReport]
-    """(artifact, output, output again, sidecar, bits, key, written) -> the report (ports/disarmer.py)."""
+    """(artifact's descriptors, its names and its other files' where it is a folder, output, output again, sidecar, bits, key, written) -> the report
+    (ports/disarmer.py)."""
     scan: Callable[[int, str], ScanReport]
     digest: Callable[[int], Digest]
     """Of a whole file, by descriptor."""
@@ -91,18 +92,22 @@ def disarm(desk: Desk, path: Path, out: Path, *, bits: int = 0) -> Rebuilding:
     """All steps. Raises `NotFound`, `InvalidInput`, `NotRebuilt` (nothing could be recovered), `Unavailable`."""
     if not 0 <= bits <= MAX_BITS:
         raise InvalidInput(f"{bits} bits cannot be disturbed", remedy=f"name 1 to {MAX_BITS} bits, or none")
-    artifact = desk.open_artifact(path)
     beside = out.with_name(out.name + SIDECAR_SUFFIX)
-    try:
-        if desk.same_file(artifact, out) or desk.same_file(artifact, beside):
-            raise InvalidInput(f"`{out}` is the artifact itself", remedy="name another file with -o")
+    with opened(desk.open_place(str(path))) as source:
+        _elsewhere(desk, source, path, out, beside)
         output = desk.open_output(out)
         with closing(_Discarding(output)):
             sidecar = desk.open_output(beside)
             with closing(_Discarding(sidecar)):
-                return _rebuilt(desk, artifact, path, output, sidecar, bits)
-    finally:
-        os.close(artifact)
+                return _rebuilt(desk, source, path, output, sidecar, bits)
+
+
+def _elsewhere(desk: Desk, source: Source, path: Path, out: Path, beside: Path) -> None:
+    """Step 1."""
+    if any(desk.same_file(one, place) for one in source.descriptors for place in (out, beside)):
+        raise InvalidInput(f"`{out}` is the artifact itself", remedy="name another file with -o")
+    if source.place.is_folder and out.resolve().is_relative_to(path.resolve()):
+        raise InvalidInput(f"`{out}` lies in the artifact", remedy="name a file outside it with -o")
 
 
 @dataclass(frozen=True)
@@ -115,24 +120,23 @@ class _Discarding:
         self.output.discard()
 
 
-def _rebuilt(desk: Desk, artifact: int, path: Path, output: Output, sidecar: Output, bits: int) -> Rebuilding:
-    before = os.fstat(artifact)
+def _rebuilt(desk: Desk, source: Source, path: Path, output: Output, sidecar: Output, bits: int) -> Rebuilding:
     waiting: list[Future[Any]] = []
     with ThreadPoolExecutor(max_workers=3) as threads:
-        hashing = threads.submit(desk.digest, artifact)
+        hashing = threads.submit(source.digest, desk.digest)
         threads.submit(desk.warm)
 
         def written() -> None:
             waiting.append(threads.submit(desk.scan, output.again, output.path.name))
             waiting.append(threads.submit(output.sync))
 
-        report = desk.rebuild(
-            artifact, output.descriptor, output.again, sidecar.descriptor, bits, desk.draw_key(KEY_BYTES) if bits else b"", written
-        )
+        key = desk.draw_key(KEY_BYTES) if bits else b""
+        names, others = source.shown
+        report = desk.rebuild(source.descriptors, names, others, output.descriptor, output.again, sidecar.descriptor, bits, key, written)
         digest = hashing.result()
         scanned: ScanReport = waiting[0].result()
         waiting[1].result()
-    _unchanged(before, os.fstat(artifact), digest)
+    source.unchanged()
     _clean(scanned, output.size)
     if report.has_sidecar:
         sidecar.place()
@@ -149,16 +153,6 @@ def _rebuilt(desk: Desk, artifact: int, path: Path, output: Output, sidecar: Out
         sidecar=str(sidecar.path) if report.has_sidecar else "",
         report=report,
     )
-
-
-def _unchanged(before: os.stat_result, after: os.stat_result, digest: Digest) -> None:
-    """Step 4."""
-    if (before.st_size, before.st_mtime_ns, before.st_ctime_ns) != (
-        after.st_size,
-        after.st_mtime_ns,
-        after.st_ctime_ns,
-    ) or digest.size != after.st_size:
-        raise Unavailable("the artifact changed while it was rebuilt", remedy="copy it to a place of your own and rebuild the copy")
 
 
 def _clean(scanned: ScanReport, size: int) -> None:

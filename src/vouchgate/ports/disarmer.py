@@ -1,8 +1,9 @@
 """Runs the disarming process on an open descriptor, and writes what it says to write, without trusting it further than that.
 
 Rules
-1. The child gets two read-only descriptors (artifact, output), two pipes, an empty environment, `/` as its folder, and where the caller is root a
-   uid of its own. It names spans of the artifact to copy; the copying is done here, between descriptors, and no span outside the file is.
+1. The child gets read-only descriptors (the artifact's files, the output), two pipes, an empty environment, `/` as its folder, and where the caller is
+   root a uid of its own. It names spans of the artifact to copy; the copying is done here, between descriptors, and no span outside a file is. Where
+   the artifact is a folder, its files lie one behind the other in one space of offsets, and their names are said on the child's input.
 2. The output and the sidecar have a bound; a message over its bound, out of order or of no known kind ends the child.
 3. A crash, a signal, a timeout or a child without a last word is a failure, and then nothing of the output may be used.
 """
@@ -16,9 +17,11 @@ import signal
 import subprocess
 import sys
 import time
+from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate
 
 from vouchgate.scanning.disarm import frames
 from vouchgate.scanning.disarm.report import Held, RebuildReport
@@ -62,12 +65,16 @@ class _Said(Noun, frozen=True, kw_only=True):
 class Files:
     """Open descriptors."""
 
-    artifact: int
+    artifact: tuple[int, ...]
     output: int
     """For writing, empty."""
     output_again: int
     """The same file for reading, from its first byte: another open, so that it has a place of its own."""
     sidecar: int
+    names: tuple[str, ...] = ()
+    """Of a folder: what each file of `artifact` is called in it."""
+    others: tuple[str, ...] = ()
+    """Of a folder: its other files, which are not opened."""
 
 
 def rebuild(
@@ -83,14 +90,23 @@ def rebuild(
 ) -> RebuildReport:
     """Write the output and the sidecar; the report, once the written file was read back and was the same. `written` is called when all of it is
     written and the comparison begins. Blocks. Raises `NotRebuilt`, `Unavailable`."""
-    arguments = [*command, "--fd", str(files.artifact), "--out-fd", str(files.output_again), "--settings", encode(settings).decode()]
+    arguments = [
+        *command,
+        "--fd",
+        ",".join(map(str, files.artifact)),
+        "--out-fd",
+        str(files.output_again),
+        "--settings",
+        encode(settings).decode(),
+    ]
     arguments += ["--bits", str(bits), "--key", key.hex()] if bits else []
+    arguments += ["--folder"] if files.names else []
     child = subprocess.Popen(
         arguments,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        pass_fds=(files.artifact, files.output_again),
+        pass_fds=(*files.artifact, files.output_again),
         close_fds=True,
         env={},
         cwd="/",
@@ -113,8 +129,8 @@ class _Conversation:
         self._written = written
         assert child.stdin is not None and child.stdout is not None
         self._in, self._out, self._files, self._deadline = child.stdin, child.stdout.fileno(), files, deadline
-        self._size = os.fstat(files.artifact).st_size
-        self._left = self._size * MAX_OUTPUT_FACTOR + FLOOR_BYTES
+        self._begins = [0, *accumulate(os.fstat(one).st_size for one in files.artifact)]
+        self._left = self._begins[-1] * MAX_OUTPUT_FACTOR + FLOOR_BYTES
         self._sidecar_left = MAX_SIDECAR_BYTES
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._out, selectors.EVENT_READ)
@@ -122,6 +138,7 @@ class _Conversation:
     def hold(self) -> RebuildReport:
         """Until the last word."""
         with self._selector:
+            self._name_files()
             report: RebuildReport | None = None
             while True:
                 kind, first, second = frames.HEAD.unpack(self._exactly(frames.HEAD.size))
@@ -141,6 +158,13 @@ class _Conversation:
                     return self._ended(report, self._small(first))
                 else:
                     raise _broken("it said something that it may not say now")
+
+    def _name_files(self) -> None:
+        """A child that will not listen ends, and is then told as one without a last word."""
+        if self._files.names:
+            with suppress(BrokenPipeError):
+                self._in.write(encode({"names": self._files.names, "others": self._files.others}) + b"\n")
+                self._in.flush()
 
     def _ended(self, report: RebuildReport | None, said: bytes) -> RebuildReport:
         if report is None:
@@ -184,11 +208,13 @@ class _Conversation:
 
     def _copy(self, begin: int, length: int) -> None:
         """Rule 1."""
-        if begin + length > self._size or length > self._left:
+        place = bisect_right(self._begins, begin) - 1
+        if place + 1 >= len(self._begins) or begin + length > self._begins[place + 1] or length > self._left:
             raise _broken("it would copy what does not lie in the artifact, or more than the bound")
         self._left -= length
+        source, begin = self._files.artifact[place], begin - self._begins[place]
         while length:
-            done = _copied(self._files.artifact, self._files.output, min(length, _COPY_BYTES), begin)
+            done = _copied(source, self._files.output, min(length, _COPY_BYTES), begin)
             if not done:
                 raise _broken("the artifact became shorter meanwhile")
             begin, length = begin + done, length - done

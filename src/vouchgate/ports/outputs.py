@@ -12,11 +12,10 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import stat
 from pathlib import Path
 
 from vouchgate.vocabulary.digests import Digest
-from vouchgate.vocabulary.errors import InvalidInput, NotFound
+from vouchgate.vocabulary.errors import InvalidInput
 
 _CHUNK = 4 * 1024 * 1024
 
@@ -69,18 +68,6 @@ class Output:
             if descriptor >= 0:
                 os.close(descriptor)
         self.descriptor = self.again = -1
-
-
-def open_artifact(path: Path) -> int:
-    """A regular file for reading. Raises `NotFound`, `InvalidInput`."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise NotFound(f"`{path}` cannot be read: {error.strerror}", remedy="name a model file that you may read") from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise InvalidInput(f"`{path}` is no regular file", remedy="name a model file")
-    return descriptor
 
 
 def same_file(descriptor: int, path: Path) -> bool:

@@ -55,6 +55,10 @@ class Tensor(Noun, frozen=True, kw_only=True):
     crc: int
     sliced: bool = False
     """It only says that other entries are its slices."""
+    key: bytes = b""
+    """As the index has it; a slice's is made of its variable's name and its place."""
+    slices: tuple[tuple[tuple[int, int], ...], ...] = ()
+    """Of a variable in slices: start and length along each dimension; a length of -1 is all of it."""
 
     @property
     def numpy(self) -> str:
@@ -77,6 +81,19 @@ def is_table(view: memoryview) -> bool:
 def shard_name(stem: str, number: int, shards: int) -> str:
     """As TensorFlow names them (`ShardedFilename`)."""
     return f"{stem}.data-{number:05d}-of-{shards:05d}"
+
+
+def stems(names: frozenset[str]) -> frozenset[str]:
+    """What stands before `.index` of every checkpoint that has a shard among `names`."""
+    found = frozenset(stem_of(name) for name in names) - {""}
+    return frozenset(stem for stem in found if f"{stem}.index" in names)
+
+
+def stem_of(name: str) -> str:
+    """What stands before `.data-00000-of-00001`; empty for a file that is no shard."""
+    stem, mark, rest = name.rpartition(".data-")
+    first, of, last = rest.partition("-of-")
+    return stem if mark and of and len(first) == len(last) == 5 and (first + last).isdigit() and (first + last).isascii() else ""
 
 
 def open_bundle(view: memoryview, settings: ScanSettings, rule: str) -> Bundle:
@@ -104,6 +121,8 @@ def _tensor(key: bytes, entry: Mapping[str, object], shards: int, table: _Table,
         name=key.decode("utf-8", "backslashreplace"),
         shape=tuple(dims),
         sliced="slices" in entry,
+        key=key,
+        slices=tuple(map(_extents, entry.get("slices", ()))),  # type: ignore[call-overload]
         **{name: entry.get(source, 0) for name, source in _FIELDS},  # type: ignore[arg-type]
     )
     size = prod(dims) * _TYPES.get(found.dtype, ("", 0))[1]
@@ -112,6 +131,12 @@ def _tensor(key: bytes, entry: Mapping[str, object], shards: int, table: _Table,
     if not found.sliced and found.dtype != STRING and found.size != size:
         table.refuse("size", where, f"`{shown(found.name)}` takes {size} bytes by its type and shape, the index says {found.size}")
     return found
+
+
+def _extents(part: Mapping[str, object]) -> tuple[tuple[int, int], ...]:
+    """`TensorSliceProto`: an extent without a length is all of its dimension."""
+    found: list[Mapping[str, int]] = part.get("extent", [])  # type: ignore[assignment]
+    return tuple((one.get("start", 0), one.get("length", -1)) for one in found)
 
 
 _FIELDS = (("dtype", "dtype"), ("shard", "shard_id"), ("offset", "offset"), ("size", "size"), ("crc", "crc32c"))

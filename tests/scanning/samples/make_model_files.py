@@ -1,4 +1,4 @@
-"""Writes `arrays-*.h5`, `saved_model/` and `pieces.model`: `python make_model_files.py` with h5py 3.14, tensorflow 2.21 and sentencepiece 0.2."""
+"""Writes `arrays-*.h5`, `saved_model/`, `checkpoint/`, `checkpoint.npz` and `pieces.model`: `python make_model_files.py` with h5py 3.14, tensorflow 2.21 and sentencepiece 0.2."""
 
 from __future__ import annotations
 
@@ -57,6 +57,32 @@ def saved_model() -> None:
         tf.saved_model.save(module, str(HERE / "saved_model"))
 
 
+def checkpoint() -> None:
+    """A checkpoint of every type in two shards, one variable in slices; beside it what TensorFlow itself reads of it."""
+    import numpy as np
+    import tensorflow as tf
+
+    types = ["float32", "float64", "int32", "uint8", "int16", "int8", "complex64", "int64", "bool", "uint16", "complex128", "float16", "uint32", "uint64",
+             "bfloat16", "float8_e5m2", "float8_e4m3fn", "string"]  # fmt: skip
+    names = [f"kinds/{one}" for one in types] + ["cut/kernel", "cut/kernel", "none", "scalar"]
+    values = [tf.cast(tf.reshape(tf.range(6.0), (2, 3)), one) if one != "string" else tf.constant(["ä", b"\xff", ""]) for one in types]
+    values += [tf.reshape(tf.range(4.0), (2, 2)), tf.reshape(tf.range(200.0), (100, 2)), tf.zeros((0, 3)), tf.constant(5.0)]
+    slices = ["" for _ in types] + ["102 2 0,2:-", "102 2 2,100:-", "", ""]
+    folder = HERE / "checkpoint"
+    shutil.rmtree(folder, ignore_errors=True)
+    for number, part in enumerate((slice(0, 19), slice(19, None))):
+        tf.raw_ops.SaveV2(
+            prefix=str(folder / f"part{number}"), tensor_names=names[part], shape_and_slices=slices[part], tensors=values[part]
+        )
+    tf.raw_ops.MergeV2Checkpoints(
+        checkpoint_prefixes=[str(folder / "part0"), str(folder / "part1")], destination_prefix=str(folder / "model"), delete_old_dirs=False
+    )
+    reader = tf.train.load_checkpoint(str(folder / "model"))
+    read = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map() if not name.endswith("string")}
+    width = {1: np.uint8, 2: np.uint16}  # numpy's archive has no name for TensorFlow's short floats: their bits stand there
+    np.savez_compressed(HERE / "checkpoint.npz", **{k: v if v.dtype.isbuiltin == 1 else v.view(width[v.itemsize]) for k, v in read.items()})
+
+
 def pieces() -> None:
     """A small unigram model without a map of characters, which alone has 240 kB."""
     import sentencepiece
@@ -73,4 +99,5 @@ def pieces() -> None:
 if __name__ == "__main__":
     arrays()
     saved_model()
+    checkpoint()
     pieces()

@@ -1,7 +1,8 @@
 """The disarmer: one process for one artifact, with no network, no keys, and no way to write but the pipe to whoever started it.
 
 Rules
-1. The artifact and the file that replaces it arrive as open, read-only descriptors; no path is ever opened. The artifact is mapped.
+1. The artifact's files and the file that replaces it arrive as open, read-only descriptors; no path is ever opened. The artifact is mapped. Of a
+   folder, the names are the first line on the input.
 2. All powers are dropped (confine.py) before the first byte of the artifact is looked at.
 3. What is to be written is said in messages (scanning/disarm/frames.py); who started it writes. Then the written file is read back from its first
    byte and compared, tensor by tensor, with what the artifact gives when it is asked again.
@@ -20,6 +21,7 @@ import sys
 from vouchgate.edges.processes import confine
 from vouchgate.scanning.catalog import installed
 from vouchgate.scanning.disarm import frames
+from vouchgate.scanning.disarm.folders import rebuild_folder
 from vouchgate.scanning.disarm.low_bits import LowBits, measured
 from vouchgate.scanning.disarm.rebuild import Rebuilt, rebuild
 from vouchgate.scanning.disarm.report import Held, report_of, sidecar
@@ -28,10 +30,12 @@ from vouchgate.scanning.knowledge.shipped import shipped
 from vouchgate.scanning.settings import ScanSettings
 from vouchgate.scanning.verdict import Refuse
 from vouchgate.vocabulary.errors import VouchgateError
-from vouchgate.vocabulary.wire import decode, encode
+from vouchgate.vocabulary.wire import Noun, decode, encode
 
 REFUSED = 4
 """Exit code where nothing could be recovered; the reason is the one message."""
+MAX_NAMES_BYTES = 64 * 1024**2
+"""Bytes of the line with a folder's names: 10,000 paths of 4,096 characters take 40 MiB."""
 GATHER_BYTES = 1024**2
 """Small pieces are sent together up to this size."""
 
@@ -39,7 +43,8 @@ GATHER_BYTES = 1024**2
 def main(arguments: list[str] | None = None) -> int:
     """Take the descriptor `--fd` apart; `--out-fd` is the file being written, for reading back."""
     parser = argparse.ArgumentParser(prog="vouchgate-disarmer", description="take one artifact apart, handed down as a descriptor")
-    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--fd", required=True, help="descriptors of the artifact's files, parted by commas")
+    parser.add_argument("--folder", action="store_true", help="the files are a folder's; their names come on the input")
     parser.add_argument("--out-fd", type=int, required=True)
     parser.add_argument("--settings", default="{}")
     parser.add_argument("--bits", type=int, default=0)
@@ -47,8 +52,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     shipped()
     try:
-        view, held = _confined(options.fd)
-        rebuilt = rebuild(view, decode(ScanSettings, options.settings, what="scan settings"))
+        names = decode(_Names, sys.stdin.buffer.readline(MAX_NAMES_BYTES), what="names of files") if options.folder else None
+        views, held = _confined([int(one) for one in options.fd.split(",")])
+        settings = decode(ScanSettings, options.settings, what="scan settings")
+        rebuilt = rebuild(views[0], settings) if names is None else rebuild_folder(names.names, views, names.others, settings)
     except Refuse as refuse:
         return _refused(encode(refuse.reason))
     except VouchgateError as error:
@@ -61,17 +68,28 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _confined(descriptor: int) -> tuple[memoryview, tuple[str, ...]]:
-    """Rule 2: the artifact's bytes, and what holds this process. Raises `Refuse`, `Unsupported`."""
-    facts = os.fstat(descriptor)
-    if not stat.S_ISREG(facts.st_mode) or not facts.st_size:
+class _Names(Noun, frozen=True, kw_only=True):
+    """A folder's files: those of the descriptors, in their order, and the others."""
+
+    names: tuple[str, ...]
+    others: tuple[str, ...] = ()
+
+
+def _confined(descriptors: list[int]) -> tuple[list[memoryview], tuple[str, ...]]:
+    """Rule 2: the bytes of the artifact's files, and what holds this process. Raises `Refuse`, `Unsupported`."""
+    facts = [os.fstat(one) for one in descriptors]
+    if not all(stat.S_ISREG(one.st_mode) for one in facts) or not any(one.st_size for one in facts):
         raise Refuse("disarm:no-file", "whole artifact", "it is not a regular file with bytes in it", "name a model file")
     installed()  # a confined process opens no file, so every format must be there before
-    confine.limit(facts.st_size)
+    views = [_mapped(descriptor, one.st_size) for descriptor, one in zip(descriptors, facts, strict=True)]
+    confine.limit(sum(one.st_size for one in facts))  # behind the mappings: each holds a descriptor of its own
     network = not confine.leave_network()
-    mapped = mmap.mmap(descriptor, facts.st_size, prot=mmap.PROT_READ)
     confine.forbid_calls()
-    return memoryview(mapped), ("seccomp",) if network else ("no-network", "seccomp")
+    return views, ("seccomp",) if network else ("no-network", "seccomp")
+
+
+def _mapped(descriptor: int, size: int) -> memoryview:
+    return memoryview(mmap.mmap(descriptor, size, prot=mmap.PROT_READ)) if size else memoryview(b"")
 
 
 def _send(rebuilt: Rebuilt, held: tuple[str, ...], change: LowBits | None, bits: int, key: bytes) -> None:

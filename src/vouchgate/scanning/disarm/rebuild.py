@@ -93,7 +93,7 @@ def rebuild(view: memoryview, settings: ScanSettings = DEFAULTS) -> Rebuilt:
         if kept is not None:
             return kept
     container = _take(Storage(view, 0), "", scope, findings, 0)
-    _bound(view, scope, findings)
+    bound(len(view) + scope.settings.max_unpacked_bytes - scope.budget.unpacked_bytes, findings)
     if not findings.tensors and not _says_something(findings.values) and (findings.drops or not findings.understood):
         why = findings.dropped[0].why if findings.dropped else "its content is no format that can be taken apart"
         raise Refuse("disarm:nothing-recovered", "whole artifact", f"no tensor and no plain value could be recovered: {why}", _REMEDY)
@@ -251,10 +251,9 @@ def _unpack(view: memoryview, packer: str, scope: Scope, findings: Findings) -> 
     return memoryview(data)
 
 
-def _bound(view: memoryview, scope: Scope, findings: Findings) -> None:
-    """Step 3."""
-    unpacked = scope.settings.max_unpacked_bytes - scope.budget.unpacked_bytes
-    allowed = max(FLOOR_BYTES, MAX_GROWTH * (len(view) + unpacked))
+def bound(held: int, findings: Findings) -> None:
+    """Step 3: `held` is the artifact's bytes, with what was unpacked of them."""
+    allowed = max(FLOOR_BYTES, MAX_GROWTH * held)
     total = sum(tensor.size for tensor in findings.tensors.values())
     if total > allowed or len(findings.tensors) > MAX_TENSORS:
         raise Refuse(

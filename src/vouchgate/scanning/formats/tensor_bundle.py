@@ -35,34 +35,22 @@ def read(sight: Sight, scope: Scope) -> Reading:
 
 def recognise_folder(names: frozenset[str]) -> Claim:
     """An index with a shard beside it, anywhere, and no file that makes the folder another artifact."""
-    if _stems(names) and not names & _OTHERS:
+    if tensor_bundle.stems(names) and not names & _OTHERS:
         return Claim(strength="certain", kind=NAME, because="a checkpoint's index with its shards")
     return NOT_MINE
 
 
 def raw_files(names: frozenset[str]) -> frozenset[str]:
     """Shards whose index is there."""
-    stems = _stems(names)
-    return frozenset(name for name in names if _stem_of(name) in stems)
+    stems = tensor_bundle.stems(names)
+    return frozenset(name for name in names if tensor_bundle.stem_of(name) in stems)
 
 
 def read_folder(folder: Folder, scope: Scope) -> Reading:
     """Rule 2."""
     tensors = 0
-    stems = sorted(_stems(folder.names))
+    stems = sorted(tensor_bundle.stems(folder.names))
     for stem in stems:
         tensors += tensor_bundle.check_folder(folder, stem, scope, NAME)["tensors"]
     size = sum(len(sight) for name in folder.names if (sight := folder.sight(name)) is not None)
     return Reading(covered=size, facts={"checkpoints": [posixpath.basename(stem) for stem in stems][:20], "tensors": tensors})
-
-
-def _stems(names: frozenset[str]) -> frozenset[str]:
-    found = frozenset(_stem_of(name) for name in names) - {""}
-    return frozenset(stem for stem in found if f"{stem}.index" in names)
-
-
-def _stem_of(name: str) -> str:
-    """What stands before `.data-00000-of-00001`."""
-    stem, mark, rest = name.rpartition(".data-")
-    first, of, last = rest.partition("-of-")
-    return stem if mark and of and len(first) == len(last) == 5 and (first + last).isdigit() and (first + last).isascii() else ""

@@ -1,4 +1,4 @@
-"""`vouchgate disarm`: rebuild a model file from its tensors and plain values, without running anything of it. Works without a control plane."""
+"""`vouchgate disarm`: rebuild a model from its tensors and plain values, without running anything of it. Works without a control plane."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHOWN_DROPS = 12
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What it takes."""
-    parser.add_argument("path", help="the model file")
+    parser.add_argument("path", help="the model file, or a folder with a TensorFlow SavedModel or checkpoint")
     parser.add_argument(
         "-o", "--output", required=True, metavar="OUT", help="the safetensors file to write; OUT.json beside it where needed"
     )
