@@ -16,7 +16,7 @@ help: ## list the targets
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt hatchling==1.27.0 editables
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[gateway,postgres,identity,hsm,analysis,scan,example,test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[gateway,postgres,identity,hsm,analysis,scan,bom,example,test]'
 	touch $@
 
 $(NODE)/.installed: tests/node/package.json
