@@ -36,7 +36,7 @@ from vouchgate.ports.rpc import AsyncRpcClient, RpcClient
 from vouchgate.vocabulary.answers import BackupOutcome
 from vouchgate.vocabulary.digests import Digest
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, InvalidSettings, Unavailable, Unsupported
-from vouchgate.vocabulary.layout import Layout, Users
+from vouchgate.vocabulary.layout import NOBODY, Layout, Users
 from vouchgate.vocabulary.processes import Folder
 from vouchgate.vocabulary.settings import MAX_SETTINGS_BYTES, AgentSettings, Settings, host_port
 from vouchgate.vocabulary.settings_authzen import absolute_applications
@@ -151,6 +151,19 @@ GUARD = "VOUCHGATE_GUARD_"
 def guard_environment() -> dict[str, str]:
     """What the environment tells the load guard, by the last part of the names: `SOCKET`, `ENDPOINT` ..."""
     return {name.removeprefix(GUARD): value for name, value in os.environ.items() if name.startswith(GUARD)}
+
+
+MLFLOW = "VOUCHGATE_MLFLOW_"
+
+
+def mlflow_environment() -> dict[str, str]:
+    """What the environment tells the gate in an MLflow server: `SOCKET`, `GUARD` ..."""
+    return {name.removeprefix(MLFLOW): value for name, value in os.environ.items() if name.startswith(MLFLOW)}
+
+
+def environment_says(name: str) -> bool:
+    """Whether a switch of somebody else's program is on."""
+    return os.environ.get(name, "").lower() in ("1", "true")
 
 
 def before_python_path(folder: str) -> str:
@@ -510,6 +523,12 @@ def artifact_store(settings: Settings, layout: Layout) -> ArtifactStore:
     """Admitted artifacts by digest."""
     mib = 1024 * 1024
     return ArtifactStore(layout.artifacts, max_bytes=settings.limits.import_mib * mib, reserve_bytes=settings.audit.disk_reserve_mib * mib)
+
+
+def artifact_readers(settings: Settings) -> int | None:
+    """Who may enter the content store (`Layout.folders`). Raises `InvalidSettings` for a group that this machine does not have."""
+    named = settings.artifacts.readers
+    return NOBODY if named == "nobody" else None if named == "everybody" else files.group_number(named)
 
 
 def warm_scanner(*, uid: int | None = None, cache: Any = None, explain: bool = False) -> Any:
