@@ -30,7 +30,7 @@ def source(tmp_path: Path, content: bytes) -> int:
 
 
 def left(tmp_path: Path) -> list[str]:
-    return sorted(path.name for path in (tmp_path / "artifacts").iterdir())
+    return sorted(path.name for path in (tmp_path / "artifacts").iterdir() if path.name != ".notes")
 
 
 def test_what_is_kept_is_read_only_and_named_by_its_digest(store: ArtifactStore, tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_what_is_kept_is_read_only_and_named_by_its_digest(store: ArtifactStore,
     assert not store.has(staged.digest)
     path = store.keep(staged)
     assert path.name == hashlib.sha256(content).hexdigest()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o400
+    assert stat.S_IMODE(path.stat().st_mode) == 0o444
     assert left(tmp_path) == [path.name]
     assert os.pread(store.open(file_digest(content)), len(content), 0) == content
 

@@ -1,8 +1,9 @@
 """Folders in the content store: an artifact of several files lies in one folder of its own, named by the digest of its tree.
 
 Rules
-1. What comes is one stream (vocabulary/tree_frames.py), copied file by file while it is hashed; the paths in it name nothing on this disk:
-   a file lies under its digest, and the manifest says which paths have it.
+1. What comes is one stream (vocabulary/tree_frames.py), copied file by file while it is hashed: a file lies under its digest, and the manifest
+   says which paths have it. Beside it `named/` holds the same files by their paths, as links to the same inodes, for whoever may read the store;
+   the store itself never goes by them. Where this disk cannot have such paths, there is no such folder.
 2. The folder gets its name with one rename(2), after each file and the manifest were made durable: it is there whole or not at all. Where it is
    there already, the two change places, so that a damaged one is mended.
 3. A manifest counts only where its paths, digests and sizes have the digest by which it was asked for; a file only where its bytes do.
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from vouchgate.vocabulary.digests import Digest, tree_digest
 from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded, NotFound, StoreDamaged, VouchgateError
+from vouchgate.vocabulary.stored import NAMED
 from vouchgate.vocabulary.tree_frames import MAGIC, REMEDY, Paths, next_head
 from vouchgate.vocabulary.wire import Noun, decode, encode
 
@@ -26,8 +28,11 @@ MANIFEST = "manifest"
 MAX_MANIFEST_BYTES = 64 * 1024**2
 """Bytes of a manifest: 10,000 files with paths of 4 KiB."""
 COPY_BYTES = 1024 * 1024
-PREFIX = "tree-"
 READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+KEPT_MODE = 0o444
+"""Of a kept file; who gets as far as it, the store's own folder says (vocabulary/layout.py)."""
+TREE_MODE = 0o711
+"""Of a kept folder: what lies in it is asked for by name; `named/` may be listed."""
 _RENAME_EXCHANGE = 2
 """renameat2(2)."""
 _AT_FDCWD = -100
@@ -93,13 +98,13 @@ def open_tree(path: Path) -> KeptTree:
     except OSError:
         raise NotFound("the folder is not in the store", remedy="import the artifact") from None
     try:
-        return KeptTree(folder, _manifest(folder))
+        return KeptTree(folder, manifest_of(folder))
     except BaseException:
         os.close(folder)
         raise
 
 
-def _manifest(folder: int) -> Manifest:
+def manifest_of(folder: int) -> Manifest:
     try:
         descriptor = os.open(MANIFEST, READ_FLAGS | os.O_NONBLOCK, dir_fd=folder)
     except OSError:
@@ -128,17 +133,21 @@ def _check(manifest: Manifest) -> None:
         raise _damaged("the folder's manifest is not one that was written here") from None
 
 
-def write_tree(source: int, folder: Path, *, max_bytes: int, check_space: Callable[[int], None]) -> Digest:
-    """Rule 1: the stream behind `source` into the new, private `folder`. Raises `InvalidInput`, `LimitExceeded`, `OSError`."""
+def write_tree(
+    source: int, folder: Path, *, max_bytes: int, check_space: Callable[[int], None], made: Callable[[int], None] = lambda _: None
+) -> Digest:
+    """Rule 1: the stream behind `source` into the new, private `folder`; `made` gets a descriptor on each new file before anything is in it.
+    Raises `InvalidInput`, `LimitExceeded`, `OSError`."""
     check_space(os.fstat(source).st_size)
     folder.mkdir(0o700)
     here = os.open(folder, READ_FLAGS | os.O_DIRECTORY)
     try:
-        stream = _Stream(source, max_bytes)
+        stream = _Stream(source, max_bytes, made)
         manifest = Manifest(files=tuple(_files(stream, here)))
         if not manifest.files:
             raise InvalidInput("there is nothing in the folder", remedy="name a folder that is one model")
         _write_manifest(here, encode(manifest))
+        name_files(folder, manifest)
         os.fsync(here)
         return manifest.digest
     finally:
@@ -160,8 +169,8 @@ def _files(stream: _Stream, here: int) -> list[TreeFile]:
 class _Stream:
     """What is left of the stream; by `pread`, because the descriptor's own position belongs to whoever handed it over."""
 
-    def __init__(self, source: int, max_bytes: int) -> None:
-        self._source, self._max, self._at = source, max_bytes, 0
+    def __init__(self, source: int, max_bytes: int, made: Callable[[int], None]) -> None:
+        self._source, self._max, self._made, self._at = source, max_bytes, made, 0
 
     def exactly(self, count: int) -> bytes:
         """The next bytes."""
@@ -185,12 +194,13 @@ class _Stream:
         target = os.open("part", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=here)
         hashing, left = hashlib.sha256(), size
         try:
+            self._made(target)
             while left:
                 part = self.exactly(min(COPY_BYTES, left))
                 hashing.update(part)
                 _write_all(target, part)
                 left -= len(part)
-            os.fchmod(target, 0o400)
+            os.fchmod(target, KEPT_MODE)
             os.fsync(target)
         finally:
             os.close(target)
@@ -200,9 +210,10 @@ class _Stream:
 
 
 def _write_manifest(here: int, content: bytes) -> None:
-    target = os.open(MANIFEST, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o400, dir_fd=here)
+    target = os.open(MANIFEST, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=here)
     try:
         _write_all(target, content)
+        os.fchmod(target, KEPT_MODE)
         os.fsync(target)
     finally:
         os.close(target)
@@ -214,8 +225,35 @@ def _write_all(target: int, data: bytes) -> None:
         left = left[os.write(target, left) :]
 
 
+def name_files(folder: Path, manifest: Manifest) -> None:
+    """`named/`, anew; each folder of it durable. Where the disk refuses a path (too long, not its encoding), there is none."""
+    top = folder / NAMED
+    shutil.rmtree(top, ignore_errors=True)
+    try:
+        parents = {top}
+        for file in manifest.files:
+            path = top / os.fsdecode(file.path)
+            parents.update(one for one in path.parents if one.is_relative_to(top))
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            os.link(folder / file.digest.value, path, follow_symlinks=False)
+        for one in parents:
+            _sync(one, 0o755)
+    except OSError:
+        shutil.rmtree(top, ignore_errors=True)
+
+
+def _sync(folder: Path, mode: int) -> None:
+    descriptor = os.open(folder, READ_FLAGS | os.O_DIRECTORY)
+    try:
+        os.fchmod(descriptor, mode)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def place_tree(staged: Path, final: Path) -> None:
     """Rule 2. Raises `OSError`."""
+    _sync(staged, TREE_MODE)
     if final.is_dir():
         _exchange(staged, final)
         shutil.rmtree(staged, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The content store: admitted artifacts by digest, in one folder that only the control plane may enter.
+"""The content store: admitted artifacts by digest, in one folder that the control plane alone writes. Whoever may enter the folder may read them.
 
 Rules
 1. A path is opened once, without following a link, and must be a regular file within the bound; from then on only the descriptor counts.
@@ -7,10 +7,13 @@ Rules
 3. `keep` gives the copy its digest as a name: read-only, fsynced, renamed, folder fsynced. `drop` leaves nothing behind.
 4. `open` hashes again before it hands out a descriptor: a file that no longer has its digest is never served.
 5. A folder that is one artifact is staged, kept and opened by the same rules (artifact_trees.py), under the digest of its tree.
+6. What is staged has a name that nobody can guess, and nobody else may list the folder or read the copy. What is kept everybody may read who
+   may enter; of each kept file it is noted what it was when it was hashed (artifact_notes.py). The store itself never relies on a note.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -19,9 +22,21 @@ import stat
 from pathlib import Path
 from secrets import token_hex
 
-from vouchgate.ports.artifact_trees import PREFIX, KeptTree, hash_file, open_tree, place_tree, write_tree
+from vouchgate.ports.artifact_notes import Notes
+from vouchgate.ports.artifact_trees import (
+    KEPT_MODE,
+    TREE_MODE,
+    KeptTree,
+    hash_file,
+    manifest_of,
+    name_files,
+    open_tree,
+    place_tree,
+    write_tree,
+)
 from vouchgate.vocabulary.digests import Digest
-from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded, NotFound, StoreDamaged, Unavailable
+from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded, NotFound, StoreDamaged, Unavailable, VouchgateError
+from vouchgate.vocabulary.stored import NAMED, TREE, kept_path
 
 MAX_ARTIFACT_BYTES = 64 * 1024**3
 """Bytes of one artifact; the scanner's own bound."""
@@ -64,13 +79,29 @@ class ArtifactStore:
 
     def __init__(self, folder: Path, *, max_bytes: int = MAX_ARTIFACT_BYTES, reserve_bytes: int = RESERVE_BYTES) -> None:
         self._folder, self._max_bytes, self._reserve = folder, max_bytes, reserve_bytes
+        self._notes = Notes(folder)
 
     def sweep(self) -> int:
         """Remove what an interrupted import left; returns how many. To be called while nothing is being imported."""
         left = list(self._folder.glob(f"{_STAGING}*"))
         for path in left:
             _remove(path)
+        for path in self._folder.iterdir():
+            self._mend(path)
         return len(left)
+
+    def _mend(self, path: Path) -> None:
+        """Kept content that its readers could not read gets modes and names (rule 6); what is damaged is left as it is."""
+        facts = path.lstat()
+        if stat.S_ISREG(facts.st_mode) and stat.S_IMODE(facts.st_mode) != KEPT_MODE:
+            path.chmod(KEPT_MODE)
+        elif stat.S_ISDIR(facts.st_mode) and path.name.startswith(TREE) and stat.S_IMODE(facts.st_mode) != TREE_MODE:
+            with contextlib.suppress(VouchgateError), contextlib.closing(open_tree(path)) as tree:
+                for file in path.iterdir():
+                    if file.name != NAMED:
+                        file.chmod(KEPT_MODE)
+                name_files(path, tree.manifest)
+                os.fchmod(tree.descriptor, TREE_MODE)
 
     def stage(self, source: int) -> Staged:
         """Copy and hash the file behind `source` from its beginning. Raises `InvalidInput`, `LimitExceeded`, `Unavailable`."""
@@ -82,6 +113,7 @@ class ArtifactStore:
             self._check_space(size)
             target = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
+                self._notes.forget(target)
                 digest = self._copy(source, target)
                 os.fsync(target)
             finally:
@@ -99,7 +131,7 @@ class ArtifactStore:
         _check_regular(source, "the artifact")
         path = self._folder / f"{_STAGING}{token_hex(16)}"
         try:
-            digest = write_tree(source, path, max_bytes=self._max_bytes, check_space=self._check_space)
+            digest = write_tree(source, path, max_bytes=self._max_bytes, check_space=self._check_space, made=self._notes.forget)
             return Staged(path, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC), digest)
         except OSError as error:
             _remove(path)
@@ -115,10 +147,11 @@ class ArtifactStore:
             if staged.digest.kind == "tree":
                 place_tree(staged.path, final)
             else:
-                os.fchmod(staged.descriptor, 0o400)
+                os.fchmod(staged.descriptor, KEPT_MODE)
                 os.fsync(staged.descriptor)
                 staged.path.rename(final)
             self._sync_folder()
+            self._note(staged)
         except OSError as error:
             raise Unavailable(f"the artifact could not be kept: {error.strerror}", remedy="check the data directory's disk") from None
         finally:
@@ -164,9 +197,19 @@ class ArtifactStore:
         return descriptor
 
     def _path(self, digest: Digest) -> Path:
-        if digest.kind not in ("file", "tree") or len(digest.value) != 64 or not set(digest.value) <= set("0123456789abcdef"):
-            raise InvalidInput(f"`{digest.text[:100]}` names no file", remedy="give the digest of a file or a folder")
-        return self._folder / (PREFIX * (digest.kind == "tree") + digest.value)
+        return kept_path(self._folder, digest)
+
+    def _note(self, staged: Staged) -> None:
+        """Rule 6: it was hashed while it was copied, by nobody but this process."""
+        if staged.digest.kind == "file":
+            self._notes.write(staged.descriptor, staged.digest.value)
+            return
+        for name in {file.digest.value for file in manifest_of(staged.descriptor).files}:
+            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=staged.descriptor)
+            try:
+                self._notes.write(descriptor, name)
+            finally:
+                os.close(descriptor)
 
     def _check_space(self, size: int) -> None:
         facts = os.statvfs(self._folder)

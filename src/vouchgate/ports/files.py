@@ -8,13 +8,14 @@ Rules
 
 from __future__ import annotations
 
+import grp
 import os
 import secrets
 import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from vouchgate.vocabulary.errors import Conflict, InvalidInput
+from vouchgate.vocabulary.errors import Conflict, InvalidInput, InvalidSettings
 from vouchgate.vocabulary.processes import Folder
 
 MAX_SMALL_FILE = 4 * 1024 * 1024
@@ -40,6 +41,17 @@ def make_folders(folders: Iterable[Folder]) -> None:
             os.fchmod(descriptor, folder.mode)
         finally:
             os.close(descriptor)
+
+
+def group_number(named: str) -> int:
+    """A unix group by its name or number, to be given a folder. Raises `InvalidSettings`."""
+    try:
+        number = int(named) if named.isdecimal() else grp.getgrnam(named).gr_gid
+    except KeyError:
+        raise InvalidSettings(f"this machine has no group `{named}`", remedy=f"groupadd --system {named}, or name another one") from None
+    if os.geteuid() != 0:
+        raise InvalidSettings(f"only root can give a folder to the group `{named}`", remedy="start vouchgate as root, or write `everybody`")
+    return number
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, owner: int | None = None) -> None:

@@ -3,7 +3,8 @@
 Rules
 1. Each process has one folder, 0711, owned by its uid; files in it are 0600. Sockets are 0666 and check their peer by SO_PEERCRED.
 2. What one process reads of another has a group for exactly that: the tailer reads the gateway's log folder.
-3. A model server's socket lies in a 0700 folder of the gateway's uid; the listening descriptor is handed down to the server.
+3. The content store may be entered by its owner, and where the settings say so by one group or everybody; what is kept there is read-only.
+4. A model server's socket lies in a 0700 folder of the gateway's uid; the listening descriptor is handed down to the server.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from vouchgate.vocabulary.wire import Noun
 
 OFFSETS = {"signer": 1, "control": 2, "pdp": 3, "gateway": 4, "tailer": 5, "scanner": 6, "witness": 7, "agent": 8, "sts": 9}
 """Uid of each process, counted from `uid_base`."""
+NOBODY = -1
+"""Readers of the content store."""
 
 
 class Users(Noun, frozen=True, kw_only=True):
@@ -86,8 +89,8 @@ class Layout:
         """Socket of a model server that vouchgate starts."""
         return self.upstreams / name / "server.sock"
 
-    def folders(self, users: Users) -> list[Folder]:
-        """Every folder with its owner and mode, parents first."""
+    def folders(self, users: Users, *, readers: int | None = NOBODY) -> list[Folder]:
+        """Every folder with its owner and mode, parents first. `readers` of the content store: `NOBODY`, a group's number, None for everybody."""
 
         def own(path: Path, name: str, mode: int = 0o711) -> Folder:
             return Folder(path=str(path), mode=mode, uid=users.of(name), gid=users.of(name))
@@ -97,7 +100,7 @@ class Layout:
             own(self.signer, "signer"),
             own(self.control, "control"),
             own(self.staging, "control", 0o700),
-            own(self.artifacts, "control", 0o700),
+            self._artifacts(users, readers),
             own(self.pdp, "pdp"),
             own(self.gateway, "gateway"),
             Folder(path=str(self.gateway_logs), mode=0o2750, uid=users.of("gateway"), gid=users.of("tailer")),
@@ -108,3 +111,9 @@ class Layout:
             Folder(path=str(self.upstreams), mode=0o711, uid=users.own),
             Folder(path=str(self.logs), mode=0o700, uid=users.own),
         ]
+
+    def _artifacts(self, users: Users, readers: int | None) -> Folder:
+        """Rule 3: may be entered, and not listed."""
+        owner = users.of("control")
+        mode = 0o711 if readers is None else 0o700 if readers == NOBODY else 0o710
+        return Folder(path=str(self.artifacts), mode=mode, uid=owner, gid=readers if readers is not None and readers != NOBODY else owner)

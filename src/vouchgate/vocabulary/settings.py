@@ -17,6 +17,7 @@ from vouchgate.vocabulary.decisions import Mode
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.names import PRINCIPAL_KINDS
 from vouchgate.vocabulary.places import DEFAULT_LEASE_SECONDS, DEFAULT_MAX_STREAM_SECONDS, MAX_LEASE_SECONDS
+from vouchgate.vocabulary.settings_artifacts import ArtifactSettings
 from vouchgate.vocabulary.settings_authzen import ApplicationSettings, AuthzenSettings
 from vouchgate.vocabulary.settings_federation import FederationSettings
 from vouchgate.vocabulary.settings_keys import KeySettings
@@ -370,6 +371,7 @@ class Settings(Noun, frozen=True, kw_only=True):
     console: ConsoleSettings = ConsoleSettings()
     processes: ProcessSettings = ProcessSettings()
     store: StoreSettings = StoreSettings()
+    artifacts: ArtifactSettings = ArtifactSettings()
     keys: KeySettings = KeySettings()
     agent: AgentSettings = AgentSettings()
     sts: StsSettings = StsSettings()

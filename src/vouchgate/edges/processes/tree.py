@@ -201,7 +201,7 @@ class Tree:
             self.layout.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
             roots = [Path(sys.base_prefix), Path(sys.prefix), Path.cwd()]
             wiring.reachable(self.settings, package, roots)
-        wiring.make_folders(self.layout.folders(self.users))
+        wiring.make_folders(self.layout.folders(self.users, readers=wiring.artifact_readers(self.settings)))
 
     async def signer_keys(self) -> list[PublicKey]:
         """The signer's public keys, once it answers."""
