@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import socket
 from collections import Counter
 from pathlib import Path
@@ -238,3 +239,53 @@ def test_ocsf_events_hold_to_their_schema(capsys: pytest.CaptureFixture[str]) ->
     broken = {key: value for key, value in events[0].items() if key != "finding_info"}
     assert list(validator.iter_errors(broken))
     capsys.readouterr()
+
+
+def test_explain_shows_each_name_its_wheel_and_who_let_it_in(capsys: pytest.CaptureFixture[str]) -> None:
+    own = b"\x80\x04cacme\nThing\n)\x81."
+    write({"array": pickle_of_an_array(), "own": own})
+    (array, other) = scanned(capsys, "array", "own", "--explain")
+    names = {name["name"]: name for name in array["names"]}
+    made = names["numpy._core.multiarray._reconstruct"]
+    assert (made["uses"], made["arguments"], made["library"]) == (["callable"], "numpy-reconstruct", "numpy")
+    assert made["reviewer"] and made["why"]
+    assert names["sklearn.preprocessing._data.StandardScaler"]["wheel"]
+    assert other["names"] == [{"name": "acme.Thing", "uses": []}]
+    assert "names" not in scanned(capsys, "array", code=0)[0]
+    assert cli.main(["scan", "--explain", "array", "own"]) == 1
+    shown = capsys.readouterr().out
+    assert "numpy._core.multiarray._reconstruct: callable, arguments: numpy-reconstruct" in shown
+    assert "let in by the rules alone" in shown
+    assert "wheel sha256:" in shown
+    assert "acme.Thing: not known, so for no use" in shown
+
+
+def pickle_of_an_array() -> bytes:
+    """A scaler with an array in it, as scikit-learn's own would be pickled."""
+    array = pickle.dumps({"mean_": np.arange(3.0)}, 4)[11:-1]
+    return b"\x80\x04csklearn.preprocessing._data\nStandardScaler\n)\x81" + array + b"b."
+
+
+def test_kept_verdicts_are_the_same_lines_and_a_folder_of_others_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    write({"d/a": GOOD, "d/b": BAD, "d/hub/config.json": b'{"model_type": "bert"}', "d/hub/model.safetensors": GOOD})
+    Path("d/c").symlink_to("/etc/hostname")
+    plain = scanned(capsys, "d")
+    assert scanned(capsys, "d", "--cache", "kept") == plain
+    assert len(list(Path("kept").iterdir())) == 3, "what was not read is not kept"
+    assert scanned(capsys, "d", "--cache", "kept") == plain
+    write({"d/a": BAD})
+    assert verdicts(scanned(capsys, "d", "--cache", "kept"))["d/a"] == "refused"
+    Path("kept").chmod(0o755)
+    assert cli.main(["scan", "d", "--cache", "kept"]) != 0
+    assert "open to others" in capsys.readouterr().err
+
+
+def test_settings_tighten_and_what_is_no_bound_is_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    write({"a": GOOD, "tight.toml": b"max_header_bytes = 10", "wrong.toml": b"max_member = 10"})
+    (line,) = scanned(capsys, "a", "--settings", "tight.toml")
+    assert line["reasons"][0]["rule"] == "safetensors:header-length"
+    scanned(capsys, "a", "--cache", "kept", code=0)
+    assert scanned(capsys, "a", "--settings", "tight.toml", "--cache", "kept")[0]["verdict"] == "refused"
+    for name in ("wrong.toml", "none.toml"):
+        assert cli.main(["scan", "a", "--settings", name]) == 2
+        capsys.readouterr()
