@@ -3,7 +3,7 @@
 1. A vouch counts if it verifies under the TrustRoot: its key is delegated for its role, it is in its time, and nothing revoked it.
 2. It counts for one digest, one name, 90 days at most (scanning/knowledge/overlay.py), and never if its key signed anything else about that
    digest: nobody answers for their own artifact. Whatever else the caller knows about the digest is looked at, expired and fallen included.
-3. Of several that count for one name the newest is taken: a reviewer may shorten, lengthen or narrow what was said before.
+3. Of several that count for one name the newest is taken. A renewal so lengthens what was said; to shorten it, revoke the one before.
 4. What does not count is as if it were not there; whoever named it is told.
 """
 
@@ -21,6 +21,9 @@ from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.outcomes import Refused
 from vouchgate.vocabulary.trust import TrustRoot
 from vouchgate.vocabulary.vouches import UnixMillis, VerifiedVouch, Vouch
+
+SIGNER_KEY = "signer_key"
+"""Claim of a vouch for somebody's signature: the id of the key that made it, as a vouch names its issuer's."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,20 @@ def counting(digest: str, held: Iterable[VerifiedVouch], authors: frozenset[str]
 
 def authors_of(digest: str, about: Iterable[Vouch]) -> frozenset[str]:
     """Keys that signed anything but an allowance about the artifact with this digest."""
-    return frozenset(
-        vouch.issuer_key
-        for vouch in about
-        if vouch.predicate_type != ALLOW
-        and any(digest in (one.name.rpartition("/")[2], one.digest.text if one.digest else "") for one in vouch.subjects)
-    )
+    return frozenset(key for vouch in about if digest in contents_of(vouch) for key in speakers(vouch))
+
+
+def speakers(vouch: Vouch) -> frozenset[str]:
+    """Keys that speak in a vouch as an author of what it is about: its signer's, and the one whose signature on the artifact it vouches for."""
+    named = vouch.claims.get(SIGNER_KEY)
+    keys = {vouch.issuer_key, named} if isinstance(named, str) else {vouch.issuer_key}
+    return frozenset(keys) if vouch.predicate_type != ALLOW else frozenset()
+
+
+def contents_of(vouch: Vouch) -> set[str]:
+    """Texts of the digests that it is about."""
+    named = {one.name.rpartition("/")[2] for one in vouch.subjects if "/artifact/" in one.name}
+    return named | {one.digest.text for one in vouch.subjects if one.digest is not None}
 
 
 def given(envelopes: Sequence[bytes], trust_root: TrustRoot, now: UnixMillis) -> tuple[dict[str, tuple[Entry, ...]], list[str]]:

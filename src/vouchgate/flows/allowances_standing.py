@@ -2,17 +2,16 @@
 
 1. What counts is read off the vouches each time it is asked: signature, delegation, time and revocations are looked at anew.
 2. An allowance that cannot count is not taken in; whoever hands it in is told why.
-3. A key that signs anything else about an artifact is an author of it from then on. What it allowed there is revoked in the same change, with the scans
+3. A key that signs anything else about an artifact, or whose signature on it is vouched for, is an author of it from then on. What it allowed there is revoked in the same change, with the scans
    that rest on it; that revocation is not undone, because nobody may answer for their own artifact.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 
 from vouchgate.evidence.verify import verify
-from vouchgate.flows.allowances import Allowance, authors_of, counting, fault_in
+from vouchgate.flows.allowances import Allowance, authors_of, contents_of, counting, fault_in, speakers
 from vouchgate.flows.facts import Facts
 from vouchgate.scanning.knowledge.overlay import ALLOW, MAX_ALLOWANCES
 from vouchgate.vocabulary.names import resource
@@ -43,17 +42,12 @@ def fault(facts: Facts, made: VerifiedVouch, now: UnixMillis) -> str:
     return "" if any(counts) else fault_in(vouch)
 
 
-def forfeited(facts: Facts, vouch: Vouch, now: UnixMillis, *, authors: Iterable[str] = ()) -> list[Revocation]:
-    """Rule 3: what is revoked together with the coming of `vouch`. `authors`: keys that it proves to be an author's, beside its own."""
-    if vouch.predicate_type == ALLOW:
-        return []
-    keys = {vouch.issuer_key, *authors}
-    digests = {one.digest.text for one in vouch.subjects if one.digest is not None} | {
-        one.name.rpartition("/")[2] for one in vouch.subjects if "/artifact/" in one.name
-    }
+def forfeited(facts: Facts, vouch: Vouch, now: UnixMillis) -> list[Revocation]:
+    """Rule 3: what is revoked in the same change as `vouch` comes in."""
+    keys = speakers(vouch)
     mine = [
         one
-        for digest in sorted(digests)
+        for digest in sorted(contents_of(vouch))
         for one in _about(facts, digest)
         if one.predicate_type == ALLOW and one.issuer_key in keys and not facts.lineage.revoked(one)
     ]
@@ -68,7 +62,7 @@ def _revocation(facts: Facts, allowance: Vouch, by: Vouch, now: UnixMillis) -> R
         trust_domain=facts.trust_domain,  # type: ignore[arg-type]
         target_kind="vouch",
         target=allowance.id,
-        reason=f"its signer signed `{by.predicate_type}` about the same artifact, and nobody answers for their own artifact",
+        reason=f"a `{by.predicate_type}` vouch names its signer as an author of the artifact, and nobody answers for their own",
         requested_by=REVOKER,
         made_at=now,
     )
