@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from vouchgate.integrations import guard_kernel, guard_opening
-from vouchgate.integrations.guard_opening import SEALS, Opened, Opening, Store
+from vouchgate.integrations import guard_kernel, guard_opening, guard_store
+from vouchgate.integrations.guard_opening import SEALS, Opened, Opening
+from vouchgate.integrations.guard_store import Store
 from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded, NotFound
 
 KEEPER = 61_234
@@ -443,7 +444,7 @@ def test_without_openat2_everything_is_copied(store: Path, monkeypatch: pytest.M
     def missing(*_: object) -> int:
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr(guard_opening, "step", missing)
+    monkeypatch.setattr(guard_store, "step", missing)
     with of_store(store).open(store / sha(GOOD)) as opened:
         assert opened.how == "sealed"
 

@@ -26,9 +26,10 @@ from typing import Any
 
 from vouchgate.integrations import guard_hook
 from vouchgate.integrations.guard_asking import Beside, ControlPlane, Judge
-from vouchgate.integrations.guard_opening import Opened, Opening, Store
+from vouchgate.integrations.guard_opening import Opened, Opening
+from vouchgate.integrations.guard_store import Store
 from vouchgate.integrations.guard_views import View
-from vouchgate.vocabulary.digests import Digest
+from vouchgate.vocabulary.digests import Digest, parse_digest
 from vouchgate.vocabulary.errors import InvalidInput, VouchgateError
 
 RETRY_SECONDS = 5.0
@@ -50,6 +51,13 @@ class Guard:
         """A verified, admitted file. Raises `LoadRefused`, and what opening raises."""
         opened = self._opening.open(path)
         return self._admitted(opened, os.fsdecode(path), library)
+
+    def path(self, digest: str) -> Path:
+        """Where admitted content lies in the store, by its digest (`sha256:...`, or `sha256-tree:...` for a folder): a name to load it by.
+
+        Whoever loads it is asked about like any other. Raises `NotFound`, `InvalidInput`.
+        """
+        return self._opening.stores.path(parse_digest(digest))
 
     def content(self, data: bytes | bytearray | memoryview, library: str) -> Opened:
         """The same of bytes in memory."""
@@ -178,7 +186,7 @@ def install(
 ) -> Guard:
     """Guard this process from here on. What is not given comes from VOUCHGATE_GUARD_SOCKET, _PURPOSE, _ENDPOINT, _STORE, _ROOT and _FINGERPRINT.
 
-    `socket` is the control plane's (`<data_dir>/control/api.sock`); without one, `root` and `fingerprint` pin whose vouches count that lie
+    `socket` is the control plane's (`<data_dir>/control/api.sock`), and the store beside it is read from where no other is named; without one, `root` and `fingerprint` pin whose vouches count that lie
     beside the files. Raises `InvalidInput` where it is told neither. The second time it changes nothing.
     """
     global _installed  # noqa: PLW0603
@@ -197,7 +205,10 @@ def install(
     else:
         raise InvalidInput("the guard is told neither a control plane nor a pinned TrustRoot", remedy="set VOUCHGATE_GUARD_SOCKET")
     kept = str(store) or told.get("STORE", "")
-    guard = Guard(Opening(_stores(kept)), judge)
+    opening = (
+        Opening(_stores(kept)) if not isinstance(judge, ControlPlane) else Opening(_stores(kept) or _beside(where), decider=judge.user)
+    )
+    guard = Guard(opening, judge)
     guard_hook.follow(guard)
     _installed = guard
     return guard
@@ -209,3 +220,16 @@ def _stores(folder: str) -> tuple[Store, ...]:
         return ()
     path = Path(folder).resolve(strict=True)
     return (Store(path, frozenset({path.stat().st_uid})),)
+
+
+def _beside(socket: str) -> tuple[Store, ...]:
+    """The control plane's own store, beside its socket; where this user may not enter it, nothing of it is found."""
+    folder = Path(socket).resolve().parent / "artifacts"
+    return _stores(str(folder)) if folder.is_dir() else ()
+
+
+def path(digest: str) -> Path:
+    """`Guard.path` of the guard that was installed. Raises `InvalidInput` where none was."""
+    if _installed is None:
+        raise InvalidInput("the load guard is not installed", remedy="call `guard.install()` first")
+    return _installed.path(digest)

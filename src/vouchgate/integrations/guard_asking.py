@@ -6,12 +6,15 @@ Rules
 3. An allow is held for as long as the answer says, a second at most; a refusal is never held.
 4. Without a control plane the vouches stand beside the file in `<name>.vouches`, one DSSE envelope a line, and every one that is asked for must
    verify under a TrustRoot whose root keys have the pinned fingerprint. Revocations are not known there: what expires late is withdrawn late.
+5. Who listened at the socket when it was first asked for (SO_PEERCRED: the uid that called listen(2)) is who decides for this process's life: its
+   notes stand for hashes (guard_store.py), and another uid's answer counts for nothing.
 """
 
 from __future__ import annotations
 
 import http.client
 import socket
+import struct
 import threading
 import time
 from collections import OrderedDict
@@ -68,6 +71,7 @@ class ControlPlane:
         self._path, self._purpose, self.endpoint = path, purpose, endpoint
         self._lock = threading.Lock()
         self._held: OrderedDict[str, int] = OrderedDict()
+        self._user: int | None = None
 
     def admit(self, digest: Digest, name: str, library: str) -> None:
         """Ask, unless an allow is still held."""
@@ -89,6 +93,19 @@ class ControlPlane:
             while len(self._held) > MAX_HELD:
                 self._held.popitem(last=False)
 
+    def user(self) -> int:
+        """The uid that listens at the socket, by the kernel's word (rule 5); -1 where nobody does now."""
+        if self._user is None:
+            connection = _Connection(self._path)
+            try:
+                connection.connect()
+                self._user = connection.user
+            except OSError:
+                return -1
+            finally:
+                connection.close()
+        return self._user
+
     def serving(self, digest: Digest) -> ServingOutcome:
         """Say that this process answers for the endpoint from this content. Raises typed errors."""
         return self._post(ServingOutcome, "/api/v1/serving", ServingRequest(digest=digest.text, endpoint=self.endpoint))
@@ -100,6 +117,12 @@ class ControlPlane:
     def _post(self, kind: type[T], path: str, body: Noun) -> T:
         connection = _Connection(self._path)
         try:
+            connection.connect()
+            if self._user not in (None, connection.user):
+                raise Unavailable(
+                    f"uid {connection.user} answers at `{self._path}`, it was {self._user} before",
+                    remedy="start this process again if that is right",
+                )
             connection.request("POST", path, encode(body), {"content-type": "application/json"})
             answer = connection.getresponse()
             data = answer.read(MAX_ANSWER_BYTES + 1)
@@ -216,9 +239,10 @@ def _problem(data: bytes, status: int) -> VouchgateError:
 class _Connection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
         super().__init__("localhost", timeout=ANSWER_SECONDS)
-        self._path = path
+        self._path, self.user = path, -1
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
+        self.user = struct.unpack("3i", self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]

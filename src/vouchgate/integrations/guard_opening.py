@@ -4,13 +4,13 @@
     with opening.open(path) as opened:            opened.digest, opened.path, opened.reader()
 
 The three ways, the first that fits
-1. `store`: a file beneath a folder of the store. Every folder from `/` down and the file itself belong to root or to the store's owner, who is
-   not us; nobody but them may write in any of them; the file is read-only; no step is a link, the file is no mount. Only its owner could change it.
+1. `store`: a file beneath a folder of the store that nobody but its owner could change (guard_store.py).
 2. `verity`: the kernel holds every read of the file to a digest of its own (fs-verity).
 3. `sealed`: anything else is copied once into a memfd, the memfd is sealed against every change, and only then hashed: who opened it for
    writing before the seals (by /proc, as the same user) can write no more, and what was written by then is what is hashed.
-A hash is remembered for 1 and 2 alone: by device, inode, size and times of a store's file, by the verity digest. A file anybody else may write
-is read anew each time, whatever its times say: times can be set, and a change within one tick of the clock leaves them.
+A hash is remembered for 1 and 2 alone: by device, inode, size and times of a store's file, by the verity digest. Of 1 the keeper may have noted it,
+so that a process that never hashed the file need not. A file anybody else may write is read anew each time, whatever its times say: times can be
+set, and a change within one tick of the clock leaves them.
 What is handed on is a descriptor, never the name that was asked for: a rename, a link or a mount afterwards changes nothing.
 Left to others: whether the content may be loaded (guard_asking.py), folders (guard_views.py). A process of the same user that may trace this
 one can change its memory; no opening helps against that.
@@ -31,9 +31,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from msgspec import Struct
-
-from vouchgate.integrations.guard_kernel import step, verity_digest
+from vouchgate.integrations.guard_kernel import verity_digest
+from vouchgate.integrations.guard_store import READ, Store, Stores
 from vouchgate.vocabulary.digests import Digest
 from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded, NotFound
 
@@ -44,20 +43,8 @@ COPY_BYTES = 16 * 1024**2
 MAX_REMEMBERED = 4_096
 """Hashes that are remembered, about 200 bytes each."""
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-"""A pipe or a terminal in the place of a file must not hold us up."""
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-_ANYBODY_WRITES = stat.S_IWUSR | _OTHERS_WRITE
 
 How = Literal["store", "verity", "sealed"]
-
-
-class Store(Struct, frozen=True):
-    """A folder of admitted artifacts and the users who alone may write there."""
-
-    folder: Path
-    owners: frozenset[int]
-    """Their uids; root is always one, our own never."""
 
 
 class Opened:
@@ -99,10 +86,11 @@ class Opening:
         self,
         stores: Sequence[Store] = (),
         *,
+        decider: Callable[[], int] = lambda: -1,
         max_bytes: int = MAX_BYTES,
         verity: Callable[[int], bytes | None] = verity_digest,
     ) -> None:
-        self._stores, self._max_bytes, self._verity = tuple(stores), max_bytes, verity
+        self.stores, self._max_bytes, self._verity = Stores(stores, decider), max_bytes, verity
         self._lock = threading.Lock()
         self._known: OrderedDict[object, Digest] = OrderedDict()
         self._held: dict[tuple[int, int], tuple[Digest, int]] = {}
@@ -117,11 +105,11 @@ class Opening:
         name = os.fsdecode(path)
         if not name or "\0" in name:
             raise InvalidInput("a path is empty or holds a NUL", remedy="name a file")
-        stored = self._from_store(name)
+        stored = self.stores.open(name)
         if stored is not None:
-            return stored
+            return self._kept(*stored, name)
         try:
-            source = os.open(name, _READ)
+            source = os.open(name, READ)
         except OSError as error:
             raise NotFound(f"`{name[:400]}` cannot be opened: {error.strerror}", remedy="name a file that you may read") from None
         try:
@@ -131,6 +119,9 @@ class Opening:
 
     def of_descriptor(self, descriptor: int) -> Opened:
         """The whole file behind a descriptor that somebody else opened; its position is neither used nor moved."""
+        stored = self.stores.of_descriptor(descriptor)
+        if stored is not None:
+            return self._kept(*stored, "the open file")
         return self._open_source(descriptor, "the open file")
 
     def of_bytes(self, data: bytes | bytearray | memoryview) -> Opened:
@@ -160,29 +151,16 @@ class Opening:
             return self._by_verity(source, measured, facts.st_size)
         return self._hold(_Sealing(name).copy(source, facts.st_size))
 
-    def _from_store(self, name: str) -> Opened | None:
-        """Way 1; None where the file is not one of a store, or does not lie there as it must."""
-        whole = Path(os.path.normpath(Path.cwd() / name))
-        for store in self._stores:
-            if not whole.is_relative_to(store.folder) or whole == store.folder:
-                continue
-            descriptor = _walk(whole, store.owners - {os.geteuid()} | {0})
-            if descriptor >= 0:
-                return self._kept(descriptor, store, str(whole))
-        return None
-
-    def _kept(self, descriptor: int, store: Store, name: str) -> Opened | None:
-        facts = os.fstat(descriptor)
-        ours = os.geteuid()
-        if facts.st_uid == ours or not stat.S_ISREG(facts.st_mode) or facts.st_mode & _ANYBODY_WRITES:
-            os.close(descriptor)
-            return None
+    def _kept(self, descriptor: int, store: Store, name: str) -> Opened:
+        """Way 1."""
         try:
+            facts = os.fstat(descriptor)
             self._check_size(facts.st_size, name)
             key = _version(facts)
             digest = self._remembered(key)
             if digest is None:
-                digest = _hash(descriptor, facts.st_size)
+                said = self.stores.noted(descriptor, store)
+                digest = _hash(descriptor, facts.st_size) if said is None else Digest(value=said, size=facts.st_size)
                 if _version(os.fstat(descriptor)) != key:
                     raise InvalidInput(f"`{name[:400]}` changed while it was read", remedy="load it again")
                 self._remember(key, digest)
@@ -284,38 +262,6 @@ class _Sealing:
             raise
         os.close(self._target)
         return descriptor, digest
-
-
-def _walk(path: Path, owners: frozenset[int]) -> int:
-    """A descriptor on the file, every step of whose path is in the hands of `owners`; -1 where one is not."""
-    current = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for name in path.parts[1:-1]:
-            if not _kept_by(os.fstat(current), owners):
-                return -1
-            # a folder on the way may be a mount point: it is looked at like any other
-            below = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=current)
-            os.close(current)
-            current = below
-        facts = os.fstat(current)
-        if not _kept_by(facts, owners):
-            return -1
-        found = step(current, os.fsencode(path.name), _READ & ~os.O_CLOEXEC)
-        if os.fstat(found).st_uid not in owners:
-            os.close(found)
-            return -1
-        return found
-    except OSError:
-        return -1
-    finally:
-        os.close(current)
-
-
-def _kept_by(facts: os.stat_result, owners: frozenset[int]) -> bool:
-    """Whether nobody but `owners` can put another entry in the place of one of theirs (in a sticky folder only the entry's owner can)."""
-    if facts.st_uid not in owners:
-        return False
-    return not facts.st_mode & _OTHERS_WRITE or (facts.st_uid == 0 and bool(facts.st_mode & stat.S_ISVTX))
 
 
 def _version(facts: os.stat_result) -> tuple[int, ...]:
