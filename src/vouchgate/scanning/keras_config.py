@@ -126,6 +126,9 @@ def _class(value: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if not isinstance(name, str):
         yield "class", "its class has no name"
         return
+    if not isinstance(module, str | None):
+        yield "module", "its module has no name"
+        return
     if name in {"Lambda", "__lambda__"}:
         yield "lambda", "it holds code as a Lambda layer, which runs when the model is loaded or used"
         return
@@ -141,8 +144,8 @@ def _class(value: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield "class", f"`{shown(name)}` is no operation of Keras"
     elif plain not in CLASSES | FUNCTIONS | _VALUES | {"SlicingOpLambda"}:
         yield "class", f"`{shown(name)}` is no class of Keras that only computes: loading the model would need, or run, code from elsewhere"
-    if module is not None and module not in _MODULES | _OPERATIONS and not (isinstance(module, str) and module.startswith(_INNER)):
-        yield "module", f"`{shown(str(module))}` would be imported, and is no module of Keras that holds layers and their parts"
+    if module is not None and module not in _MODULES | _OPERATIONS and not module.startswith(_INNER):
+        yield "module", f"`{shown(module)}` would be imported, and is no module of Keras that holds layers and their parts"
     if package not in ("", "keras", "Keras", "Custom") or (package == "Custom" and plain not in FUNCTIONS | _OPTIMIZERS):
         yield "custom-object", f"`{shown(package)}` is a package of somebody's own that the loader must have registered"
 
@@ -150,7 +153,7 @@ def _class(value: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _function(value: dict[str, Any]) -> Iterator[tuple[str, str]]:
     config = value.get("config")
     name = config if isinstance(config, str) else config.get("name") if isinstance(config, dict) else None
-    if name not in FUNCTIONS:
+    if not isinstance(name, str) or name not in FUNCTIONS:
         yield "function", f"`{shown(str(name))}` is no activation, loss or metric of Keras"
 
 

@@ -65,7 +65,7 @@ class _Check:
 
     def _booster(self, booster: Any, features: int) -> int:
         name = booster.get("name") if isinstance(booster, dict) else None
-        if name not in _BOOSTERS:
+        if not isinstance(name, str) or name not in _BOOSTERS:
             self._refuse("booster", "learner.gradient_booster.name", "it is no booster that XGBoost has")
         if name == "dart":
             inner = booster.get("gbtree")

@@ -43,6 +43,8 @@ def read(sight: Sight, scope: Scope) -> Reading:
     """Rules 1 to 4."""
     del scope
     value = strict(sight, NAME)
+    if not isinstance(value, dict):
+        raise Refuse(f"{NAME}:object", "offset 0", "it is no JSON object, so it has no cells", REMEDY)
     cells = _cells(value)
     reasons: list[Reason] = []
     codes: list[tuple[int, str]] = []
@@ -72,13 +74,21 @@ def _cells(value: dict[str, Any]) -> list[dict[str, Any]]:
     sheets = value.get("worksheets", [])
     if "cells" in value and sheets:
         raise Refuse(f"{NAME}:two-lists", "worksheets", "it has cells in two places, and readers differ in which they show", REMEDY)
-    cells = value["cells"] if "cells" in value else [cell for sheet in sheets if isinstance(sheet, dict) for cell in sheet.get("cells", [])]
-    if not isinstance(cells, list) or len(cells) > MAX_CELLS:
+    lists = [value["cells"]] if "cells" in value else _of_sheets(sheets)
+    if not all(isinstance(one, list) for one in lists) or sum(map(len, lists)) > MAX_CELLS:
         raise Refuse(f"{NAME}:cells", "cells", f"they are no list of at most {MAX_CELLS}", REMEDY)
+    cells = [cell for one in lists for cell in one]
     for number, cell in enumerate(cells, 1):
-        if not isinstance(cell, dict) or cell.get("cell_type") not in _KINDS:
+        if not isinstance(cell, dict) or str(cell.get("cell_type")) not in _KINDS:
             raise Refuse(f"{NAME}:cell-kind", f"cell {number}", "it is none of the format's kinds", REMEDY)
     return cells
+
+
+def _of_sheets(sheets: Any) -> list[Any]:
+    """Format version 3 keeps cells by worksheet."""
+    if not isinstance(sheets, list) or not all(isinstance(sheet, dict) for sheet in sheets):
+        raise Refuse(f"{NAME}:worksheets", "worksheets", "they are no list of worksheets", REMEDY)
+    return [sheet.get("cells", []) for sheet in sheets]
 
 
 def _source(cell: dict[str, Any], number: int) -> str:

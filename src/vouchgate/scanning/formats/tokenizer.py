@@ -92,7 +92,7 @@ def _check_added(tokens: Any) -> None:
 
 def _check_model(model: dict[str, Any]) -> None:
     kind, vocabulary = model.get("type"), model["vocab"]
-    if kind is not None and kind not in _MODELS:
+    if kind is not None and str(kind) not in _MODELS:
         _refuse("model", "key `model.type`", f"`{shown(str(kind))}` is no model of the tokenizers library")
     if isinstance(vocabulary, dict):
         if not all(map(_is_id, vocabulary.values())):
