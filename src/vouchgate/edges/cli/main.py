@@ -33,6 +33,7 @@ OTHER = {
     "forecast": "what will be refused in 24 h, 7 d, 30 d, and what renews it",
     "whoami": "as whom commands act",
     "import": "take a model file in: scan, decide, vouch",
+    "path": "where admitted content lies on this machine, by its digest",
     "disarm": "rebuild a model file from its tensors and plain values, without running it",
     "digest": "name a file or folder by its content, and tell what changed since",
     "sign": "sign a model with a key or certificate (OpenSSF Model Signing)",
@@ -66,6 +67,11 @@ NOUNS = {
         "privilege": "what callers may do beside what they did",
         "export-log": "write recorded decisions to a file",
     },
+    "bom": {
+        "make": "write a bill of materials of a model (CycloneDX), and sign it",
+        "verify": "hold a bill of materials to its schema, signature and files",
+        "gaps": "how much of it has verified provenance, and what is vulnerable: can it ship",
+    },
     "evidence": {"show": "the vouches that an endpoint rests on"},
     "approve": {
         "list": "requests that wait for a person",
@@ -76,7 +82,9 @@ NOUNS = {
     "vouch": {
         "add": "hand in a vouch that a delegated producer signed",
         "list": "what was vouched for about one name",
+        "provenance": "let a builder's SLSA provenance count for an artifact that is kept",
         "sign": "sign a vouch with a producer's own key",
+        "signature": "let a signature on a model count for an artifact that is kept",
     },
     "audit": {
         "verify": "recompute the log",
@@ -109,6 +117,7 @@ NOUNS = {
         "move": "take something into another zone, if policy and a crossing let it",
         "remove": "forget where something lies",
     },
+    "gate": {"kubernetes": "admit workloads of a cluster only with models that may be deployed"},
     "zones": {
         "export": "zones as documents for Envoy, Kubernetes, Istio",
         "drift": "what enforcement points really enforce, beside what is meant",
