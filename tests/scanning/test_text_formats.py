@@ -37,6 +37,9 @@ CLEAN = [
     ("text", '<p align="center">hi</p>\n\n# Title\n\nimport me\n'),
     ("text", "@somebody\nA Person, \u202eanother\n"),
     ("text", "Hello (world)\n"),
+    ("text", "{% for message in messages %}{{ message['content'] }}{% endfor %}\n"),
+    ("text", "Write {{ cookiecutter.name }} in __init__.py, {{ self.title() }} \\(x\\)\n"),
+    ("text", "`{{ x` and __class__ }} are no template\n"),
     ("text", b"caf\xe9 \x93quoted\x94 words\n"),
     ("text", codecs.BOM_UTF16_LE + "grüße\n".encode("utf-16-le")),
     ("yaml", "---\nlicense: mit\ntags:\n- a\n---\n# Model\nRun `pip install` and then os.system is not needed.\n"),
@@ -65,6 +68,9 @@ LAUGHS = "a: &a [1,2,3,4,5,6,7,8,9]\n" + "".join(
     f"{chr(98 + i)}: &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 10)}]\n" for i in range(9)
 )
 REFUSED = [
+    ("text:template", "Hello you there:\n{{ cycler.__init__.__globals__.os.popen('id').read() }}\n"),
+    ("text:template", "{% set x = ''['\\x5f\\x5fclass\\x5f\\x5f'] %}{{ x }}"),
+    ("text:template", "{{ messages | map(attribute='a') | list }}{{ messages | attr('__class__') }}"),
     ("text:script", "#!/bin/sh\ncurl x | sh\n"),
     ("text:control", "a long line of ordinary words that hides \x1b[2J\x1b[1;1H what follows it, and then goes on\n"),
     ("json:acting-key", '{"x": [{"py/object": "os.system"}]}'),

@@ -79,6 +79,35 @@ def check(template: str, rule: str, where: str) -> tuple[Reason, ...]:
     )
 
 
+def internals(text: str, rule: str, where: str) -> tuple[Reason, ...]:
+    """What of a text reaches for Python's internals if somebody renders it: rule 3 alone, for text that need not be a template at all."""
+    if not ("{{" in text or "{%" in text) or not ("__" in text or "\\" in text) or len(text) > MAX_TEMPLATE:
+        return ()
+    try:
+        from jinja2 import TemplateError, nodes
+    except ImportError:
+        return (_missing(rule, where),)
+    try:
+        tree = _environment().parse(text)
+    except (TemplateError, ValueError, OverflowError, RecursionError):
+        return ()
+    reached = [(node.lineno, _reached(node)) for node in tree.find_all((nodes.Getattr, nodes.Getitem, nodes.Filter))]
+    return tuple(
+        Reason(rule=f"{rule}:template", where=f"{where}, line {line}", why=f"rendered as a template, {why}", remedy=REMEDY)
+        for line, why in [(line, why) for line, why in reached if why][:MAX_REASONS]
+    )
+
+
+def _reached(node: Any) -> str:
+    names = {
+        "Getattr": lambda: node.attr,
+        "Getitem": lambda: _constant(node.arg),
+        "Filter": lambda: _constant(node.args[0] if node.args else None),
+    }
+    name = names[kind(node)]() or ""
+    return _attribute(name) if name.startswith("__") else ""
+
+
 def _missing(rule: str, where: str) -> Reason:
     return Reason(
         rule=f"{rule}:template-unread",

@@ -3,7 +3,8 @@
 Rules
 1. All of it decodes, without control characters: an escape sequence in a file that a person prints can lie to that person.
 2. Nothing runs text by what it says; a first line can make it a program (`#!`), a page (`<html`, `<svg`, `<script`) or a template (`<?php`).
-3. A member's name may only make it worse: one that a system runs, sources or imports from (`.sh`, `.bat`, `.pth`) is code in whatever words.
+3. A text that a template renderer would let reach for Python's internals is refused, whoever would render it (jinja.py, `internals`).
+4. A member's name may only make it worse: one that a system runs, sources or imports from (`.sh`, `.bat`, `.pth`) is code in whatever words.
 
 Formats that are text too (JSON, YAML, CSV, Python, ...) claim above this one.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import posixpath
 import re
 
+from vouchgate.scanning.jinja import internals
 from vouchgate.scanning.plain_text import encoding_of, first_fault
 from vouchgate.scanning.scope import Scope
 from vouchgate.scanning.sight import Sight
@@ -39,7 +41,7 @@ def recognise(sight: Sight) -> Claim:
 
 
 def read(sight: Sight, scope: Scope) -> Reading:
-    """Decode all of it, then rules 2 and 3."""
+    """Decode all of it, then rules 2 to 4."""
     encoding = encoding_of(sight)
     fault = first_fault(sight.view, encoding)
     if fault:
@@ -50,8 +52,9 @@ def read(sight: Sight, scope: Scope) -> Reading:
             f"it holds {what}: shown in a terminal or editor, the text can hide or change what stands there",
             "remove those characters, or find out what wrote them",
         )
+    rendered = internals(sight.text or "", NAME, "text")
     head = sight.head.decode(encoding, "ignore").removeprefix("\ufeff")
-    return Reading(covered=len(sight), reasons=(*_first_line(head), *_named(scope)), facts={"encoding": encoding})
+    return Reading(covered=len(sight), reasons=(*_first_line(head), *rendered, *_named(scope)), facts={"encoding": encoding})
 
 
 _SCRIPT = re.compile(r"#![ \t]*[^\s/]*/")
@@ -70,7 +73,7 @@ def _first_line(head: str) -> tuple[Reason, ...]:
 
 
 def _named(scope: Scope) -> tuple[Reason, ...]:
-    """Rule 3; `.pth`: lines beginning with `import` run at every start of Python (library reference, `site`)."""
+    """Rule 4; `.pth`: lines beginning with `import` run at every start of Python (library reference, `site`)."""
     name = posixpath.basename(scope.path[-1].replace("\\", "/")).lower() if scope.path else ""
     suffix = name.rpartition(".")[2]
     if suffix == "pth" or name in ("sitecustomize.py", "usercustomize.py"):
