@@ -15,9 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec.structs import replace
 
-from vouchgate.evidence import catalog
 from vouchgate.evidence.dsse import spki_of
-from vouchgate.evidence.predicates import Predicate
 from vouchgate.evidence.statement import read_vouch, sign_vouch
 from vouchgate.flows import allowances_standing, rescan, revoke, scanner_seen, start, take_vouch
 from vouchgate.flows.admit_artifact import admit_artifact
@@ -35,7 +33,6 @@ from vouchgate.scanning.verdict import ScanReport
 from vouchgate.vocabulary.answers import ImportOutcome, RescanState
 from vouchgate.vocabulary.digests import Digest, file_digest
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotPermitted
-from vouchgate.vocabulary.fields import Fields
 from vouchgate.vocabulary.trust import Delegation, PublicKey, key_id
 from vouchgate.vocabulary.vouches import Method, UnixMillis, Vouch
 
@@ -43,6 +40,7 @@ GOOD = b"\x02\0\0\0\0\0\0\0{}"
 MODEL = b"\x80\x02cacme.features\nScaler\n)\x81}X\x01\x00\x00\x00aK\x02sb."
 TWO = b"\x80\x02cacme.features\nScaler\n)\x81cacme.features\nOther\n)\x81\x86."
 ACTS = b"cos\nsystem\n(S'true'\ntR."
+CLAIMS = {"signer": "acme", "kind": "key", "identity": "acme", "bundle": "sha256:" + "b" * 64}
 REVIEWER, SECOND, AUTHOR = (Ed25519PrivateKey.generate() for _ in range(3))
 ANN, BEN = w.lasting("ann", "registrar", "auditor", "responder"), w.lasting("ben", "registrar", "responder")
 
@@ -139,7 +137,7 @@ class House:
 
     def signature(self, *, content: bytes = MODEL, of: Ed25519PrivateKey = AUTHOR) -> bytes:
         """Our importer vouches that the author's key signed the model."""
-        about = {"predicate_type": "signature", "issuer_role": "importer", "claims": {"signer_key": key_id(spki_of(of))}}
+        about = {"predicate_type": "signature", "issuer_role": "importer", "claims": CLAIMS | {"authors": ["f" * 64, key_id(spki_of(of))]}}
         return self.allow(key=w.KEYS.ed25519["importer"], content=content, **about)
 
     def holds(self, digest: Digest = file_digest(MODEL)) -> set[str]:
@@ -161,17 +159,9 @@ class House:
         await self.world.settled()
 
 
-SIGNATURE = Predicate(
-    name="signature", version=1, roles=frozenset({"importer"}), claims=Fields(required={"signer_key": "text"}), summary="s"
-)
-
-
 @pytest.fixture(autouse=True)
 def unlimited(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Each case has a bucket of its own; a signature is vouched for in its shortest form."""
-    known = {**catalog.predicates(), "signature": SIGNATURE}
-    for module in ("vouchgate.evidence.catalog", "vouchgate.evidence.trustroot"):
-        monkeypatch.setattr(f"{module}.predicates", lambda: known)
+    """Each case has a bucket of its own."""
     monkeypatch.setattr(take_vouch, "_buckets", Buckets(take_vouch.PER_MINUTE))
     yield
 

@@ -22,8 +22,8 @@ from vouchgate.vocabulary.outcomes import Refused
 from vouchgate.vocabulary.trust import TrustRoot
 from vouchgate.vocabulary.vouches import UnixMillis, VerifiedVouch, Vouch
 
-SIGNER_KEY = "signer_key"
-"""Claim of a vouch for somebody's signature: the id of the key that made it, as a vouch names its issuer's."""
+AUTHORS = "authors"
+"""Claim of a vouch for somebody's signature or build: ids of the keys of whoever made it, and of the keys that are theirs as well."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ def authors_of(digest: str, about: Iterable[Vouch]) -> frozenset[str]:
 
 
 def speakers(vouch: Vouch) -> frozenset[str]:
-    """Keys that speak in a vouch as an author of what it is about: its signer's, and the one whose signature on the artifact it vouches for."""
-    named = vouch.claims.get(SIGNER_KEY)
-    keys = {vouch.issuer_key, named} if isinstance(named, str) else {vouch.issuer_key}
-    return frozenset(keys) if vouch.predicate_type != ALLOW else frozenset()
+    """Keys that speak in a vouch as authors of what it is about: its issuer's, and those whose signature on the artifact it vouches for."""
+    named = vouch.claims.get(AUTHORS, ())
+    keys = {one for one in named if isinstance(one, str)} if isinstance(named, list | tuple) else set()
+    return frozenset({vouch.issuer_key} | keys) if vouch.predicate_type != ALLOW else frozenset()
 
 
 def contents_of(vouch: Vouch) -> set[str]:
