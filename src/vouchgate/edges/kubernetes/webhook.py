@@ -47,7 +47,7 @@ MAX_REVIEWS = 64
 """Reviews at once; each holds its body."""
 MAX_ASKING = 16
 """Questions at once; the control plane gives one uid 64 connections."""
-ASK_SECONDS = 6.0
+ASK_SECONDS = 4.0
 """For one question, below review.ANSWER_SECONDS, so that its reason is told."""
 MAX_HELD = 4_096
 BACKLOG = 128
