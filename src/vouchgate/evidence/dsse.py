@@ -96,10 +96,10 @@ def write_envelope(envelope: Envelope) -> bytes:
     return encode({"payload": payload, "payloadType": envelope.payload_type, "signatures": signatures})
 
 
-def parse_envelope(data: bytes, *, payload_type: str = PAYLOAD_TYPE) -> Envelope:
-    """Read an envelope of exactly this payload type. Raises `InvalidInput`."""
-    if len(data) > MAX_ENVELOPE_BYTES:
-        raise InvalidInput(f"the envelope has {len(data)} bytes, the bound is {MAX_ENVELOPE_BYTES}", remedy="state less in one vouch")
+def parse_envelope(data: bytes, *, payload_type: str = PAYLOAD_TYPE, limit: int = MAX_ENVELOPE_BYTES) -> Envelope:
+    """Read an envelope of exactly this payload type and at most `limit` bytes (and never over `wire.MAX_DOCUMENT_BYTES`). Raises `InvalidInput`."""
+    if len(data) > limit:
+        raise InvalidInput(f"the envelope has {len(data)} bytes, the bound is {limit}", remedy="state less in one vouch")
     wire = decode(_WireEnvelope, data, what="envelope")
     if wire.payloadType != payload_type:
         raise InvalidInput(f"the envelope holds `{wire.payloadType[:80]}`, not {payload_type}", remedy=_REMEDY)

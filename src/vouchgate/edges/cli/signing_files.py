@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
 from vouchgate.edges.cli.arguments import Usage
@@ -55,3 +57,27 @@ def inside(signature: Path, model: Path) -> frozenset[str]:
     """The signature's own path inside the model's folder, where it lies in it."""
     own, folder = signature.absolute().parent.resolve() / signature.name, model.resolve()
     return frozenset({own.relative_to(folder).as_posix()}) if folder in own.parents else frozenset()
+
+
+def signing_key(path: str) -> Ed25519PrivateKey | ec.EllipticCurvePrivateKey:
+    """An Ed25519 or elliptic curve key. Raises `Usage`, without a word of what the file holds."""
+    try:
+        key = load_pem_private_key(content(path), None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, Ed25519PrivateKey | ec.EllipticCurvePrivateKey):
+        raise Usage(
+            f"`{path}` is no plain private key (Ed25519 or elliptic curve)", remedy="openssl genpkey -algorithm ed25519 -out key.pem"
+        )
+    return key
+
+
+def verifying_key(path: str) -> Ed25519PublicKey | ec.EllipticCurvePublicKey:
+    """An Ed25519 or elliptic curve key. Raises `Usage`."""
+    try:
+        key = load_pem_public_key(content(path))
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, Ed25519PublicKey | ec.EllipticCurvePublicKey):
+        raise Usage(f"`{path}` is no public key (Ed25519 or elliptic curve)", remedy="openssl pkey -in key.pem -pubout -out key.pub")
+    return key
