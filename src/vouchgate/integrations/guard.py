@@ -49,6 +49,9 @@ class Guard:
 
     def file(self, path: str | bytes | os.PathLike[str], library: str) -> Opened:
         """A verified, admitted file. Raises `LoadRefused`, and what opening raises."""
+        known = self._of_view(path)
+        if known is not None:
+            return known
         opened = self._opening.open(path)
         return self._admitted(opened, os.fsdecode(path), library)
 
@@ -65,11 +68,11 @@ class Guard:
 
     def named(self, path: str | bytes | os.PathLike[str], library: str) -> View:
         """A file in a view under the name it has, for libraries that go by suffixes or look beside the file."""
-        return View.of_file(self.file(path, library), os.fsdecode(path))
+        return self._shown(View.of_file(self.file(path, library), os.fsdecode(path)))
 
     def content_named(self, data: bytes | bytearray | memoryview, name: str, library: str) -> View:
         """The same of bytes in memory."""
-        return View.of_file(self.content(data, library), name)
+        return self._shown(View.of_file(self.content(data, library), name))
 
     def folder(self, path: str | os.PathLike[str], library: str) -> View:
         """A whole folder as one artifact."""
@@ -79,20 +82,32 @@ class Guard:
         except BaseException:
             view.close()
             raise
-        self._views[str(view.folder)] = view
-        return view
+        return self._shown(view)
 
     def inside(self, path: Any) -> bool:
         """Whether a path is a view's folder, or in one, that was admitted here and is open: what lies there was verified."""
+        return self._place(path) is not None
+
+    def _shown(self, view: View) -> View:
+        self._views[str(view.folder)] = view
+        return view
+
+    def _place(self, path: Any) -> tuple[View, str] | None:
+        """The open view that a path leads into, and what it is called there."""
         if not isinstance(path, str | os.PathLike):
-            return False
-        name = os.path.normpath(path)
+            return None
+        name = Path(os.path.normpath(os.fsdecode(path)))
         for folder, view in list(self._views.items()):
             if not view.is_open:
                 self._views.pop(folder, None)
-            elif Path(name).is_relative_to(folder):
-                return True
-        return False
+            elif name.is_relative_to(folder):
+                return view, str(name.relative_to(folder))
+        return None
+
+    def _of_view(self, path: Any, descriptor: int = -1) -> Opened | None:
+        """Rule 3 by name: the view's own descriptor, whatever its link leads to by now; of an open file only where that is the same file."""
+        place = self._place(path)
+        return place[0].again(place[1], descriptor) if place is not None else None
 
     @contextlib.contextmanager
     def stream(self, file: Any, library: str) -> Iterator[Any]:
@@ -115,6 +130,9 @@ class Guard:
             on_disk = False
         if on_disk:
             name = file.name if isinstance(getattr(file, "name", None), str) else "an open file"
+            known = self._of_view(name, descriptor)
+            if known is not None:
+                return file.tell(), known
             return file.tell(), self._admitted(self._opening.of_descriptor(descriptor), name, library)
         begin = file.tell() if hasattr(file, "seek") and file.seekable() else 0
         if begin:

@@ -82,6 +82,13 @@ class View:
         (name,) = self._files
         return self.path(name)
 
+    def again(self, name: str, descriptor: int = -1) -> Opened | None:
+        """A file of it once more, for who opens inside; None for what it does not have, or where `descriptor` is on another file."""
+        held = self._files.get(name)
+        if held is None or (descriptor >= 0 and not os.path.sameopenfile(held.descriptor, descriptor)):
+            return None
+        return held.again()
+
     def check(self) -> None:
         """Rule 3. Raises `Unverified`."""
         try:

@@ -56,6 +56,11 @@ class Session:
 
         return Path(self._options.socket) if self._options.socket else Layout(Path(self.settings.data_dir)).api_socket
 
+    @property
+    def artifacts(self) -> Path:
+        """The content store, which lies beside the socket."""
+        return self.api.resolve().parent / "artifacts"
+
     @cached_property
     def logged_in(self) -> str:
         """Token of the login that is kept for this control plane, or nothing."""
