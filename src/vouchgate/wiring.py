@@ -544,20 +544,48 @@ def scan_cache(folder: str, trust_root: int) -> Any:
 
 
 def scan_place(path: str) -> Any:
-    """A path to scan, opened, or an address, asked (ports/artifact_files.py, ports/remote_artifacts.py). Raises `NotFound` and what asking raises."""
-    from vouchgate.ports.artifact_files import Place
-    from vouchgate.ports.remote_artifacts import RemotePlace, is_remote
+    """A path to scan, opened, or an address, asked; to be closed. Raises `NotFound` and what asking raises."""
+    from vouchgate.flows.scan_artifacts import Remote
 
-    return RemotePlace(path) if is_remote(path) else Place(path)
+    return _place(path, Remote(), deep=True)
 
 
 def opened_place(path: str, remote: Any, *, deep: bool) -> Any:
     """`scan_place` as a context, asked as `remote` (flows/scan_artifacts.py) says. Raises as that."""
-    del deep
-    from vouchgate.ports.artifact_files import Place
-    from vouchgate.ports.remote_artifacts import RemotePlace, is_remote
+    return closing(_place(path, remote, deep=deep))
 
-    return closing(RemotePlace(path, ca_file=remote.ca_file) if is_remote(path) else Place(path))
+
+def _place(path: str, remote: Any, *, deep: bool) -> Any:
+    """ports/artifact_files.py, ports/remote_artifacts.py, ports/s3_artifacts.py; the last two are loaded only where they are wanted."""
+    if "://" not in path:
+        return local_place(path)
+    from vouchgate.ports.remote_artifacts import RemotePlace, is_remote
+    from vouchgate.ports.s3_artifacts import S3Place
+
+    if not is_remote(path):
+        return local_place(path)
+    if path.startswith("s3://"):
+        return S3Place(path, _s3_access(remote), now=clock().now, whole=deep, fetched=remote.fetched)
+    return RemotePlace(path, ca_file=remote.ca_file, private=remote.private, whole=deep, fetched=remote.fetched)
+
+
+def _s3_access(remote: Any) -> Any:
+    """What was said, then what the environment says by the names that AWS's own tools read."""
+    from vouchgate.ports.s3_artifacts import DEFAULT_REGION, S3Access
+
+    def said(*names: str) -> str:
+        return next(filter(None, (os.environ.get(name, "") for name in names)), "")
+
+    return S3Access(
+        endpoint=remote.s3_endpoint or said("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        region=remote.s3_region or said("AWS_REGION", "AWS_DEFAULT_REGION") or DEFAULT_REGION,
+        style=remote.s3_style,
+        access_key=said("AWS_ACCESS_KEY_ID"),
+        secret_key=said("AWS_SECRET_ACCESS_KEY"),
+        token=said("AWS_SESSION_TOKEN"),
+        ca_file=remote.ca_file,
+        private=remote.private,
+    )
 
 
 def local_place(path: str) -> Any:
@@ -589,8 +617,8 @@ def disarm_desk() -> Any:
         artifact: tuple[int, ...], names: tuple[str, ...], others: tuple[str, ...], output: int, again: int, sidecar: int, *how: Any
     ) -> Any:
         files = disarmer.Files(artifact=artifact, output=output, output_again=again, sidecar=sidecar, names=names, others=others)
-        bits, key, written = how
-        return disarmer.rebuild(files, bits=bits, key=key, written=written)
+        target, bits, key, written = how
+        return disarmer.rebuild(files, target=target, bits=bits, key=key, written=written)
 
     process = scanner.Scanner()
 

@@ -4,7 +4,8 @@
    of its folders is looked at by the same rule.
 2. What is no readable file (links out of the folder, devices, unreadable files) is told as incomplete: by itself, or within its artifact.
 3. A folder with nothing in it is incomplete: nothing was found is not the same as clean.
-4. Several artifacts are read at once; results come in order, and at most `WINDOW` for each reader wait for their turn.
+4. What an address was not asked for keeps its artifact from being clean, and is told.
+5. Several artifacts are read at once; results come in order, and at most `WINDOW` for each reader wait for their turn.
 """
 
 from __future__ import annotations
@@ -153,7 +154,7 @@ def _is_one(files: Sequence[tuple[bytes, Found]]) -> bool:
 
 
 def _join(place: Place, inside: bytes) -> str:
-    return os.path.join(place.path, os.fsdecode(inside)) if inside else place.path  # noqa: PTH118 - as the user would write it: `./a` stays `./a`
+    return f"{place.path}{'' if place.path.endswith('/') else '/'}{os.fsdecode(inside)}" if inside else place.path
 
 
 def scan_artifact(
@@ -177,7 +178,7 @@ def scan_artifact(
         return Scanned(artifact.path, _untold(artifact.path, _why(error)))
     try:
         report = reader.scan_file(descriptor, name=_last(artifact.path), settings=settings, deep=deep, allowed=allowed)
-        return Scanned(artifact.path, report)
+        return Scanned(artifact.path, _lacking(report, artifact.place.missing(artifact.inside), deep=deep))
     finally:
         os.close(descriptor)
 
@@ -192,6 +193,7 @@ def _folder(
         return _untold(artifact.path, why)
     files = [folder_file(file.name[len(inside) :], lambda name=file.name: place.open(name)) for file in good]
     report = reader.scan_folder(files, name=_last(artifact.path), settings=settings, deep=deep, allowed=allowed)
+    report = _lacking(report, sum(place.missing(file.name) for file in good), deep=deep)
     troubles = [_trouble(shown(os.fsdecode(file.name[len(inside) :])), file.trouble) for file in artifact.files if file.trouble]
     return replace(report, verdict=_with(report.verdict, troubles)) if troubles else report
 
@@ -200,6 +202,18 @@ def _with(verdict: Verdict, reasons: Sequence[Reason]) -> Verdict:
     """Rule 2: what could not be read keeps a folder from being clean, and from being fit for a mere look."""
     outcome = verdict.outcome if verdict.outcome == "refused" else "incomplete"
     return replace(verdict, outcome=outcome, reasons=(*verdict.reasons, *reasons)[:MAX_REASONS])
+
+
+def _lacking(report: ScanReport, missing: int, *, deep: bool) -> ScanReport:
+    """Rule 4."""
+    if not missing:
+        return report
+    why = f"{missing} of its bytes were not fetched: they are plain numbers if its structure is what it says"
+    reason = Reason(
+        rule="scan:not-fetched", where="whole artifact", why=why, remedy="scan it without `--structure`" if not deep else "scan it again",
+        weight="incomplete",
+    )  # fmt: skip
+    return replace(report, verdict=_with(report.verdict, [reason]))
 
 
 def _trouble(member: str, why: str) -> Reason:
@@ -223,7 +237,7 @@ def _last(path: str) -> str:
 
 
 def scan_all(found: Iterable[Artifact], scan: Callable[[Artifact], Scanned], *, jobs: int) -> Iterator[Scanned]:
-    """Rule 4."""
+    """Rule 5."""
     waiting: deque[Future[Scanned]] = deque()
     with ThreadPoolExecutor(jobs, thread_name_prefix="scan") as pool:
         try:

@@ -164,8 +164,8 @@ class Scanner:
             with suppress(TimeoutError, BrokenPipeError, ConnectionResetError):  # what the child said, or that it said nothing, tells why
                 _say(ours, job, opened.batches(), end)
                 if job.asks and self._cache is not None:
-                    asked = _look_up(ours, job, opened.size, self._cache, end)
-            output, why = _read(ours, end, asked.said)
+                    asked = _look_up(ours, job, opened.size, self._cache, end + opened.seconds)
+            output, why = _read(ours, end + opened.seconds, asked.said)
         if why:
             return _incomplete(job.name, opened.size, why), None
         if asked.known is not None and not output:
@@ -224,7 +224,8 @@ class _Opened:
     """An artifact's files, opened a batch at a time; `size` is what they have so far."""
 
     def __init__(self, files: Sequence[FolderFile]) -> None:
-        self._files, self.size = files, 0
+        self._files, self.size, self.seconds = files, 0, 0.0
+        """`seconds` that opening took: an address is fetched then, and that is no part of a scan's time."""
         self._open: list[int] = []
         self._watched: list[tuple[int, tuple[int, ...]]] = []
         """Descriptors of what the child maps, and what fstat(2) said before it did (rule 4)."""
@@ -233,8 +234,10 @@ class _Opened:
         """Names and descriptors. Raises `InvalidInput` for what is not a regular file, and what opening raises."""
         left = iter(self._files)
         while batch := list(islice(left, BATCH)):
+            begin = time.monotonic()
             for file in batch:
                 self._take(file.open())
+            self.seconds += time.monotonic() - begin
             yield [file.name for file in batch], self._open
             self._close_batch()
 

@@ -2,7 +2,8 @@
 
 Rules
 1. Signed are the host, the date, the content's hash and every header given here; nothing is left out of what is sent.
-2. Path segments and query parameters are encoded once more, as services other than S3 want it; the queries used here have no repeated names.
+2. Path segments and query parameters are encoded once more, as services other than S3 want it; for S3 they are taken as they stand, encoded
+   once by the caller (`encoded`). The queries used here have no repeated names.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ def signed_headers(
     given = {name.lower(): " ".join(value.split()) for name, value in headers.items()}
     given |= {"host": host, "x-amz-date": stamp, **({"x-amz-content-sha256": digest} if hash_header else {})}
     names = ";".join(sorted(given))
-    query = "&".join(f"{encoded(name)}={encoded(value)}" for name, value in sorted(pairs))
-    path = path if service == "s3" else encoded(path, keep=b"/")
+    if service != "s3":
+        path, pairs = encoded(path, keep=b"/"), [(encoded(name), encoded(value)) for name, value in pairs]
+    query = "&".join(f"{name}={value}" for name, value in sorted(pairs))
     canonical = "\n".join([method, path, query, *(f"{name}:{given[name]}" for name in sorted(given)), "", names, digest])
     scope = f"{day}/{region}/{service}/aws4_request"
     to_sign = "\n".join([ALGORITHM, stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
@@ -55,7 +57,7 @@ def encoded(text: str, *, keep: bytes = b"") -> str:
 
 
 def _apart(url: str) -> tuple[str, str, list[tuple[str, str]]]:
-    """(host with port, path, query parameters) of a URL whose query holds nothing encoded."""
+    """(host with port, path, query parameters) of a URL, nothing decoded."""
     rest, _, query = url.partition("://")[2].partition("?")
     host, slash, path = rest.partition("/")
     pairs = [(name, value) for name, _, value in (pair.partition("=") for pair in query.split("&") if pair)]
