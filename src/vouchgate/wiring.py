@@ -41,6 +41,7 @@ from vouchgate.vocabulary.processes import Folder
 from vouchgate.vocabulary.settings import MAX_SETTINGS_BYTES, AgentSettings, Settings, host_port
 from vouchgate.vocabulary.settings_authzen import absolute_applications
 from vouchgate.vocabulary.settings_file import parse_settings
+from vouchgate.vocabulary.settings_signers import files_of
 from vouchgate.vocabulary.sources import MAX_SOURCE_BYTES
 from vouchgate.vocabulary.vouches import UnixMillis
 from vouchgate.vocabulary.wire import Noun, decode, encode
@@ -116,6 +117,8 @@ class Installation(Noun, frozen=True, kw_only=True):
     """[[sts.sources]] by name: the keys file, read by the supervisor."""
     bundles: dict[str, bytes] = {}
     """Partner -> its `bundle_file`, read by the supervisor."""
+    signer_files: dict[str, bytes] = {}
+    """Path -> content of the files of [[signers]] and [[builders]], read by the supervisor."""
 
 
 def save_installation(layout: Layout, installation: Installation, users: Users) -> None:
@@ -517,6 +520,11 @@ def read_bundles(settings: Settings) -> dict[str, bytes]:
         for one in settings.federation
         if one.bundle_file
     }
+
+
+def read_signer_files(settings: Settings) -> dict[str, bytes]:
+    """Path -> content of the files that [[signers]] and [[builders]] name."""
+    return {path: files.read_small(Path(path), "signer's file") for path in files_of(settings.signers, settings.builders)}
 
 
 def artifact_store(settings: Settings, layout: Layout) -> ArtifactStore:

@@ -60,7 +60,9 @@ class Bundle:
     certificates: tuple[bytes, ...] = ()
     """DER, the signer's first."""
     sigstore: bool = False
-    """Its one certificate is Sigstore's, and counts only with the log's proof; who cannot check that refuses it."""
+    """Its one certificate is Sigstore's, and counts only with the log's proof (sigstore_verify.py)."""
+    raw: bytes = b""
+    """The whole bundle, where it is Sigstore's."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def read_bundle(data: bytes) -> Bundle:
     payload = unb64(member(envelope, "payload", str, what), what)
     signature = unb64(member(signatures[0], "sig", str, what), what)
     only(signatures[0], {"sig", "keyid"}, what)
-    return _with_material(payload, signature, member(whole, "verificationMaterial", dict, what))
+    return _with_material(payload, signature, member(whole, "verificationMaterial", dict, what), data)
 
 
 def verify_key(bundle: Bundle, key: ec.EllipticCurvePublicKey) -> None:
@@ -200,7 +202,7 @@ def _matches(path: str, ignored: tuple[str, ...]) -> bool:
     return any(path == one or path.startswith(one.rstrip("/") + "/") for one in ignored)
 
 
-def _with_material(payload: bytes, signature: bytes, material: dict[str, Any]) -> Bundle:
+def _with_material(payload: bytes, signature: bytes, material: dict[str, Any], raw: bytes) -> Bundle:
     what = "bundle's verification material"
     only(material, {"publicKey", "x509CertificateChain", "certificate", "tlogEntries", "timestampVerificationData"}, what)
     if len(material.keys() & {"publicKey", "x509CertificateChain", "certificate"}) != 1:
@@ -213,7 +215,7 @@ def _with_material(payload: bytes, signature: bytes, material: dict[str, Any]) -
             raise InvalidInput("the bundle's key hint is no text", remedy=_REMEDY)
         return Bundle(payload, signature, hint=hint)
     if "certificate" in material:
-        return Bundle(payload, signature, certificates=(_der(material["certificate"]),), sigstore=True)
+        return Bundle(payload, signature, certificates=(_der(material["certificate"]),), sigstore=True, raw=raw)
     chain = member(member(material, "x509CertificateChain", dict, what), "certificates", list, what)
     if not 1 <= len(chain) <= MAX_CERTIFICATES:
         raise InvalidInput(f"the bundle has no certificate, or more than {MAX_CERTIFICATES}", remedy=_REMEDY)

@@ -100,7 +100,8 @@ def _about(payload: bytes, filename: str, digest: Digest) -> str:
     only(statement, {"_type", "subject", "predicateType", "predicate"}, what)
     if member(statement, "_type", str, what) != STATEMENT_TYPE:
         raise InvalidInput("what was signed is not an in-toto Statement v1", remedy=_REMEDY)
-    kind, subjects = member(statement, "predicateType", str, what), member(statement, "subject", list, what)
+    kind: str = member(statement, "predicateType", str, what)
+    subjects = member(statement, "subject", list, what)
     if kind not in (PUBLISHED, BUILT):
         raise Unverified(f"`{kind[:100]}` says nothing of who published a file", remedy="ask for a publish attestation")
     if kind == PUBLISHED and statement.get("predicate") not in (None, {}):

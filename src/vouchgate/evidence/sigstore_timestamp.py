@@ -135,8 +135,8 @@ def _check_signed(token: _Token, own: x509.Certificate) -> None:
         if der.object_id(kind) in attributes or len(found) != 1:
             raise InvalidInput("the timestamp has an attribute twice", remedy=_REMEDY)
         attributes[der.object_id(kind)] = found[0]
-    kind, digest = attributes.get(_CONTENT_TYPE), attributes.get(_MESSAGE_DIGEST)
-    if kind is None or digest is None or der.object_id(kind) != _TST_INFO:
+    over, digest = attributes.get(_CONTENT_TYPE), attributes.get(_MESSAGE_DIGEST)
+    if over is None or digest is None or der.object_id(over) != _TST_INFO:
         raise Unverified("the timestamp's signature does not say what it is over", remedy=_REMEDY)
     if digest.tag != der.OCTETS or digest.content != _hashed(token.digest, token.info.whole):
         raise Unverified("the timestamp's signature is over another time", remedy=_REMEDY)

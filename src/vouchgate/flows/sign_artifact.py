@@ -28,6 +28,10 @@ from vouchgate.evidence.model_signing import (
     write_listing,
 )
 from vouchgate.evidence.signing_certificates import check_may_sign, key_of, signer_of
+from vouchgate.evidence.sigstore_bundle import Payload, read_sigstore_bundle
+from vouchgate.evidence.sigstore_root import TrustedRoot
+from vouchgate.evidence.sigstore_verify import Expected, Signed
+from vouchgate.evidence.sigstore_verify import verify as verify_sigstore
 from vouchgate.flows.measure import Measuring, measure
 from vouchgate.flows.walk import Place, left_out
 from vouchgate.vocabulary.errors import InvalidInput, Unverified
@@ -129,7 +133,7 @@ def by_certificate(roots: tuple[x509.Certificate, ...], at: UnixMillis, subject:
     def check(bundle: Bundle) -> str:
         if bundle.sigstore:
             raise Unverified(
-                "the bundle is signed through Sigstore, whose log is not checked here", remedy="verify it with Sigstore's own client"
+                "the bundle is signed through Sigstore", remedy="verify it with --trusted-root FILE --identity NAME --issuer URL"
             )
         if not bundle.certificates:
             raise Unverified("the bundle has no certificate chain", remedy="verify it with the public key of who signed it")
@@ -141,6 +145,27 @@ def by_certificate(roots: tuple[x509.Certificate, ...], at: UnixMillis, subject:
         return name or "a certificate without a subject"
 
     return check
+
+
+def by_sigstore(root: TrustedRoot, expected: Expected, now: UnixMillis) -> Checked:
+    """By who signed through Sigstore, under a pinned root."""
+
+    def check(bundle: Bundle) -> str:
+        signed = signed_through(bundle, root, expected, now)
+        return f"{signed.signer.identity} of {signed.signer.issuer}"
+
+    return check
+
+
+def signed_through(bundle: Bundle, root: TrustedRoot, expected: Expected, now: UnixMillis) -> Signed:
+    """The same, with all that was found. Raises `Unverified`, `InvalidInput`."""
+    if not bundle.sigstore:
+        raise Unverified("the bundle is not signed through Sigstore", remedy="verify it with --key, or with --certificate")
+    read = read_sigstore_bundle(bundle.raw)
+    signed = verify_sigstore(read, root, expected, now)
+    if not isinstance(read.content, Payload) or read.content.payload != bundle.payload:
+        raise Unverified("the bundle reads as two different ones", remedy="ask the signer for the bundle again")
+    return signed
 
 
 def _without(listed: Listed, without: frozenset[str]) -> Listed:

@@ -45,6 +45,7 @@ from vouchgate.flows.prevalidate import beside
 from vouchgate.flows.rotate_secret import Secrets
 from vouchgate.flows.system_policy import PolicySystem
 from vouchgate.flows.system_prove import ProvingSystem
+from vouchgate.flows.system_signatures import SignatureSystem
 from vouchgate.flows.system_watch import WatchSystem
 from vouchgate.flows.system_zones import ZonesSystem
 from vouchgate.flows.token_service import TokenService
@@ -58,7 +59,7 @@ from vouchgate.vocabulary.runs import Run
 from vouchgate.vocabulary.secrets import SecretLine
 
 
-class System(ZonesSystem, PolicySystem, WatchSystem, ProvingSystem):
+class System(ZonesSystem, PolicySystem, WatchSystem, ProvingSystem, SignatureSystem):
     """See the module's text."""
 
     def __init__(

@@ -22,6 +22,7 @@ from vouchgate.vocabulary.settings_authzen import ApplicationSettings, AuthzenSe
 from vouchgate.vocabulary.settings_federation import FederationSettings
 from vouchgate.vocabulary.settings_keys import KeySettings
 from vouchgate.vocabulary.settings_people import OidcSettings, SsfSettings
+from vouchgate.vocabulary.settings_signers import BuilderSettings, SignerSettings
 from vouchgate.vocabulary.settings_zones import AssetSettings, CrossingSettings
 from vouchgate.vocabulary.wire import Noun
 
@@ -387,6 +388,8 @@ class Settings(Noun, frozen=True, kw_only=True):
     policies: tuple[PolicySettings, ...] = ()
     secrets: tuple[SecretSettings, ...] = ()
     federation: tuple[FederationSettings, ...] = ()
+    signers: tuple[SignerSettings, ...] = ()
+    builders: tuple[BuilderSettings, ...] = ()
     egress: tuple[EgressSettings, ...] = ()
     applications: tuple[ApplicationSettings, ...] = ()
     oidc: tuple[OidcSettings, ...] = ()

@@ -36,6 +36,7 @@ from vouchgate.vocabulary.settings_federation import absolute_federation, check_
 from vouchgate.vocabulary.settings_gateway import check_gateway
 from vouchgate.vocabulary.settings_keys import absolute_keys, check_keys
 from vouchgate.vocabulary.settings_people import absolute_people, check_events, check_people
+from vouchgate.vocabulary.settings_signers import absolute_signers, check_signers
 from vouchgate.vocabulary.settings_zones import check_zones
 from vouchgate.vocabulary.wire import Noun
 
@@ -242,6 +243,7 @@ def _checked(settings: Settings, path: Path, lines: _Lines) -> Settings:
     check_zones(settings, no)
     check_keys(settings.keys, no)
     check_federation(settings.federation, settings.trust_domain, no)
+    check_signers(settings.signers, settings.builders, no)
     check_authzen(settings.authzen, settings.applications, no)
     _check_sources(settings, no)
     person_zones = [one.zone for one in settings.identities if one.kind == "person"]
@@ -394,6 +396,7 @@ def _absolute(settings: Settings, path: Path) -> Settings:
         ),
         **absolute_people(settings.oidc, settings.ssf, at),
         federation=absolute_federation(settings.federation, at),
+        **absolute_signers(settings.signers, settings.builders, at),
         applications=absolute_applications(settings.applications, at),
         egress=tuple(msgspec.structs.replace(one, ca_file=at(one.ca_file)) for one in settings.egress),
         sts=msgspec.structs.replace(

@@ -30,6 +30,16 @@ _EXAMPLES: dict[str, dict[str, str]] = {
     "policies": {"path": '"policies/digits.cedar"'},
     "secrets": {"name": '"warehouse"', "rotator": '"postgres"'},
     "federation": {"name": '"partner"', "trust_domain": '"partner.example"', "url": '"https://partner.example/bundle"'},
+    "signers": {"name": '"ml-team"', "kind": '"key"', "key_file": '"keys/ml-team.pub"'},
+    "builders": {
+        "name": '"ci"',
+        "kind": '"sigstore"',
+        "builder": '"https://github.com/actions/runner/github-hosted"',
+        "sources": '["https://github.com/example/model"]',
+        "trusted_root": '"keys/trusted_root.json"',
+        "identity": '"https://github.com/example/model/.github/workflows/release.yml@*"',
+        "issuer": '"https://token.actions.githubusercontent.com"',
+    },
     "egress": {
         "name": '"provider"',
         "zone": '"serve"',

@@ -804,6 +804,18 @@ class MemorySurface(PolicyMemory):
             return VouchTaken(taken=False, why="unverified", reason="the vouch's signature does not hold", remedy="produce the vouch again")
         return VouchTaken(taken=True, id="5c" * 32, predicate="posture", subjects=(person("admin"),), expires_at=self.now + HOUR)
 
+    async def vouch_signature(self, caller: Caller, digest: str, bundle: bytes, by: str) -> VouchTaken:
+        self._decide(caller, "vouch", (digest, by))
+        if bundle == b"bad":
+            return VouchTaken(taken=False, why="unverified", reason="for `ml-team`: the signature does not hold", remedy="sign it again")
+        name = f"vg://{TD}/artifact/{digest}"
+        return VouchTaken(taken=True, id="5d" * 32, predicate="signature", subjects=(name,), expires_at=self.now + HOUR)
+
+    async def vouch_provenance(self, caller: Caller, digest: str, bundle: bytes, by: str) -> VouchTaken:
+        self._decide(caller, "vouch", (digest, by))
+        name = f"vg://{TD}/artifact/{digest}"
+        return VouchTaken(taken=True, id="5e" * 32, predicate="provenance", subjects=(name,), expires_at=self.now + HOUR)
+
     async def load(self, caller: Caller, request: LoadRequest) -> LoadOutcome:
         name = f"vg://{TD}/artifact/{request.digest}"
         missing = (Missing(predicate="scan", subject=name, why="absent", remedy="import the artifact"),)

@@ -138,6 +138,16 @@ ACTS: tuple[tuple[str, type, Ask], ...] = (
     ("/api/v1/waivers/agree", bodies.IdBody, lambda surface, caller, body: surface.agree_waiver(caller, body.id)),
     ("/api/v1/waivers/withdraw", bodies.IdBody, lambda surface, caller, body: surface.withdraw_waiver(caller, body.id)),
     ("/api/v1/vouches", bodies.VouchBody, lambda surface, caller, body: surface.add_vouch(caller, body.envelope)),
+    (
+        "/api/v1/vouches/signature",
+        bodies.SignatureBody,
+        lambda surface, caller, body: surface.vouch_signature(caller, body.digest, body.bundle, body.by),
+    ),
+    (
+        "/api/v1/vouches/provenance",
+        bodies.SignatureBody,
+        lambda surface, caller, body: surface.vouch_provenance(caller, body.digest, body.bundle, body.by),
+    ),
     ("/api/v1/loads", LoadRequest, lambda surface, caller, body: surface.load(caller, body)),
     ("/api/v1/gates", GateRequest, lambda surface, caller, body: surface.gate(caller, body)),
     ("/api/v1/serving", ServingRequest, lambda surface, caller, body: surface.serving(caller, body)),

@@ -106,6 +106,17 @@ class VouchBody(Noun, frozen=True, kw_only=True):
     """A DSSE envelope as its producer wrote it."""
 
 
+class SignatureBody(Noun, frozen=True, kw_only=True):
+    """POST /api/v1/vouches/signature and /api/v1/vouches/provenance"""
+
+    digest: Short
+    """Of an artifact that is kept."""
+    bundle: Annotated[bytes, Meta(max_length=960_000)]
+    """The bundle as the signer's tool wrote it, in base64."""
+    by: Short = ""
+    """Name of the one signer or builder whose it is meant to be; empty: whoever of the settings it is."""
+
+
 class UnregisterBody(Noun, frozen=True, kw_only=True):
     """POST /api/v1/registrations/remove"""
 

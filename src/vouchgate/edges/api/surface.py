@@ -198,6 +198,12 @@ class Surface(Protocol):
     async def add_vouch(self, caller: Caller, envelope: bytes) -> VouchTaken:
         """Take in a vouch that a delegated producer signed; a refusal is an answer."""
 
+    async def vouch_signature(self, caller: Caller, digest: str, bundle: bytes, by: str) -> VouchTaken:
+        """Hold a model's signature against what is kept, and vouch for who signed it; a refusal is an answer."""
+
+    async def vouch_provenance(self, caller: Caller, digest: str, bundle: bytes, by: str) -> VouchTaken:
+        """Hold a builder's provenance against what is kept, and vouch for where it comes from; a refusal is an answer."""
+
     async def load(self, caller: Caller, request: LoadRequest) -> LoadOutcome:
         """Whether the caller may load this content; decided about the content itself, a refusal is an answer."""
 

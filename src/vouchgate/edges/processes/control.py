@@ -179,6 +179,7 @@ class Control:
             people=self.people,
         )
         self.system.tokens = self.token_service
+        self.system.signer_files = self.installation.signer_files
         self.system.prover = wiring.prover()
         reader = GatewayReader(self._looking, self.ads, gateway, self.facts.endpoints.values)
         self.system.drift = DriftWatch(self.context, {POINT: reader}, self.view.granted)
@@ -431,6 +432,7 @@ class Control:
         compile_sources(fresh.policies, version=0)
         self.settings = self.context.settings = fresh.settings
         await start.bring_in(self.context, fresh.signed_root, fresh.policies, fresh.bootstrap)
+        self.system.signer_files = fresh.signer_files
         await self.federation.reload(fresh.bundles)
         self.log.info("reloaded")
 

@@ -268,6 +268,7 @@ class Tree:
             bootstrap=token,
             policies=wiring.read_policies(settings),
             bundles=wiring.read_bundles(settings),
+            signer_files=wiring.read_signer_files(settings),
             source_keys=wiring.read_source_keys(settings),
         )
         wiring.save_installation(self.layout, self.installation, self.users)
@@ -415,7 +416,11 @@ class Tree:
                 raise Conflict(f"`{fixed[0]}` cannot change while it runs", remedy="end it and start it again")
             before, applications = self.installation, wiring.read_applications(fresh)
             self.installation = msgspec.structs.replace(
-                before, settings=fresh, policies=wiring.read_policies(fresh), bundles=wiring.read_bundles(fresh)
+                before,
+                settings=fresh,
+                policies=wiring.read_policies(fresh),
+                bundles=wiring.read_bundles(fresh),
+                signer_files=wiring.read_signer_files(fresh),
             )
             wiring.save_applications(self.layout, applications, self.users)
             wiring.save_installation(self.layout, self.installation, self.users)
