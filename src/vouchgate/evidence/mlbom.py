@@ -234,6 +234,7 @@ def _distribution(one: Distribution) -> dict[str, Any]:
         ("python:altered", str(one.altered) if one.altered else ""),
         *(("python:altered-file", f"{fault.path}: {fault.why}") for fault in one.faults),
         ("python:installer", one.installer),
+        *(("python:wheel-tag", tag) for tag in one.tags),
         ("python:editable", "true" if source and source.editable else ""),
         ("python:commit", source.commit if source else ""),
     ]

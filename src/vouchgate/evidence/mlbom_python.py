@@ -17,6 +17,7 @@ import io
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from vouchgate.evidence.strict_documents import parse
@@ -31,6 +32,8 @@ MAX_ROWS = 1_000_000
 """Files of one distribution."""
 MAX_TEXT = 500
 """Characters kept of a text that a distribution says of itself."""
+MAX_VERSION = 200
+"""Characters of a version."""
 MISSING = "the extra for bills of materials is not installed"
 REMEDY = "pip install 'vouchgate[bom]'"
 _ALGORITHMS = {"sha256": 32, "sha384": 48, "sha512": 64}
@@ -90,6 +93,8 @@ class Distribution(Noun, frozen=True, kw_only=True):
     """Of its metadata, relative to the environment."""
     metadata: Metadata
     installer: str = ""
+    tags: tuple[str, ...] = ()
+    """Of the wheel that was installed (binary distribution format, WHEEL)."""
     source: Source | None = None
     record: str = ""
     """SHA-256 of the RECORD; empty where there is none."""
@@ -135,7 +140,20 @@ def purl(name: str, version: str) -> str:
 def pypi_of(text: str) -> tuple[str, str]:
     """Compared name, and version (empty where none is named), of a package URL; two empty texts for anything else, qualifiers included."""
     match = _PURL.fullmatch(text)
-    return (normalised(_unquoted(match[1])), _unquoted(match[2] or "")) if match else ("", "")
+    return (normalised(_unquoted(match[1])), comparable(_unquoted(match[2] or ""))) if match else ("", "")
+
+
+@lru_cache(maxsize=65_536)
+def comparable(version: str) -> str:
+    """The one spelling of a version (PEP 440, "Normalization"); what is none stands as it is. Raises `Unavailable` without the extra."""
+    try:
+        from packaging.version import InvalidVersion, Version
+    except ImportError:
+        raise Unavailable(MISSING, remedy=REMEDY) from None
+    try:
+        return str(Version(version)) if len(version) <= MAX_VERSION else version
+    except InvalidVersion:
+        return version
 
 
 def _unquoted(text: str) -> str:
@@ -215,6 +233,13 @@ def spdx(text: str) -> str:
         return str(canonicalize_license_expression(text)) if text.strip() and len(text) <= MAX_TEXT else ""
     except (InvalidLicenseExpression, RecursionError):
         return ""
+
+
+def read_tags(data: bytes) -> tuple[str, ...]:
+    """The `Tag` lines of WHEEL; nothing for what is no such file."""
+    lines = data[: MAX_TEXT * 100].decode("utf-8", "replace").splitlines()
+    found = (line.partition(":")[2].strip() for line in lines if line.lower().startswith("tag:"))
+    return tuple(sorted({tag for tag in found if re.fullmatch(r"[A-Za-z0-9_.]+-[A-Za-z0-9_.]+-[A-Za-z0-9_.]+", tag)}))
 
 
 def read_source(data: bytes) -> Source:

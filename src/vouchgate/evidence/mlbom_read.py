@@ -15,7 +15,7 @@ from typing import Any
 
 from vouchgate.evidence.cyclonedx_schema import check_schema
 from vouchgate.evidence.mlbom import MODEL, PREFIX, PYTHON, serial_number
-from vouchgate.evidence.mlbom_python import pypi_of
+from vouchgate.evidence.mlbom_python import comparable, pypi_of
 from vouchgate.evidence.strict_documents import parse
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.wire import encode
@@ -51,7 +51,7 @@ class Component:
     def pypi(self) -> tuple[str, str]:
         """Compared name and version of a Python package; two empty texts for anything else."""
         name, version = pypi_of(self.purl.split("?")[0].split("#")[0])
-        return name, version or self.version
+        return name, version or comparable(self.version)
 
 
 @dataclass(frozen=True)

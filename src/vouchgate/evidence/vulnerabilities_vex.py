@@ -91,7 +91,7 @@ def read_statements(data: bytes, model: Iterable[str], now: UnixMillis) -> tuple
     notes: list[str] = []
     names = frozenset(name for name in model if name)
     for one in document.statements:
-        why, at = _faults(one), _time(one.last_updated or one.timestamp or document.last_updated or document.timestamp)
+        why, at = _faults(one), time_of(one.last_updated or one.timestamp or document.last_updated or document.timestamp)
         why = why or ("its time cannot be read" if at is None else "it is from the future" if at * 1000 > now else "")
         if why:
             notes.append(f"a statement on {one.vulnerability.name[:100]} does not count: {why}")
@@ -146,7 +146,7 @@ def _hashes(one: _Component) -> set[str]:
     return {value.lower() for name, value in one.hashes.items() if name.lower() in ("sha-256", "sha256")}
 
 
-def _time(text: str) -> float | None:
+def time_of(text: str) -> float | None:
     """Seconds since 1970 of an RFC 3339 time; one without an offset is no such time."""
     try:
         found: Any = datetime.fromisoformat(text)

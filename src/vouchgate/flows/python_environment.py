@@ -27,6 +27,7 @@ from vouchgate.evidence.mlbom_python import (
     read_metadata,
     read_record,
     read_source,
+    read_tags,
 )
 from vouchgate.flows.walk import Found, Place, os_text, walk
 from vouchgate.vocabulary.errors import InvalidInput, NotFound, VouchgateError
@@ -92,6 +93,7 @@ def _distribution(reading: _Reading, folder: str, readers: ThreadPoolExecutor) -
         folder=folder,
         metadata=read_metadata(reading.content(f"{folder}/METADATA", MAX_METADATA_BYTES)),
         installer=" ".join(installer.decode("utf-8", "replace").split())[:80],
+        tags=read_tags(reading.content(f"{folder}/WHEEL", MAX_METADATA_BYTES)),
         source=read_source(origin) if origin else None,
         record=hashlib.sha256(record).hexdigest() if record else "",
         files=len(rows),
