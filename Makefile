@@ -8,7 +8,7 @@ PACKS := build/packs
 FUZZ := build/fuzzer
 
 .DEFAULT_GOAL := help
-.PHONY: fuzz eval-scan bench-scan bench-disarm help run demo test test-packs check bench bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-prove bench-replay bench-scale bench-authzen bench-policy-edit eval-access eval-faults eval-policy eval-zones eval-misconfig docs knowledge example clean
+.PHONY: fuzz eval-scan bench-scan bench-disarm bench-guard help run demo test test-packs check bench bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-prove bench-replay bench-scale bench-authzen bench-policy-edit eval-access eval-faults eval-policy eval-zones eval-misconfig docs knowledge example clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -75,6 +75,7 @@ bench: $(STAMP) example ## every benchmark and the kills, a missed goal notwiths
 	-$(BIN)/python -m benchmarks.policy_edit
 	-$(BIN)/python -m benchmarks.scan
 	-$(BIN)/python -m benchmarks.disarm
+	-$(MAKE) bench-guard
 	-$(BIN)/python evals/policy.py
 	-$(BIN)/python evals/zones.py
 	-$(BIN)/python evals/scan.py
@@ -85,6 +86,9 @@ bench: $(STAMP) example ## every benchmark and the kills, a missed goal notwiths
 
 bench-disarm: $(STAMP) ## rebuilding 1 GiB, honest and wrapped state dicts bit for bit
 	$(BIN)/python -m benchmarks.disarm
+
+bench-guard: $(STAMP) example ## loading 1 and 4 GiB under the guard beside the library alone (as root; GUARD_PYTHON=... one that has torch)
+	$(BIN)/python -m benchmarks.guard --python $(or $(GUARD_PYTHON),$(BIN)/python)
 
 bench-audit: $(STAMP) ## durable entries a second, proofs
 	$(BIN)/python benchmarks/audit.py
