@@ -137,7 +137,7 @@ class World:
             os.close(descriptor)
 
     def kept(self) -> list[str]:
-        return sorted(path.name for path in self.folder.iterdir())
+        return sorted(path.name for path in self.folder.iterdir() if path.name != ".notes")
 
 
 @pytest.fixture

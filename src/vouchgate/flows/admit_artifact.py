@@ -2,11 +2,13 @@
 
 1. Stage: a private copy of the opened file or of the folder that is one artifact, hashed while it is copied; everything after this is
    about that copy.
-2. Scan it in a process of its own, or find a scan that still holds, and vouch what was seen (scan_vouch.py). Both vouches are in the store, and
+2. What was handed in with it (a signature, provenance) is held against the copy and vouched for before anything else: whoever turns out to have signed
+   it may not answer for a class in it a moment later. One that does not hold ends the import.
+3. Scan it in a process of its own, or find a scan that still holds, and vouch what was seen (scan_vouch.py). Both vouches are in the store, and
    so among the facts, before anything is decided.
-3. Anything but a clean verdict ends here: recorded, refused, with the remedy of its first reason. Nothing of it is kept.
-4. Policy decides `admit` for whoever asked. A deny is recorded and nothing is kept.
-5. Keep the copy, then vouch `import` in the importer's role, resting on both scans and naming the decision.
+4. Anything but a clean verdict ends here: recorded, refused, with the remedy of its first reason. Nothing of it is kept.
+5. Policy decides `admit` for whoever asked. A deny is recorded and nothing is kept.
+6. Keep the copy, then vouch `import` in the importer's role, resting on both scans and naming the decision.
 A copy that is not kept is dropped on every way out.
 """
 
@@ -27,6 +29,8 @@ from vouchgate.vocabulary.vouches import Method, Subject, Vouch
 
 NO_ARTIFACT = "folder"
 """What the scanner calls a folder that no format knows as one artifact (scanning/scan.py)."""
+NOT_READ = Verdict(outcome="incomplete", format="unknown", size=0)
+"""Of an artifact that was refused before it was scanned."""
 MAX_NAMES_TOLD = 3
 """Allowed names in a reason; the vouches have all of them."""
 _SEVERITIES: dict[str, Literal["high", "medium"]] = {"refused": "high", "review": "medium", "incomplete": "medium"}
@@ -45,6 +49,11 @@ async def admit_artifact(desk: Desk, source: int, *, name: str, zone: str, tree:
 async def _admit(desk: Desk, staged: Copy, name: str, zone: str) -> ImportOutcome:
     digest = staged.digest
     subject = Subject(name=resource(desk.trust_domain, "artifact", digest.text), digest=digest)
+    refused = await desk.evidence(staged)
+    if refused is not None:
+        outcome = _outcome(subject, NOT_READ, zone, (), reason=refused.reason, remedy=refused.remedy)
+        await desk.record(outcome, None)
+        return outcome
     method = await scanner_now(desk)
     seen = await known_scan(desk, subject, method) or await scan_and_vouch(desk, staged.descriptor, subject, name, method)
     verdict, vouches = seen.verdict, seen.vouches

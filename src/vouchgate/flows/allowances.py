@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from vouchgate.evidence.authors import named_authors
 from vouchgate.evidence.statement import read_vouch
 from vouchgate.evidence.verify import nothing_revoked, verify
 from vouchgate.scanning.knowledge.entries import Entry
@@ -21,9 +22,6 @@ from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.outcomes import Refused
 from vouchgate.vocabulary.trust import TrustRoot
 from vouchgate.vocabulary.vouches import UnixMillis, VerifiedVouch, Vouch
-
-AUTHORS = "authors"
-"""Claim of a vouch for somebody's signature or build: ids of the keys of whoever made it, and of the keys that are theirs as well."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +43,9 @@ def counting(digest: str, held: Iterable[VerifiedVouch], authors: frozenset[str]
 
 
 def authors_of(digest: str, about: Iterable[Vouch]) -> frozenset[str]:
-    """Keys that signed anything but an allowance about the artifact with this digest."""
-    return frozenset(key for vouch in about if digest in contents_of(vouch) for key in speakers(vouch))
-
-
-def speakers(vouch: Vouch) -> frozenset[str]:
-    """Keys that speak in a vouch as authors of what it is about: its issuer's, and those whose signature on the artifact it vouches for."""
-    named = vouch.claims.get(AUTHORS, ())
-    keys = {one for one in named if isinstance(one, str)} if isinstance(named, list | tuple) else set()
-    return frozenset({vouch.issuer_key} | keys) if vouch.predicate_type != ALLOW else frozenset()
+    """Keys that signed anything but an allowance about the artifact with this digest, and those of whoever is vouched to have signed it."""
+    said = [vouch for vouch in about if vouch.predicate_type != ALLOW and digest in contents_of(vouch)]
+    return frozenset(vouch.issuer_key for vouch in said) | named_authors(digest, said)
 
 
 def contents_of(vouch: Vouch) -> set[str]:

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import hashlib
 
+from vouchgate.audit import ocsf
 from vouchgate.evidence.verify import verify
-from vouchgate.flows.allowances import Allowance, authors_of, contents_of, counting, fault_in, speakers
+from vouchgate.flows.allowances import Allowance, authors_of, contents_of, counting, fault_in
+from vouchgate.flows.changes import Change, Revoked, VouchAdded
 from vouchgate.flows.facts import Facts
 from vouchgate.scanning.knowledge.overlay import ALLOW, MAX_ALLOWANCES
 from vouchgate.vocabulary.names import resource
+from vouchgate.vocabulary.records import Append
 from vouchgate.vocabulary.vouches import Revocation, UnixMillis, VerifiedVouch, Vouch
 
 MAX_TRIED = 2 * MAX_ALLOWANCES
@@ -44,14 +47,21 @@ def fault(facts: Facts, made: VerifiedVouch, now: UnixMillis) -> str:
 
 def forfeited(facts: Facts, vouch: Vouch, now: UnixMillis) -> list[Revocation]:
     """Rule 3: what is revoked in the same change as `vouch` comes in."""
-    keys = speakers(vouch)
     mine = [
         one
         for digest in sorted(contents_of(vouch))
         for one in _about(facts, digest)
-        if one.predicate_type == ALLOW and one.issuer_key in keys and not facts.lineage.revoked(one)
+        if one.predicate_type == ALLOW and one.issuer_key in authors_of(digest, [vouch]) and not facts.lineage.revoked(one)
     ]
     return [_revocation(facts, one, vouch, now) for one in {one.id: one for one in mine}.values()]
+
+
+def coming_in(facts: Facts, vouch: Vouch, envelope: bytes, now: UnixMillis) -> tuple[list[Change], list[Append]]:
+    """A vouch that comes in with what falls by rule 3, as one change and its entries of the log."""
+    falls = forfeited(facts, vouch, now)
+    changes: list[Change] = [VouchAdded(id=vouch.id, envelope=envelope), *(Revoked(revocation=one) for one in falls)]
+    entries = [Append(entry=ocsf.vouch(vouch, now=now), label=vouch.id)]
+    return changes, entries + [Append(entry=ocsf.revocation(one, now=now), label=one.id) for one in falls]
 
 
 def _revocation(facts: Facts, allowance: Vouch, by: Vouch, now: UnixMillis) -> Revocation:

@@ -19,6 +19,7 @@ from vouchgate.flows.context import Context
 from vouchgate.scanning.knowledge.entries import Entry
 from vouchgate.scanning.verdict import ScanReport
 from vouchgate.vocabulary.answers import Caller, ImportOutcome
+from vouchgate.vocabulary.answers_approvals import VouchTaken
 from vouchgate.vocabulary.decisions import Decision
 from vouchgate.vocabulary.digests import Digest
 from vouchgate.vocabulary.errors import Conflict
@@ -60,6 +61,10 @@ async def _nothing(_: Method) -> None:
     return
 
 
+async def _unasked(_: Copy) -> VouchTaken | None:
+    return None
+
+
 @dataclass(frozen=True)
 class Desk:
     """What one import works with."""
@@ -81,6 +86,8 @@ class Desk:
     """Vouches that hold for an artifact's name and were made under the TrustRoot in force."""
     allowances: Callable[[str], Sequence[Allowance]] = lambda digest: ()
     """What is allowed now in the artifact with this digest."""
+    evidence: Callable[[Copy], Awaitable[VouchTaken | None]] = _unasked
+    """Holds what was handed in with the artifact (a signature, provenance) against the copy, and vouches for it; gives the first refusal."""
     remember: Callable[[Method], Awaitable[None]] = _nothing
     """The scanner says what it is: durable where that is newer than what was seen. Raises `Conflict` where it is older."""
 
@@ -122,7 +129,15 @@ async def take_in(desk: Desk, requests: Sequence[Mapping[str, Any]]) -> tuple[Vo
     return vouches
 
 
-def desk_of(context: Context, caller: Caller, *, artifacts: Artifacts, scan: Scanner, zone: str = "") -> Desk:
+def desk_of(
+    context: Context,
+    caller: Caller,
+    *,
+    artifacts: Artifacts,
+    scan: Scanner,
+    zone: str = "",
+    evidence: Callable[[Copy], Awaitable[VouchTaken | None]] = _unasked,
+) -> Desk:
     """The control plane's own desk for one caller; `zone` is where it is to lie."""
     who = caller.principal.principal.id
 
@@ -160,6 +175,7 @@ def desk_of(context: Context, caller: Caller, *, artifacts: Artifacts, scan: Sca
         now=context.clock.now,
         held=lambda name: _held(context, name),
         allowances=lambda digest: allowances_standing.standing(context.facts, digest, context.clock.now()),
+        evidence=evidence,
         remember=remember,
     )
 

@@ -19,11 +19,10 @@ from contextlib import closing
 from functools import partial
 from typing import Any
 
-from vouchgate.audit import ocsf
 from vouchgate.evidence.merkle import content_digest
 from vouchgate.evidence.statement import read_vouch
+from vouchgate.flows import allowances_standing
 from vouchgate.flows.administer import act_entry, authorise
-from vouchgate.flows.changes import VouchAdded
 from vouchgate.flows.context import Buckets, Context
 from vouchgate.flows.measure import Measuring, measure
 from vouchgate.flows.revoke import enforced
@@ -34,7 +33,6 @@ from vouchgate.vocabulary.answers_approvals import VouchTaken
 from vouchgate.vocabulary.digests import Digest, parse_digest
 from vouchgate.vocabulary.errors import InvalidInput, InvalidSettings, LimitExceeded, NotFound, Unverified
 from vouchgate.vocabulary.names import resource
-from vouchgate.vocabulary.records import Append
 from vouchgate.vocabulary.vouches import Method, Subject, Vouch
 from vouchgate.vocabulary.wire import to_plain
 
@@ -142,11 +140,9 @@ async def _answer(
         return _taken(standing, why="known")
     signed = await context.signer.call("vouch", **_request(context, Subject(name=name, digest=digest), predicate, certified, claims))
     vouch = read_vouch(signed["envelope"]).vouch
-    entries = [
-        Append(entry=ocsf.vouch(vouch, now=context.clock.now()), label=vouch.id),
-        act_entry(context, caller, "add-vouch", name, "done", {"vouch": vouch.id, "predicate": predicate, "by": certified.name}),
-    ]
-    await context.sequencer.submit(caller.principal.principal.id, [VouchAdded(id=vouch.id, envelope=signed["envelope"])], entries)
+    changes, entries = allowances_standing.coming_in(context.facts, vouch, signed["envelope"], context.clock.now())
+    entries.append(act_entry(context, caller, "add-vouch", name, "done", {"vouch": vouch.id, "predicate": predicate, "by": certified.name}))
+    await context.sequencer.submit(caller.principal.principal.id, changes, entries)
     return _taken(vouch, points=await enforced(context, started))
 
 

@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import time
 
-from vouchgate.audit import ocsf
 from vouchgate.evidence.verify import verify
 from vouchgate.evidence.waivers import AGREEMENTS
 from vouchgate.flows import allowances_standing
 from vouchgate.flows.administer import act_entry, authorise
-from vouchgate.flows.changes import Change, Revoked, VouchAdded
 from vouchgate.flows.context import Buckets, Context
 from vouchgate.flows.revoke import enforced
 from vouchgate.flows.sign import MAX_VOUCH_DAYS
@@ -28,7 +26,6 @@ from vouchgate.vocabulary.answers import Caller, VouchState
 from vouchgate.vocabulary.answers_approvals import VouchTaken
 from vouchgate.vocabulary.errors import LimitExceeded, Unavailable
 from vouchgate.vocabulary.outcomes import Refused
-from vouchgate.vocabulary.records import Append
 from vouchgate.vocabulary.vouches import Vouch
 
 PER_MINUTE = 600
@@ -64,13 +61,8 @@ async def take(context: Context, caller: Caller, envelope: bytes) -> VouchTaken:
     fault = allowances_standing.fault(facts, made, now)
     if fault:
         return await _refuse(context, caller, "unverified", fault, "let somebody else than its author answer for one class of it")
-    forfeited = allowances_standing.forfeited(facts, vouch, now)
-    changes: list[Change] = [VouchAdded(id=vouch.id, envelope=envelope), *(Revoked(revocation=one) for one in forfeited)]
-    entries = [
-        Append(entry=ocsf.vouch(vouch, now=now), label=vouch.id),
-        act_entry(context, caller, "add-vouch", "", "done", {"vouch": vouch.id, "predicate": vouch.predicate_type}),
-        *(Append(entry=ocsf.revocation(one, now=now), label=one.id) for one in forfeited),
-    ]
+    changes, entries = allowances_standing.coming_in(facts, vouch, envelope, now)
+    entries.append(act_entry(context, caller, "add-vouch", "", "done", {"vouch": vouch.id, "predicate": vouch.predicate_type}))
     await context.sequencer.submit(who, changes, entries)
     taken = _taken(vouch)
     return VouchTaken(
