@@ -23,7 +23,7 @@ MAX_SIGNATURES = 64
 """Signatures of a checkpoint: the log's and its witnesses'."""
 HASH_BYTES = 32
 _HINT_BYTES = 4
-_PROMISED = frozenset({"dsse 0.0.1", "hashedrekord 0.0.1"})
+_PROMISED = frozenset({"dsse 0.0.1", "hashedrekord 0.0.1", "intoto 0.0.2"})
 """Kinds whose log gives promises; later logs have timestamps from elsewhere."""
 _REMEDY = "ask for the bundle again; if it stays so, treat it as forged"
 

@@ -50,6 +50,8 @@ _RSA = "1.2.840.113549.1.1.1"
 """As a signature's algorithm it has the digest's hash (RFC 3370, section 3.2)."""
 _CONTEXT_0, _CONTEXT_1 = 0xA0, 0xA1
 _TIME = re.compile(rb"(\d{14})(?:\.(\d{0,8}[1-9]))?Z\Z")
+_DATA_VERSION, _SIGNER_VERSION = 3, 1
+"""RFC 5652, sections 5.1 and 5.3: other content than data, a signer named by issuer and serial number."""
 MIN_CHAIN = 2
 """Certificates of an authority: its own and a root."""
 _REMEDY = "ask for the bundle again, or pin the trusted root that names this timestamp authority"
@@ -106,17 +108,22 @@ def _read(response: bytes) -> _Token:
     if len(parts) < 4 or parts[-1].tag != der.SET or any(part.tag not in (_CONTEXT_0, _CONTEXT_1) for part in parts[3:-1]):
         raise InvalidInput("the timestamp's signed data is malformed", remedy=_REMEDY)
     kind, info = der.within(parts[2], der.OBJECT_ID, _CONTEXT_0)[:2]
-    if der.object_id(kind) != _TST_INFO:
+    if der.object_id(kind) != _TST_INFO or der.integer(parts[0]) != _DATA_VERSION:
         raise InvalidInput("the timestamp's content is no timestamp", remedy=_REMEDY)
-    signers = der.within(parts[-1])
+    signers = der.within(parts[-1], der.SEQUENCE)
     if len(signers) != 1:
         raise InvalidInput(f"the timestamp has {len(signers)} signers, not one", remedy=_REMEDY)
-    return _signer(signers[0], der.one(der.one(info.content, der.OCTETS).content, der.SEQUENCE))
+    token = _signer(signers[0], der.one(der.one(info.content, der.OCTETS).content, der.SEQUENCE))
+    if token.digest.name not in {_HASHES[name].name for one in der.within(parts[1], der.SEQUENCE) if (name := _algorithm(one)) in _HASHES}:
+        raise InvalidInput("the timestamp's signed data does not name the hash of its signer", remedy=_REMEDY)
+    return token
 
 
 def _signer(signer: Value, info: Value) -> _Token:
     parts = der.within(signer, der.INTEGER, der.SEQUENCE, der.SEQUENCE, _CONTEXT_0, der.SEQUENCE, der.OCTETS)
     issuer, serial = der.within(parts[1], der.SEQUENCE, der.INTEGER)[:2]
+    if der.integer(parts[0]) != _SIGNER_VERSION:
+        raise InvalidInput("the timestamp's signer is not named by issuer and serial number", remedy=_REMEDY)
     digest = _HASHES.get(_algorithm(parts[2]))
     name = _algorithm(parts[4])
     algorithm = digest if name == _RSA else _SIGNATURES.get(name)

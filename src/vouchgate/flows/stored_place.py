@@ -28,6 +28,8 @@ class StagedContent:
 
     descriptor: int
     """Of the staged file or folder; stays whose it is."""
+    path: Path
+    """Where it is staged."""
     trees: Callable[[Path], Any]
     """Opens a folder by its manifest (wiring.stored_tree)."""
 
@@ -37,7 +39,7 @@ class StagedContent:
 
     def open_tree(self, _: Digest) -> Any:
         """The folder."""
-        return self.trees(Path(f"/proc/self/fd/{self.descriptor}"))
+        return self.trees(self.path)
 
 
 @dataclass(frozen=True)
