@@ -117,7 +117,10 @@ NOUNS = {
         "move": "take something into another zone, if policy and a crossing let it",
         "remove": "forget where something lies",
     },
-    "gate": {"kubernetes": "admit workloads of a cluster only with models that may be deployed"},
+    "gate": {
+        "kubernetes": "admit workloads of a cluster only with models that may be deployed",
+        "files": "hold a repository's files before they are taken in; its code is left to review",
+    },
     "zones": {
         "export": "zones as documents for Envoy, Kubernetes, Istio",
         "drift": "what enforcement points really enforce, beside what is meant",
