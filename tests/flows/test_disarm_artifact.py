@@ -151,7 +151,9 @@ LIES = {
 def test_a_process_that_lies_gets_nothing_placed(desk: Desk, artifact: Path, tmp_path: Path, lie: str) -> None:
     program = textwrap.dedent(HEAD + LIES[lie])
 
-    def lying(artifact: Any, names: Any, others: Any, output: int, again: int, sidecar: int, bits: int, key: bytes, written: Any) -> Any:
+    def lying(
+        artifact: Any, names: Any, others: Any, output: int, again: int, sidecar: int, target: str, bits: int, key: bytes, written: Any
+    ) -> Any:
         files = disarmer.Files(artifact=artifact, output=output, output_again=again, sidecar=sidecar)
         return disarmer.rebuild(files, written=written, command=(sys.executable, "-I", "-S", "-c", program), timeout=20)
 

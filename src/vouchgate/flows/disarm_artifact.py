@@ -59,8 +59,8 @@ class Desk:
     same_file: Callable[[int, Path], bool]
     open_output: Callable[[Path], Output]
     rebuild: Callable[..., RebuildReport]
-    """(artifact's descriptors, its names and its other files' where it is a folder, output, output again, sidecar, bits, key, written) -> the report
-    (ports/disarmer.py)."""
+    """(artifact's descriptors, its names and its other files' where it is a folder, output, output again, sidecar, target, bits, key, written) -> the
+    report (ports/disarmer.py)."""
     scan: Callable[[int, str], ScanReport]
     digest: Callable[[int], Digest]
     """Of a whole file, by descriptor."""
@@ -88,18 +88,22 @@ class Rebuilding(Noun, frozen=True, kw_only=True):
     report: RebuildReport
 
 
-def disarm(desk: Desk, path: Path, out: Path, *, bits: int = 0) -> Rebuilding:
-    """All steps. Raises `NotFound`, `InvalidInput`, `NotRebuilt` (nothing could be recovered), `Unavailable`."""
+def disarm(desk: Desk, path: Path, out: Path, *, bits: int = 0, target: str = "") -> Rebuilding:
+    """All steps; `target` is `onnx`, `safetensors`, or empty for what fits. Raises `NotFound`, `InvalidInput`, `NotRebuilt` (nothing could be recovered), `Unavailable`."""
     if not 0 <= bits <= MAX_BITS:
         raise InvalidInput(f"{bits} bits cannot be disturbed", remedy=f"name 1 to {MAX_BITS} bits, or none")
+    if target not in ("", "onnx", "safetensors"):
+        raise InvalidInput(f"`{target[:40]}` is no format that is written", remedy="name `onnx` or `safetensors`, or none")
     beside = out.with_name(out.name + SIDECAR_SUFFIX)
     with opened(desk.open_place(str(path))) as source:
+        if source.place.is_folder and target == "onnx":
+            raise InvalidInput("a folder's variables are written as safetensors", remedy="leave out `--as onnx`")
         _elsewhere(desk, source, path, out, beside)
         output = desk.open_output(out)
         with closing(_Discarding(output)):
             sidecar = desk.open_output(beside)
             with closing(_Discarding(sidecar)):
-                return _rebuilt(desk, source, path, output, sidecar, bits)
+                return _rebuilt(desk, source, path, output, sidecar, bits, target)
 
 
 def _elsewhere(desk: Desk, source: Source, path: Path, out: Path, beside: Path) -> None:
@@ -120,7 +124,7 @@ class _Discarding:
         self.output.discard()
 
 
-def _rebuilt(desk: Desk, source: Source, path: Path, output: Output, sidecar: Output, bits: int) -> Rebuilding:
+def _rebuilt(desk: Desk, source: Source, path: Path, output: Output, sidecar: Output, bits: int, target: str) -> Rebuilding:
     waiting: list[Future[Any]] = []
     with ThreadPoolExecutor(max_workers=3) as threads:
         hashing = threads.submit(source.digest, desk.digest)
@@ -132,7 +136,9 @@ def _rebuilt(desk: Desk, source: Source, path: Path, output: Output, sidecar: Ou
 
         key = desk.draw_key(KEY_BYTES) if bits else b""
         names, others = source.shown
-        report = desk.rebuild(source.descriptors, names, others, output.descriptor, output.again, sidecar.descriptor, bits, key, written)
+        report = desk.rebuild(
+            source.descriptors, names, others, output.descriptor, output.again, sidecar.descriptor, target, bits, key, written
+        )
         digest = hashing.result()
         scanned: ScanReport = waiting[0].result()
         waiting[1].result()

@@ -80,6 +80,7 @@ class Files:
 def rebuild(
     files: Files,
     *,
+    target: str = "",
     bits: int = 0,
     key: bytes = b"",
     written: Callable[[], None] = lambda: None,
@@ -100,6 +101,7 @@ def rebuild(
         encode(settings).decode(),
     ]
     arguments += ["--bits", str(bits), "--key", key.hex()] if bits else []
+    arguments += ["--as", target] if target else []
     arguments += ["--folder"] if files.names else []
     child = subprocess.Popen(
         arguments,

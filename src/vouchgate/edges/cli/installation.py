@@ -94,7 +94,7 @@ class Installation(Protocol):
     def now(self) -> UnixMillis:
         """The time on this machine."""
 
-    def disarm(self, path: Path, out: Path, *, bits: int = 0, report: Path | None = None) -> Any:
+    def disarm(self, path: Path, out: Path, *, bits: int = 0, target: str = "", report: Path | None = None) -> Any:
         """Rebuild a model file without running it; the `Rebuilding` of flows/disarm_artifact.py. Raises where nothing can be recovered."""
 
 

@@ -46,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fd", required=True, help="descriptors of the artifact's files, parted by commas")
     parser.add_argument("--folder", action="store_true", help="the files are a folder's; their names come on the input")
     parser.add_argument("--out-fd", type=int, required=True)
+    parser.add_argument("--as", dest="target", default="")
     parser.add_argument("--settings", default="{}")
     parser.add_argument("--bits", type=int, default=0)
     parser.add_argument("--key", default="")
@@ -55,7 +56,11 @@ def main(arguments: list[str] | None = None) -> int:
         names = decode(_Names, sys.stdin.buffer.readline(MAX_NAMES_BYTES), what="names of files") if options.folder else None
         views, held = _confined([int(one) for one in options.fd.split(",")])
         settings = decode(ScanSettings, options.settings, what="scan settings")
-        rebuilt = rebuild(views[0], settings) if names is None else rebuild_folder(names.names, views, names.others, settings)
+        if names is None:
+            rebuilt = rebuild(views[0], settings, options.target)
+        else:
+            rebuilt = rebuild_folder(names.names, views, names.others, settings)
+        _check_change(rebuilt, options.bits)
     except Refuse as refuse:
         return _refused(encode(refuse.reason))
     except VouchgateError as error:
@@ -66,6 +71,17 @@ def main(arguments: list[str] | None = None) -> int:
     sys.stdin.buffer.readline()
     _last_word(rebuilt, options.out_fd, change)
     return 0
+
+
+def _check_change(rebuilt: Rebuilt, bits: int) -> None:
+    """A model that is kept as one document is not disturbed, and then it must not seem so. Raises `Refuse`."""
+    if bits and rebuilt.document is not None:
+        raise Refuse(
+            "disarm:no-disturbance",
+            "whole artifact",
+            "the weights of a model that stays a graph are not disturbed",
+            "add `--as safetensors`",
+        )
 
 
 class _Names(Noun, frozen=True, kw_only=True):

@@ -181,13 +181,13 @@ def init(settings: Settings, path: Path, ask: Ask) -> InitOutcome:
     )
 
 
-def disarm(path: Path, out: Path, *, bits: int = 0, report: Path | None = None) -> Any:
+def disarm(path: Path, out: Path, *, bits: int = 0, target: str = "", report: Path | None = None) -> Any:
     """Rebuild an artifact in the disarming process; `report` is where the answer is also written."""
     from vouchgate.flows import disarm_artifact
 
     desk = wiring.disarm_desk()
     try:
-        answer = disarm_artifact.disarm(desk, path, out, bits=bits)
+        answer = disarm_artifact.disarm(desk, path, out, bits=bits, target=target)
     finally:
         desk.close()
     if report is not None:

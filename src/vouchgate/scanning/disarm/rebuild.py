@@ -4,7 +4,8 @@ Steps
 1. The container, by content: ONNX (its graph is kept where it passes the scan), torch's zip, numpy's zip, any other zip (each member on its own), .npy, HDF5, safetensors, a compressed file, torch's
    legacy file, a pickle.
 2. Take it apart (torch_files.py, numpy_files.py, objects.py ...): tensors, plain values, and what was dropped.
-3. Bounds: what would be written is at most `MAX_GROWTH` times the artifact, so that no tensor of stride 0 fills a disk.
+3. Asked for ONNX, a scikit-learn model is written as the graph that its values say (sklearn_onnx.py), and nothing else of the file is.
+4. Bounds: what would be written is at most `MAX_GROWTH` times the artifact, so that no tensor of stride 0 fills a disk.
 
 Nothing of the artifact is imported, called or constructed. What is left to others: writing (the port), confinement (the process).
 """
@@ -16,11 +17,11 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from vouchgate.scanning import zip_listing
 from vouchgate.scanning.catalog import installed
-from vouchgate.scanning.disarm import onnx_files, safetensors_file
+from vouchgate.scanning.disarm import onnx_files, safetensors_file, sklearn_onnx
 from vouchgate.scanning.disarm.archives import Archive
 from vouchgate.scanning.disarm.found import Findings
 from vouchgate.scanning.disarm.hdf5_files import MAGIC as HDF5_MAGIC
@@ -33,6 +34,7 @@ from vouchgate.scanning.disarm.torch_files import Inside, from_legacy, from_zip
 from vouchgate.scanning.knowledge.shipped import shipped
 from vouchgate.scanning.pickles.dialects import Dialect
 from vouchgate.scanning.pickles.machine import run
+from vouchgate.scanning.pickles.work import Overworked, refill
 from vouchgate.scanning.scan import scan
 from vouchgate.scanning.scope import Budget, Scope
 from vouchgate.scanning.settings import DEFAULTS, ScanSettings
@@ -40,6 +42,8 @@ from vouchgate.scanning.sight import Sight
 from vouchgate.scanning.tars import is_tar, open_tar
 from vouchgate.scanning.verdict import Reading, Refuse
 
+Target = Literal["", "safetensors", "onnx"]
+"""What the output shall be; empty for ONNX of ONNX and safetensors of everything else."""
 MAX_GROWTH = 8
 """Times the artifact (unpacked members included) that the output may have; tied and expanded tensors are written out under each name."""
 FLOOR_BYTES = 256 * 1024**2
@@ -80,24 +84,52 @@ class Rebuilt:
         return safetensors_file.compare(read, self.findings.tensors, self.metadata, change)
 
 
-def rebuild(view: memoryview, settings: ScanSettings = DEFAULTS) -> Rebuilt:
-    """Steps 1 to 3. Raises `Refuse` where nothing can be had."""
+def rebuild(view: memoryview, settings: ScanSettings = DEFAULTS, target: Target = "") -> Rebuilt:
+    """Steps 1 to 4. Raises `Refuse` where nothing can be had."""
     scope = _scope(settings)
     findings = Findings()
     if bytes(view[:4]) == b"GGUF":
         raise Refuse(
             "disarm:data-only", "whole artifact", "a GGUF file holds data and a template, and nothing that runs while loading", _GGUF
         )
-    if is_onnx(view):
+    if is_onnx(view) and target != "safetensors":
         kept = _onnx(view, settings, findings)
         if kept is not None:
             return kept
+    if target == "onnx":
+        return _estimator(view, scope, findings)
     container = _take(Storage(view, 0), "", scope, findings, 0)
     bound(len(view) + scope.settings.max_unpacked_bytes - scope.budget.unpacked_bytes, findings)
     if not findings.tensors and not _says_something(findings.values) and (findings.drops or not findings.understood):
         why = findings.dropped[0].why if findings.dropped else "its content is no format that can be taken apart"
         raise Refuse("disarm:nothing-recovered", "whole artifact", f"no tensor and no plain value could be recovered: {why}", _REMEDY)
     return Rebuilt(container=container, findings=findings, metadata=METADATA)
+
+
+def _estimator(view: memoryview, scope: Scope, findings: Findings) -> Rebuilt:
+    """Step 3. Raises `Refuse`."""
+    container = "pickle"
+    for _ in range(MAX_NESTING):
+        packer = _packer(bytes(view[:8]))
+        unpacked = _unpack(view, packer, scope, findings) if packer else None
+        if unpacked is None:
+            break
+        view, container = unpacked, f"{container} in {packer}"
+    ran = run(view, scope, dialect=_DIALECT, keep=True)
+    if ran.end < 0:
+        why = ran.reasons[-1].why if ran.reasons else "it does not end"
+        raise Refuse("disarm:no-onnx", "whole artifact", f"it is no whole pickle of a scikit-learn model: {why}", _REMEDY)
+    for reason in ran.reasons:
+        findings.drop("call", reason.where, reason.rule, reason.why)
+    if ran.end < len(view):
+        findings.drop("bytes", "", f"{len(view) - ran.end} bytes behind the pickle", "no loader reads them as part of the object")
+    refill()
+    try:
+        document, findings.values = sklearn_onnx.model(view, ran.value)
+    except Overworked:
+        why = "looking at its arrays takes more work than any real model"
+        raise Refuse("disarm:no-onnx", "whole artifact", why, "export it to ONNX where it was trained") from None
+    return Rebuilt(container=container, findings=findings, metadata={}, document=document, format="onnx")
 
 
 def _onnx(view: memoryview, settings: ScanSettings, findings: Findings) -> Rebuilt | None:
@@ -252,7 +284,7 @@ def _unpack(view: memoryview, packer: str, scope: Scope, findings: Findings) -> 
 
 
 def bound(held: int, findings: Findings) -> None:
-    """Step 3: `held` is the artifact's bytes, with what was unpacked of them."""
+    """Step 4: `held` is the artifact's bytes, with what was unpacked of them."""
     allowed = max(FLOOR_BYTES, MAX_GROWTH * held)
     total = sum(tensor.size for tensor in findings.tensors.values())
     if total > allowed or len(findings.tensors) > MAX_TENSORS:

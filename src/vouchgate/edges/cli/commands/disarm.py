@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "rebuild a model file from its tensors and plain values, without running it"
 DETAIL = (
-    "Takes a model file apart without importing, unpickling or running anything of it, and writes what it holds as safetensors: every tensor bit "
+    "Takes a model apart without importing, unpickling or running anything of it, and writes what it holds as safetensors (or ONNX): every tensor bit "
     "for bit, read back and compared. Plain values, tied weights, strides and everything that was dropped stand in OUT.json."
 )
 SHOWN_DROPS = 12
@@ -28,6 +28,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", help="the model file, or a folder with a TensorFlow SavedModel or checkpoint")
     parser.add_argument(
         "-o", "--output", required=True, metavar="OUT", help="the safetensors file to write; OUT.json beside it where needed"
+    )
+    parser.add_argument(
+        "--as",
+        dest="target",
+        choices=("onnx", "safetensors"),
+        default="",
+        help="onnx: write a scikit-learn model of trees or linear ones as a graph; safetensors: only the tensors of an ONNX model",
     )
     parser.add_argument("--report", metavar="FILE", help="also write the report there, as JSON")
     parser.add_argument(
@@ -45,6 +52,7 @@ def run(session: Session, options: argparse.Namespace) -> int:
         Path(options.path).absolute(),
         Path(options.output).absolute(),
         bits=options.disrupt_steganography,
+        target=options.target,
         report=Path(options.report).absolute() if options.report else None,
     )
     if not session.json(answer):
@@ -54,7 +62,8 @@ def run(session: Session, options: argparse.Namespace) -> int:
 
 def _show(show: Printer, answer: Rebuilding) -> None:
     report = answer.report
-    show.marked("good", f"{Path(answer.path).name} was rebuilt: {report.tensors} tensors, {report.bytes} bytes, read back and identical")
+    what = f"{report.tensors} tensors, {report.bytes} bytes" if report.format == "safetensors" else f"a model of {answer.output_size} bytes"
+    show.marked("good", f"{Path(answer.path).name} was rebuilt: {what}, read back and identical")
     show.field("from", f"{short_digest(answer.digest)}, {answer.size} bytes, {report.container}")
     show.field(
         "to",
