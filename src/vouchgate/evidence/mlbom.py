@@ -10,6 +10,7 @@ Rules
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -23,6 +24,8 @@ PREFIX = "vouchgate:"
 """Of our properties (CycloneDX property taxonomy: a namespace of the producer's)."""
 MODEL, PYTHON = "model", "python"
 """References of the model and of the environment."""
+_URL = re.compile(r"[a-z][a-z0-9+.-]{0,20}://[A-Za-z0-9._~-]*(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~!$&'()*+,;=:@/-]*)?")
+"""What every validator takes for an address (RFC 3986); another one is a property."""
 _CLAIMED = "claimed by the model's own card, not verified"
 
 
@@ -236,6 +239,7 @@ def _distribution(one: Distribution) -> dict[str, Any]:
         ("python:installer", one.installer),
         *(("python:wheel-tag", tag) for tag in one.tags),
         ("python:editable", "true" if source and source.editable else ""),
+        ("python:url", source.url if source and not _URL.fullmatch(source.url) else ""),
         ("python:commit", source.commit if source else ""),
     ]
     component: dict[str, Any] = {
@@ -247,15 +251,10 @@ def _distribution(one: Distribution) -> dict[str, Any]:
         "hashes": [{"alg": "SHA-256", "content": source.sha256}] if source and source.sha256 else [],
         "licenses": _licenses(said.license, said.license_text),
         "purl": purl(said.name, said.version),
-        "externalReferences": [{"type": "distribution", "url": source.url}] if source and _is_iri(source.url) else [],
+        "externalReferences": [{"type": "distribution", "url": source.url}] if source and _URL.fullmatch(source.url) else [],
         "properties": properties(pairs),
     }
     return {name: value for name, value in component.items() if value}
-
-
-def _is_iri(text: str) -> bool:
-    """Printable ASCII without what RFC 3987 leaves out, so that every validator takes it."""
-    return bool(text) and text.isascii() and text.isprintable() and not set(text) & set(' "<>\\^`{|}%')
 
 
 def _licenses(expression: str, text: str) -> list[dict[str, Any]]:

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from vouchgate.evidence.cyclonedx_schema import check_schema
 from vouchgate.evidence.mlbom import MODEL, PREFIX, PYTHON, serial_number
 from vouchgate.evidence.mlbom_python import comparable, pypi_of
@@ -120,11 +122,13 @@ def bom_of(document: Mapping[str, Any]) -> ReadBom:
 
 
 def _spelt(document: Mapping[str, Any]) -> None:
-    """Whether it can be written again: numbers beyond 64 bits, lone surrogates and endless nesting cannot."""
+    """Whether it can be written again as it is: endless numbers, lone surrogates and endless nesting cannot."""
     try:
-        encode(document)
+        alike = msgspec.json.decode(encode(document)) == document
     except (OverflowError, ValueError, TypeError, RecursionError):
-        raise InvalidInput("the document holds numbers or texts that no tool writes alike", remedy=_REMEDY) from None
+        alike = False
+    if not alike:
+        raise InvalidInput("the document holds numbers or texts that no tool writes alike", remedy=_REMEDY)
 
 
 def _flat(components: Iterable[Mapping[str, Any]], depth: int) -> Iterator[Mapping[str, Any]]:

@@ -50,8 +50,7 @@ def sign_bom(bom: ReadBom, key: PrivateKey) -> bytes:
     payload = encode(statement)
     signed = pae(PAYLOAD_TYPE, payload)
     signature = key.sign(signed) if isinstance(key, Ed25519PrivateKey) else key.sign(signed, ec.ECDSA(_hash(key.curve)))
-    named = key_id(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
-    envelope = write_envelope(Envelope(PAYLOAD_TYPE, payload, (Signature(named, signature),)))
+    envelope = write_envelope(Envelope(PAYLOAD_TYPE, payload, (Signature(_id(key.public_key()), signature),)))
     if len(envelope) > MAX_ENVELOPE_BYTES:
         raise InvalidInput(
             f"the envelope would have {len(envelope)} bytes, the bound is {MAX_ENVELOPE_BYTES}", remedy="sign a smaller model's"
@@ -64,6 +63,8 @@ def verify_bom(envelope: bytes, key: PublicKey) -> ReadBom:
     found = parse_envelope(envelope, limit=MAX_ENVELOPE_BYTES)
     if len(found.signatures) != 1:
         raise InvalidInput("the envelope has more than one signature", remedy="name one that a single key signed")
+    if found.signatures[0].key_id not in ("", _id(key)):
+        raise Unverified("the envelope was signed with another key", remedy="name the public key of who signed it")
     _check(key, found.signatures[0].signature, pae(PAYLOAD_TYPE, found.payload))
     return statement_bom(found.payload)
 
@@ -86,6 +87,10 @@ def statement_bom(payload: bytes) -> ReadBom:
 def same(bom: ReadBom, other: Mapping[str, Any]) -> bool:
     """Whether a document is the signed one, member for member."""
     return encode(bom.document) == encode(other)
+
+
+def _id(key: PublicKey) -> str:
+    return key_id(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
 def _digest(bom: ReadBom) -> dict[str, str]:
