@@ -183,7 +183,7 @@ def test_all_names_are_told_and_not_only_the_first() -> None:
     whys = " ".join(reason.why for reason in scan(content).reasons)
     assert "posix.system" in whys
     assert "shutil.rmtree" in whys
-    assert "vouchgate knowledge allow" in scan(content).reasons[0].remedy
+    assert "vouchgate disarm" in scan(content).reasons[0].remedy
 
 
 def test_the_same_look_is_not_paid_for_by_the_scanner_again_and_again() -> None:
