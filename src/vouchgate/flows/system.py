@@ -6,12 +6,9 @@ Nothing happens here but naming the verb and handing over.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
-
-from msgspec.structs import replace
 
 from vouchgate.flows import (
     adopt,
@@ -23,7 +20,6 @@ from vouchgate.flows import (
     login,
     register,
     report,
-    rescan,
     revoke,
     rotate_ca,
     runs,
@@ -31,35 +27,32 @@ from vouchgate.flows import (
     waive,
 )
 from vouchgate.flows.administer import act_entry, authorise
-from vouchgate.flows.admit_artifact import admit_artifact
-from vouchgate.flows.assets import place_imported
 from vouchgate.flows.attest_remote import address
 from vouchgate.flows.checkpoint import Checkpoints
 from vouchgate.flows.context import Context
 from vouchgate.flows.exchange_token import service_id
 from vouchgate.flows.federate import Federation
-from vouchgate.flows.import_desk import desk_of
 from vouchgate.flows.login_oidc import CallBack
 from vouchgate.flows.people import People
 from vouchgate.flows.prevalidate import beside
 from vouchgate.flows.rotate_secret import Secrets
+from vouchgate.flows.system_artifacts import ArtifactSystem
 from vouchgate.flows.system_policy import PolicySystem
 from vouchgate.flows.system_prove import ProvingSystem
-from vouchgate.flows.system_signatures import SignatureSystem
 from vouchgate.flows.system_watch import WatchSystem
 from vouchgate.flows.system_zones import ZonesSystem
 from vouchgate.flows.token_service import TokenService
 from vouchgate.vocabulary import answers, answers_approvals, answers_decisions, answers_identities
 from vouchgate.vocabulary.answers import AdministerVerb, Caller
 from vouchgate.vocabulary.ca import CaInstallRequest, CaRequested, CaStatus, CaStepRequest
-from vouchgate.vocabulary.errors import Conflict, Unavailable, VouchgateError
+from vouchgate.vocabulary.errors import Conflict, Unavailable
 from vouchgate.vocabulary.outcomes import Denied
 from vouchgate.vocabulary.principals import Registration
 from vouchgate.vocabulary.runs import Run
 from vouchgate.vocabulary.secrets import SecretLine
 
 
-class System(ZonesSystem, PolicySystem, WatchSystem, ProvingSystem, SignatureSystem):
+class System(ZonesSystem, PolicySystem, WatchSystem, ProvingSystem, ArtifactSystem):
     """See the module's text."""
 
     def __init__(
@@ -83,8 +76,6 @@ class System(ZonesSystem, PolicySystem, WatchSystem, ProvingSystem, SignatureSys
         self._people = people
         people.ends_too(self._codes.forget)
         self.federation = federation
-        self.rescanning = answers.RescanState()
-        """Where the newest run of `rescan` stands."""
 
     async def _read(self, caller: Caller, verb: AdministerVerb = "read") -> None:
         await authorise(self.context, caller, verb)
@@ -177,47 +168,6 @@ class System(ZonesSystem, PolicySystem, WatchSystem, ProvingSystem, SignatureSys
 
     async def wrap(self, caller: Caller, request: answers.WrapRequest) -> answers.WrapOutcome:
         return await adopt.wrap(self.context, caller, request)
-
-    async def import_artifact(self, caller: Caller, request: answers.ImportRequest) -> answers.ImportOutcome:
-        await authorise(self.context, caller, "import")
-        source = os.open(request.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            desk = desk_of(self.context, caller, artifacts=self._artifacts, scan=self._scan, zone=request.zone)
-            outcome = await admit_artifact(desk, source, name=request.name, zone=request.zone, tree=request.tree)
-            if outcome.admitted:
-                await place_imported(self.context, caller, outcome.resource, request.zone)
-            return outcome
-        finally:
-            os.close(source)
-
-    async def rescan(self, caller: Caller) -> answers.RescanState:
-        """Begin to scan everything again that a weaker scanner passed; one at a time. Where it stands."""
-        await authorise(self.context, caller, "rescan")
-        if not self.rescanning.running:
-            self.rescanning = answers.RescanState(running=True)
-            await self._did(caller, "rescan", {})
-            self.context.spawn(self.rescan_all(caller))
-        return self.rescanning
-
-    async def rescan_state(self, caller: Caller) -> answers.RescanState:
-        await self._read(caller)
-        return self.rescanning
-
-    async def rescan_all(self, caller: Caller) -> None:
-        """Run it to its end; what stops it is told by the state."""
-
-        def tell(state: answers.RescanState) -> None:
-            self.rescanning = state
-
-        desk = desk_of(self.context, caller, artifacts=self._artifacts, scan=self._scan)
-        try:
-            tell(replace(self.rescanning, running=True, trouble=""))
-            await rescan.rescan(self.context, desk, tell)
-        except VouchgateError as error:
-            tell(replace(self.rescanning, running=False, trouble=error.reason))
-        except BaseException:
-            tell(replace(self.rescanning, running=False, trouble="it was ended by a fault"))
-            raise
 
     async def issue_identity(self, caller: Caller, request: answers_identities.IdentityRequest) -> answers_identities.IssuedIdentity:
         return await issue_identity.issue_identity(self.context, caller, request)

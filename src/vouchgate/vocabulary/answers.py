@@ -329,6 +329,10 @@ class ImportRequest(Noun, frozen=True, kw_only=True):
     """`predicate=value` statements that the importer makes; each becomes a declared vouch."""
     tree: bool = False
     """What lies at `path` is a folder that is one artifact, as a stream (vocabulary/tree_frames.py)."""
+    signature: bytes = b""
+    """A bundle of a signer of the settings; it is to hold for exactly this artifact."""
+    provenance: bytes = b""
+    """A bundle of a builder of the settings, likewise."""
 
 
 class RescanLine(Noun, frozen=True, kw_only=True):

@@ -270,10 +270,16 @@ class Api:
         self._uploads += 1
         try:
             _check_room(request, self._spool, self._max_import, self._reserve)
-            await _receive_file(request, path)
+            bundles = await _receive_file(request, path, ahead=asked.signature_bytes + asked.provenance_bytes)
             declared = tuple(part for part in asked.declare.split(",") if part)
             wanted = ImportRequest(
-                path=str(path), name=Path(asked.name).name, zone=asked.zone, allow_declared=declared, tree=asked.kind == "tree"
+                path=str(path),
+                name=Path(asked.name).name,
+                zone=asked.zone,
+                allow_declared=declared,
+                tree=asked.kind == "tree",
+                signature=bundles[: asked.signature_bytes],
+                provenance=bundles[asked.signature_bytes :],
             )
             return _json(await self._surface.import_artifact(caller, wanted))
         finally:
@@ -401,17 +407,22 @@ def _check_room(request: Request, spool: Path, bound: int, reserve: int) -> None
         raise LimitExceeded("the disk has no room for this file beside its reserve", remedy="free space, or lower [audit] disk_reserve_mib")
 
 
-async def _receive_file(request: Request, path: Path) -> None:
-    """Write the body to `path`, new and 0600. Raises `InvalidInput` where it breaks off."""
+async def _receive_file(request: Request, path: Path, *, ahead: int = 0) -> bytes:
+    """Write the body to `path`, new and 0600, but for `ahead` bytes of its beginning, which it gives. Raises `InvalidInput` where it breaks off."""
     path.touch(0o600, exist_ok=False)
-    pending = bytearray()
+    begun, pending = bytearray(), bytearray()
     with path.open("wb") as file, contextlib.closing(_Chunks(request)) as chunks:
         while (chunk := await chunks.next()) is not None:
-            pending += chunk
+            missing = ahead - len(begun)
+            begun += chunk[:missing]
+            pending += chunk[missing:]
             if len(pending) >= WRITE_BYTES:
                 await asyncio.to_thread(file.write, bytes(pending))
                 pending.clear()
         await asyncio.to_thread(file.write, bytes(pending))
+    if len(begun) < ahead:
+        raise InvalidInput("the body is shorter than the bundles that it says to hold", remedy="send the bundles and then the file")
+    return bytes(begun)
 
 
 class _Chunks:

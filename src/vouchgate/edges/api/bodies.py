@@ -64,7 +64,7 @@ class ProofOfZonesQuery(Noun, frozen=True, kw_only=True):
 
 
 class ArtifactQuery(Noun, frozen=True, kw_only=True):
-    """PUT /api/v1/artifacts: the body is the file."""
+    """PUT /api/v1/artifacts: the body is the file, behind the bundles that came with it."""
 
     name: Annotated[str, Meta(min_length=1, max_length=255)]
     zone: Annotated[str, Meta(min_length=1, max_length=64)]
@@ -72,6 +72,10 @@ class ArtifactQuery(Noun, frozen=True, kw_only=True):
     """`predicate=value,predicate=value`"""
     kind: Literal["file", "tree"] = "file"
     """`tree`: the body is a folder that is one artifact (vocabulary/tree_frames.py)."""
+    signature_bytes: Annotated[int, Meta(ge=0, le=720_000)] = 0
+    """So many bytes at the body's beginning are a signature's bundle."""
+    provenance_bytes: Annotated[int, Meta(ge=0, le=720_000)] = 0
+    """So many bytes behind that are provenance."""
 
 
 class UnrevokeBody(Noun, frozen=True, kw_only=True):

@@ -178,9 +178,8 @@ class Control:
             back_up=lambda target: wiring.back_up(self.layout, self.settings.trust_domain, target),
             people=self.people,
         )
-        self.system.tokens = self.token_service
-        self.system.signer_files = self.installation.signer_files
-        self.system.prover = wiring.prover()
+        self.system.tokens, self.system.prover = self.token_service, wiring.prover()
+        self.system.signer_files, self.system.open_tree = self.installation.signer_files, wiring.stored_tree
         reader = GatewayReader(self._looking, self.ads, gateway, self.facts.endpoints.values)
         self.system.drift = DriftWatch(self.context, {POINT: reader}, self.view.granted)
         self.health = Health(self.context, self.observer, free=lambda: wiring.free_bytes(self.layout.control))

@@ -6,16 +6,21 @@ import argparse
 import os
 from pathlib import Path
 
+from vouchgate.edges.cli.arguments import Usage
+from vouchgate.edges.cli.client import Readable
 from vouchgate.edges.cli.commands.vouch_add import read_envelope
 from vouchgate.edges.cli.installation import installation
 from vouchgate.edges.cli.printing import short_digest
 from vouchgate.edges.cli.session import Session
+from vouchgate.edges.cli.signing_files import content
 from vouchgate.vocabulary.answers import ImportOutcome
 from vouchgate.vocabulary.answers_approvals import VouchTaken
 from vouchgate.vocabulary.errors import NotFound
 
 SUMMARY = "take a model in: scan, decide, vouch"
 ARTIFACTS = "/api/v1/artifacts"
+MAX_BUNDLE_BYTES = 720_000
+"""Bytes of a signature or of provenance that the control plane takes; a model of about 4,000 files."""
 SEVERITY_MARK = {"critical": "bad", "high": "bad", "medium": "warn", "low": "note"}
 
 
@@ -27,6 +32,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--declare", action="append", default=[], metavar="PREDICATE=VALUE", help="a statement that you make; becomes a declared vouch"
     )
 
+    parser.add_argument(
+        "--signature",
+        default="",
+        metavar="FILE",
+        help="a signer's bundle for it (OpenSSF Model Signing, or Sigstore's); held against it first",
+    )
+    parser.add_argument("--provenance", default="", metavar="FILE", help="a builder's SLSA provenance for it, likewise")
     parser.add_argument(
         "--allow",
         action="append",
@@ -61,18 +73,51 @@ def hand_in(session: Session, file: str) -> bool:
 
 def _send_file(session: Session, path: Path, options: argparse.Namespace) -> ImportOutcome:
     with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        return session.client.send_file(
-            ImportOutcome, ARTIFACTS, file, size, name=path.name, zone=options.zone, declare=",".join(options.declare)
-        )
+        return _send(session, options, file, os.fstat(file.fileno()).st_size, name=path.name)
 
 
 def _send_folder(session: Session, path: Path, options: argparse.Namespace) -> ImportOutcome:
     with installation().folder(str(path)) as folder:
-        name = path.resolve().name or "folder"
-        return session.client.send_file(
-            ImportOutcome, ARTIFACTS, folder, folder.size, kind="tree", name=name, zone=options.zone, declare=",".join(options.declare)
-        )
+        return _send(session, options, folder, folder.size, kind="tree", name=path.resolve().name or "folder")
+
+
+def _send(session: Session, options: argparse.Namespace, file: Readable, size: int, **more: str) -> ImportOutcome:
+    """The bundles, and the artifact behind them."""
+    signature, provenance = _bundle(options.signature), _bundle(options.provenance)
+    counted = {"signature_bytes": len(signature), "provenance_bytes": len(provenance)}
+    more |= {name: str(count) for name, count in counted.items() if count}
+    ahead = signature + provenance
+    return session.client.send_file(
+        ImportOutcome,
+        ARTIFACTS,
+        _Behind(ahead, file) if ahead else file,
+        len(ahead) + size,
+        zone=options.zone,
+        declare=",".join(options.declare),
+        **more,
+    )
+
+
+def _bundle(path: str) -> bytes:
+    found = content(path) if path else b""
+    if len(found) > MAX_BUNDLE_BYTES or (path and not found):
+        raise Usage(f"`{path}` has {len(found)} bytes, and a bundle has 1 to {MAX_BUNDLE_BYTES}", remedy="name the bundle's file")
+    return found
+
+
+class _Behind:
+    """Some bytes, then a file."""
+
+    def __init__(self, ahead: bytes, file: Readable) -> None:
+        self._ahead, self._file = ahead, file
+
+    def read(self, count: int = -1, /) -> bytes:
+        """As a file does; never more than `count` where that is given."""
+        if not self._ahead:
+            return self._file.read(count)
+        given = self._ahead if count < 0 else self._ahead[:count]
+        self._ahead = self._ahead[len(given) :]
+        return given
 
 
 def show_outcome(session: Session, answer: ImportOutcome, name: str, verdicts: tuple[str, str], *, now: int) -> None:
