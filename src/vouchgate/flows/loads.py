@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 from vouchgate.audit import ocsf
+from vouchgate.evidence.manifests import manifest_of
 from vouchgate.evidence.statement import read_vouch
 from vouchgate.flows.administer import act_entry
 from vouchgate.flows.assets import check_served
@@ -67,6 +68,7 @@ async def load(context: Context, caller: Caller, request: LoadRequest) -> LoadOu
         remedy="" if allowed else remedy,
         missing=decision.missing,
         hold_ms=max(0, min(HOLD_MS, decision.not_after - context.clock.now())) if allowed else 0,
+        manifest=_manifest(context, decision.resource) if allowed else "",
     )
 
 
@@ -136,6 +138,11 @@ def _lack(context: Context, digest: Digest, endpoint: str) -> tuple[str, str] | 
         except Conflict as error:
             return error.reason, error.remedy
     return None
+
+
+def _manifest(context: Context, artifact: str) -> str:
+    lineage = context.facts.lineage
+    return manifest_of(lineage.vouches[one.vouch_id] for one in lineage.holding(artifact, context.clock.now()))
 
 
 def _stronger(context: Context, endpoint: Endpoint) -> Vouch | None:

@@ -27,6 +27,7 @@ from typing import Any
 from vouchgate.integrations import guard_hook
 from vouchgate.integrations.guard_asking import Beside, ControlPlane, Judge
 from vouchgate.integrations.guard_opening import Opened, Opening
+from vouchgate.integrations.guard_parts import Parts
 from vouchgate.integrations.guard_store import Store
 from vouchgate.integrations.guard_views import View
 from vouchgate.vocabulary.digests import Digest, parse_digest
@@ -73,6 +74,14 @@ class Guard:
     def content_named(self, data: bytes | bytearray | memoryview, name: str, library: str) -> View:
         """The same of bytes in memory."""
         return self._shown(View.of_file(self.content(data, library), name))
+
+    def parts(self, path: str | bytes | os.PathLike[str], library: str) -> Parts | None:
+        """A file whose tensors are verified when they are read, where a manifest of it lies beside it and was vouched for; else None. What lies in a view was
+        verified as a whole."""
+        if self._place(path) is not None:
+            return None
+        name = os.fsdecode(path)
+        return Parts.of(path, lambda digest: self._admit(digest, name, library))
 
     def folder(self, path: str | os.PathLike[str], library: str) -> View:
         """A whole folder as one artifact."""
@@ -152,10 +161,11 @@ class Guard:
             raise
         return opened
 
-    def _admit(self, digest: Digest, name: str, library: str) -> None:
-        self._judge.admit(digest, name, library)
+    def _admit(self, digest: Digest, name: str, library: str) -> str:
+        manifest = self._judge.admit(digest, name, library)
         if isinstance(self._judge, ControlPlane) and self._judge.endpoint and self._serving is None:
             self._serving = Serving(self._judge, digest)
+        return manifest
 
     def _forked(self) -> None:
         if isinstance(self._judge, ControlPlane):

@@ -24,6 +24,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from vouchgate.evidence.manifests import manifest_of
 from vouchgate.evidence.trustroot import verify_trust_root
 from vouchgate.evidence.verify import nothing_revoked, verify
 from vouchgate.vocabulary.answers_loads import LoadOutcome, LoadRequest, ServingOutcome, ServingRequest
@@ -60,8 +61,8 @@ class LoadRefused(NotPermitted):
 class Judge(Protocol):
     """Says whether content may be loaded."""
 
-    def admit(self, digest: Digest, name: str, library: str) -> None:
-        """Returns, or raises `LoadRefused`."""
+    def admit(self, digest: Digest, name: str, library: str) -> str:
+        """The digest of the manifest that was vouched for with it, or nothing; raises `LoadRefused`."""
 
 
 class ControlPlane:
@@ -70,14 +71,15 @@ class ControlPlane:
     def __init__(self, path: Path, *, purpose: str = "", endpoint: str = "") -> None:
         self._path, self._purpose, self.endpoint = path, purpose, endpoint
         self._lock = threading.Lock()
-        self._held: OrderedDict[str, int] = OrderedDict()
+        self._held: OrderedDict[str, tuple[int, str]] = OrderedDict()
         self._user: int | None = None
 
-    def admit(self, digest: Digest, name: str, library: str) -> None:
+    def admit(self, digest: Digest, name: str, library: str) -> str:
         """Ask, unless an allow is still held."""
         with self._lock:
-            if self._held.get(digest.text, 0) > time.monotonic_ns():
-                return
+            until, manifest = self._held.get(digest.text, (0, ""))
+            if until > time.monotonic_ns():
+                return manifest
         asked = time.monotonic_ns()
         request = LoadRequest(digest=digest.text, library=library, purpose=self._purpose, endpoint=self.endpoint)
         try:
@@ -88,10 +90,11 @@ class ControlPlane:
             raise _refusal(said, name, digest)
         with self._lock:
             # counted from the question: a slow answer is held for less
-            self._held[digest.text] = asked + said.hold_ms * 1_000_000
+            self._held[digest.text] = asked + said.hold_ms * 1_000_000, said.manifest
             self._held.move_to_end(digest.text)
             while len(self._held) > MAX_HELD:
                 self._held.popitem(last=False)
+        return said.manifest
 
     def user(self) -> int:
         """The uid that listens at the socket, by the kernel's word (rule 5); -1 where nobody does now."""
@@ -143,10 +146,10 @@ class Beside:
     def __init__(self, root: Path, fingerprint: str, now: Callable[[], UnixMillis], *, needed: Sequence[str] = NEEDED) -> None:
         self._root, self._fingerprint, self._now, self._needed = root, fingerprint, now, tuple(needed)
 
-    def admit(self, digest: Digest, name: str, library: str) -> None:
+    def admit(self, digest: Digest, name: str, library: str) -> str:
         """Read and verify; nothing is held, a file may be replaced by newer vouches."""
         try:
-            lacking = self._lacking(digest, Path(f"{name}.vouches"))
+            lacking, about = self._lacking(digest, Path(f"{name}.vouches"))
         except VouchgateError as error:
             raise LoadRefused(f"{_what(name, digest)} is not loaded: {error.reason}", remedy=error.remedy) from None
         if lacking:
@@ -154,14 +157,15 @@ class Beside:
                 f"{_what(name, digest)} is not loaded: missing {', '.join(f'`{one}` ({why})' for one, why in lacking.items())}",
                 remedy=f"import it, and put its vouches into `{Path(name).name}.vouches`",
             )
+        return manifest_of(about)
 
-    def _lacking(self, digest: Digest, path: Path) -> dict[str, str]:
-        """What is needed and not there -> why."""
+    def _lacking(self, digest: Digest, path: Path) -> tuple[dict[str, str], list[Vouch]]:
+        """What is needed and not there -> why; and the vouches about it that verify."""
         now = self._now()
         trust_root = verify_trust_root(decode(SignedTrustRoot, _small(self._root), what="TrustRoot"), self._fingerprint, now)
         found, why = _verified([line for line in _small(path).splitlines() if line.strip()], trust_root, now)
         about = [one.vouch for one in found if any(part.digest and part.digest.text == digest.text for part in one.vouch.subjects)]
-        return {one: why.get(one, "absent") for one in self._needed if not _holds(one, about)}
+        return {one: why.get(one, "absent") for one in self._needed if not _holds(one, about)}, about
 
 
 def _verified(lines: Sequence[bytes], trust_root: TrustRoot, now: UnixMillis) -> tuple[list[VerifiedVouch], dict[str, str]]:

@@ -231,7 +231,7 @@ class _Sealing:
     def copy(self, source: int, size: int) -> tuple[int, Digest]:
         """Of a file that was `size` bytes long when it was opened. Raises `InvalidInput` where it is longer or shorter now."""
         try:
-            _check_memory(size, self._name)
+            check_memory(size, self._name)
             copied = _copy(source, self._target, size)
             if copied != size or os.pread(source, 1, size):
                 raise InvalidInput(f"`{self._name}` changed while it was read", remedy="wait until it is written, then load it again")
@@ -285,22 +285,27 @@ def _again(descriptor: int) -> int:
 
 
 def _copy(source: int, target: int, size: int) -> int:
-    """At most `size` bytes, from the beginning, without moving the source's position; how many there were."""
-    offset = 0
-    while offset < size:
+    """At most `size` bytes from the beginning; how many there were."""
+    return copy_range(source, target, 0, size)
+
+
+def copy_range(source: int, target: int, begin: int, size: int) -> int:
+    """At most `size` bytes from `begin` to where `target` stands, without moving the source's position; how many there were."""
+    offset, end = begin, begin + size
+    while offset < end:
         try:
-            moved = os.sendfile(target, source, offset, min(COPY_BYTES, size - offset))
+            moved = os.sendfile(target, source, offset, min(COPY_BYTES, end - offset))
         except OSError:
-            moved = _copy_once(source, target, offset, size)
+            moved = _copy_once(source, target, offset, end)
         if moved == 0:
             break
         offset += moved
-    return offset
+    return offset - begin
 
 
-def _copy_once(source: int, target: int, offset: int, size: int) -> int:
+def _copy_once(source: int, target: int, offset: int, end: int) -> int:
     """For filesystems that cannot be spliced."""
-    part = os.pread(source, min(COPY_BYTES, size - offset), offset)
+    part = os.pread(source, min(COPY_BYTES, end - offset), offset)
     written = 0
     while written < len(part):
         written += os.write(target, part[written:])
@@ -318,7 +323,7 @@ def _hash(descriptor: int, size: int) -> Digest:
     return Digest(value=hashing.hexdigest(), size=size)
 
 
-def _check_memory(size: int, name: str) -> None:
+def check_memory(size: int, name: str) -> None:
     """A copy is memory that cannot be paged back to the file; what does not fit is refused instead of ending the process."""
     if size < COPY_BYTES:
         return

@@ -34,6 +34,8 @@ class LoadOutcome(Noun, frozen=True, kw_only=True):
     """Vouches whose absence decided."""
     hold_ms: int = 0
     """Milliseconds for which an allow may be relied on without asking again."""
+    manifest: str = ""
+    """`sha256-manifest:...` of the manifest that was vouched for with the content; each tensor can be held to it by itself."""
 
 
 class ServingRequest(Noun, frozen=True, kw_only=True):

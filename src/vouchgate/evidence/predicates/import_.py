@@ -11,7 +11,7 @@ PREDICATE = Predicate(
     roles=frozenset({"importer"}),
     claims=Fields(
         required={"source": "text", "requested_by": "text"},
-        optional={"name": "text", "zone": "text", "format": "text", "inputs": "texts", "decision_id": "text"},
+        optional={"name": "text", "zone": "text", "format": "text", "inputs": "texts", "decision_id": "text", "manifest": "text"},
     ),
     summary="the artifact was taken in by a named person from a named source",
 )
