@@ -373,6 +373,26 @@ def test_a_file_goes_in_whole_and_nothing_stays(api: Served) -> None:
     assert list(api.spool.iterdir()) == []
 
 
+@pytest.mark.parametrize("size", [0, 1, 700_000])
+def test_bundles_come_before_the_file_and_are_no_part_of_it(api: Served, size: int) -> None:
+    signature, provenance, data = os.urandom(size), os.urandom(300_001), os.urandom(1_000_003)
+    query = f"name=m&zone=serve&signature_bytes={len(signature)}&provenance_bytes={len(provenance)}"
+    assert ask(api, "PUT", f"/api/v1/artifacts?{query}", signature + provenance + data)[0] == 200
+    request, content = api.surface.asked[-1][1]
+    assert (request.signature, request.provenance, content) == (signature, provenance, data)
+    assert list(api.spool.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "query", ["signature_bytes=720001", "signature_bytes=-1", "provenance_bytes=9", "signature_bytes=4&provenance_bytes=5"]
+)
+def test_a_body_that_is_shorter_than_its_bundles_is_refused(api: Served, query: str) -> None:
+    before = len(api.surface.asked)
+    assert ask(api, "PUT", f"/api/v1/artifacts?name=m&zone=serve&{query}", b"x" * 8)[0] == 400
+    assert not [one for one in api.surface.asked[before:] if one[0] == "import"]
+    assert list(api.spool.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("query", "status"), [("zone=serve", 400), ("name=x", 400), ("name=&zone=serve", 400), ("name=x&zone=serve&path=/etc/shadow", 400)]
 )
