@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat, load_pem_private_key
 from installation import EXAMPLE, Caller, Installation, mine
@@ -52,6 +53,22 @@ command = ["{{python}}", "{example}/chat_server.py", "--fd", "{{fd}}", "--allow-
 model = "{model}"
 routes = [{{ method = "GET", path = "/v1/models", action = "infer" }}]
 """
+
+
+SIGNER = """
+[[signers]]
+name = "acme"
+kind = "key"
+key_file = "{key}"
+"""
+
+
+def signer_key(folder: Path) -> Path:
+    """Of somebody who signs models; the public half's file."""
+    key, public = ec.generate_private_key(ec.SECP256R1()), folder / "acme.pub"
+    (folder / "acme.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return public
 
 
 def older_release(folder: Path) -> Path:
@@ -107,7 +124,7 @@ def upgraded() -> Iterator[Upgraded]:
     with tempfile.TemporaryDirectory(prefix="vgold", dir="/tmp") as kept:
         Path(kept).chmod(0o755)
         older = older_release(Path(kept))
-        house = Installation()
+        house = Installation(more=SIGNER.format(key=signer_key(Path(kept))))
         try:
             house.start(prefix=(str(older),))
             folder = huggingface(house.folder / "bert")
@@ -171,6 +188,20 @@ def test_a_folder_that_is_no_model_is_not_taken_in(upgraded: Upgraded) -> None:
     (folder / "notes.txt").write_text("hello")
     done = house.cli("import", str(folder))
     assert done.returncode != 0 and "no single model" in done.stdout + done.stderr
+
+
+def test_a_signature_comes_with_the_folder_and_is_held_against_it(upgraded: Upgraded) -> None:
+    house, keys = upgraded.house, upgraded.older.parents[2]
+    folder, bundle = house.folder / "bert", house.folder / "bert.sig"
+    assert house.cli("sign", str(folder), "--key", str(keys / "acme.pem"), "-o", str(bundle)).returncode == 0
+    other = house.folder / "other"
+    shutil.copytree(folder, other)
+    (other / "vocab.txt").write_text("a")
+    refused = house.cli("import", str(other), "--signature", str(bundle))
+    assert refused.returncode == 1 and "it is not what was signed" in refused.stdout, refused.stdout + refused.stderr
+    done = house.cli("import", str(folder), "--signature", str(bundle), "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {"signature", "scan", "structure", "import"} <= upgraded.passes(json.loads(done.stdout)["digest"])
 
 
 def test_a_reviewer_answers_for_a_class_in_one_file(upgraded: Upgraded) -> None:
