@@ -52,7 +52,7 @@ $(PACKS)/.installed:
 	$(PACKS)/bin/pip install --quiet --disable-pip-version-check --no-build-isolation -e . && touch $@
 
 test-packs: $(STAMP) example $(PACKS)/.installed ## the pack mlflow before a real MLflow server, the gate in one; installs MLflow under build/
-	VOUCHGATE_PACKS=$(CURDIR)/$(PACKS) $(BIN)/python -m pytest tests/system/test_system_packs.py tests/integrations/test_mlflow_gate.py
+	VOUCHGATE_PACKS=$(CURDIR)/$(PACKS) $(BIN)/python -m pytest tests/system/test_system_packs.py tests/system/test_system_gates.py tests/integrations/test_mlflow_gate.py
 
 check: $(STAMP) ## lint, types, import contracts, documentation
 	$(BIN)/ruff check src tests benchmarks examples evals knowledge docs
