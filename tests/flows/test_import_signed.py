@@ -235,25 +235,50 @@ def test_what_does_not_hold_ends_the_import_before_anything_is_read(part: Tell, 
     part(story)
 
 
-def test_a_signer_who_is_a_reviewer_forfeits_the_allowance_within_the_import(part: Tell, tmp_path: Path) -> None:
+def allowance(now: UnixMillis) -> VouchAdded:
+    """The reviewer answers for the pickle's class."""
+    made = sign_vouch(
+        Vouch(
+            id="", trust_domain=w.TD, predicate_type="allow", predicate_version=1, subjects=(w.about(file_digest(PICKLE)),), outcome="pass",  # type: ignore[arg-type]
+            issuer_key=key_id(spki_of(REVIEWER)), issuer_role="reviewer", issued_at=now, not_before=now,
+            expires_at=UnixMillis(now + w.DAY), tier="declared", method=Method(tool="t", version="1"),
+            claims={"module": "acme.features", "name": "Scaler", "use": "constructible", "why": "w"},
+        ), REVIEWER,
+    )  # fmt: skip
+    return VouchAdded(id=made.vouch.id, envelope=made.envelope)
+
+
+@pytest.mark.parametrize("part", ["scan"], indirect=True)
+@pytest.mark.parametrize("what", ["a signature", "a build"])
+def test_a_signer_who_is_a_reviewer_forfeits_the_allowance_within_the_import(what: str, part: Tell, tmp_path: Path) -> None:
     async def story(at: Part) -> None:
         path = tmp_path / "model.pkl"
         path.write_bytes(PICKLE)
         digest, now = file_digest(PICKLE), at.world.clock.now()
-        allow = sign_vouch(
-            Vouch(
-                id="", trust_domain=w.TD, predicate_type="allow", predicate_version=1, subjects=(w.about(digest),), outcome="pass",  # type: ignore[arg-type]
-                issuer_key=key_id(spki_of(REVIEWER)), issuer_role="reviewer", issued_at=now, not_before=now,
-                expires_at=UnixMillis(now + w.DAY), tier="declared", method=Method(tool="t", version="1"),
-                claims={"module": "acme.features", "name": "Scaler", "use": "constructible", "why": "w"},
-            ), REVIEWER,
-        )  # fmt: skip
-        await at.world.put(VouchAdded(id=allow.vouch.id, envelope=allow.envelope))
+        given = allowance(now)
+        await at.world.put(given)
         assert len(allowances_standing.standing(at.context.facts, digest.text, now)) == 1
-        outcome = await at.take(path, signature=signed(path))
+        at.signer_files = {"acme.pem": public(KEY), "builder.pem": public(REVIEWER)}
+        more = {"signature": signed(path)} if what == "a signature" else {"provenance": built(path, key=REVIEWER)}
+        outcome = await at.take(path, **more)
         assert not outcome.admitted and "acme.features" in outcome.reason
         assert at.scanned == ["probe", path.name], "it is not even read with the allowance"
         assert allowances_standing.standing(at.context.facts, digest.text, at.world.clock.now()) == ()
-        assert [one.target for one in at.context.facts.revocations.values()] == [allow.vouch.id]
+        assert [one.target for one in at.context.facts.revocations.values()] == [given.id]
+
+    part(story)
+
+
+@pytest.mark.parametrize("part", ["scan"], indirect=True)
+def test_the_same_import_by_a_signer_who_is_nobody_s_reviewer_goes_in(part: Tell, tmp_path: Path) -> None:
+    """The control of the test above: nothing but the reviewer's part in it keeps that import out."""
+
+    async def story(at: Part) -> None:
+        path = tmp_path / "model.pkl"
+        path.write_bytes(PICKLE)
+        await at.world.put(allowance(at.world.clock.now()))
+        outcome = await at.take(path, provenance=built(path))
+        assert outcome.admitted, outcome.reason
+        assert at.scanned == ["probe", path.name, "probe", path.name]
 
     part(story)

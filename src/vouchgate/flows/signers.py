@@ -78,7 +78,7 @@ def certify(signer: SignerSettings, files: Files, bundle: bytes, place: Place, d
             )
         if found.digest != digest.text:
             raise Unverified("what is kept is no longer what its digest says", remedy="import the artifact again")
-    return _certified(signer.name, signer.kind, signer.days, seen, signer.same_as)
+    return _certified(signer.name, signer.kind, signer.days, seen, _own(signer.kind, seen) + signer.same_as)
 
 
 def certify_build(builder: BuilderSettings, files: Files, bundle: bytes, contents: Mapping[str, str], now: UnixMillis) -> Certified:
@@ -89,7 +89,12 @@ def certify_build(builder: BuilderSettings, files: Files, bundle: bytes, content
     check_provenance(said, builder=builder.builder, sources=builder.sources, build_types=builder.build_types, certified=certified)
     check_covers(said, contents)
     seen.fields = _told(said)
-    return _certified(builder.name, builder.kind, builder.days, seen, ())
+    return _certified(builder.name, builder.kind, builder.days, seen, _own(builder.kind, seen))
+
+
+def _own(kind: str, seen: _Seen) -> tuple[str, ...]:
+    """The key itself, by the id that a reviewer's would have."""
+    return (seen.identity.removeprefix("key "),) if kind == "key" else ()
 
 
 def _certified(name: str, kind: str, days: int, seen: _Seen, authors: tuple[str, ...]) -> Certified:
