@@ -65,6 +65,11 @@ def act(verb, what):
     if verb == "folder":
         with installed.folder(what, "test") as view:
             return [view.digest.text, load_file(view.path("deep/model.safetensors"))["w"].tolist()]
+    if verb == "tensor":
+        from safetensors import safe_open
+        path, name = what.split()
+        with safe_open(path, framework="np") as file:
+            return file.get_tensor(name).tolist()
     if verb == "attack":
         exec(what)
         return "done"
@@ -298,6 +303,24 @@ def test_what_is_mounted_over_the_store_is_never_loaded(house: Installation, loa
         loader.mount("-t", "tmpfs", "none", str(path.parent))
     answer = loader.ask("load", path)
     assert "is not loaded" in answer.get("refused", "") or "No such file" in answer.get("refused", ""), answer
+
+
+def test_a_tensor_is_verified_alone_in_a_file_that_anybody_may_write(house: Installation, loader: Loader) -> None:
+    path = house.folder / "parted.safetensors"
+    save_file({"a": numpy.arange(4.0), "b": numpy.arange(3.0)}, path)
+    assert house.take_in(path).admitted
+    written = house.cli("digest", str(path), "--manifest", f"{path}.manifest")
+    assert written.returncode == 0, written.stderr
+    for one in (path, Path(f"{path}.manifest")):
+        os.chown(one, LOADER, LOADER)
+    assert loader.ask("tensor", f"{path} b") == {"said": [0, 1, 2], "hashed": 0}
+    with path.open("r+b") as file:
+        file.seek(-1 - 3 * 8, os.SEEK_END)
+        file.write(b"?")
+    assert loader.ask("tensor", f"{path} b") == {"said": [0, 1, 2], "hashed": 0}
+    assert "tensor `a` is not the one that was taken in" in loader.ask("tensor", f"{path} a")["refused"]
+    Path(f"{path}.manifest").unlink()
+    assert "is not loaded" in loader.ask("tensor", f"{path} b")["refused"]
 
 
 def test_without_the_control_plane_nothing_is_loaded_though_it_lies_there(house: Installation, loader: Loader) -> None:
