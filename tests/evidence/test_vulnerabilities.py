@@ -162,9 +162,7 @@ def evaluate(events, version):
         ((kind, text),) = event.items()
         if kind == "introduced" and (text == "0" or version >= Version(text)):
             inside = True
-        elif kind == "fixed" and version >= Version(text):
-            inside = False
-        elif kind == "last_affected" and version > Version(text):
+        elif (kind == "fixed" and version >= Version(text)) or (kind == "last_affected" and version > Version(text)):
             inside = False
     return inside
 

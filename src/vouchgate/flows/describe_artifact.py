@@ -120,8 +120,9 @@ def compare_environment(bom: ReadBom, environment: Environment) -> list[Differen
             found.append(Difference(kind="changed", what="package", name=then.name, told="its RECORD is another"))
         elif record_state(now) != then.said("python:record") or _faults(now) != then.stated.get("python:altered-file", ()):
             found.append(Difference(kind="changed", what="package", name=then.name, told="; ".join(_faults(now)[:3])))
-    unowned = bom.environment.said("python:unowned") if bom.environment else ""
-    if unowned != str(environment.unowned_count):
+    stated_here = bom.environment.stated if bom.environment else {}
+    unowned = stated_here.get("python:unowned", ()), stated_here.get("python:unowned-file", ())
+    if unowned != ((str(environment.unowned_count),), environment.unowned):
         told = f"{environment.unowned_count} files that no package lists, such as {', '.join(environment.unowned[:3])}"
         found.append(Difference(kind="changed", what="package", name="the environment", told=told))
     return found
