@@ -99,12 +99,12 @@ def internals(text: str, rule: str, where: str) -> tuple[Reason, ...]:
 
 
 def _reached(node: Any) -> str:
-    names = {
-        "Getattr": lambda: node.attr,
-        "Getitem": lambda: _constant(node.arg),
-        "Filter": lambda: _constant(node.args[0] if node.args else None),
-    }
-    name = names[kind(node)]() or ""
+    if kind(node) == "Getattr":
+        name = str(node.attr)
+    elif kind(node) == "Getitem":
+        name = _constant(node.arg) or ""
+    else:
+        name = _constant(node.args[0] if node.args else None) or ""
     return _attribute(name) if name.startswith("__") else ""
 
 
