@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from vouchgate.scanning import zip_records
+from vouchgate.scanning.checksums import crc32
 from vouchgate.scanning.member_names import Names, fault_of
 from vouchgate.scanning.scope import UNPACK_REMEDY, Scope, shown
 from vouchgate.scanning.verdict import Refuse
@@ -39,8 +40,6 @@ MAX_RATIO = 1_100
 """Bytes that one packed byte may become. Deflate ends at 1,032; what is beyond it, and over `RATIO_FLOOR`, is a bomb."""
 RATIO_FLOOR = 64 * 1024**2
 """Bytes below which the ratio does not matter: arrays of zeros pack well."""
-PIECE_BYTES = 1024**2
-"""Bytes checksummed or unpacked in one step."""
 REMEDY = "write the archive again with an ordinary tool (Python's `zipfile`, `zip`, or the framework's own exporter)"
 
 
@@ -89,7 +88,7 @@ class Zip:
         else:
             self._pay(entry, scope)
             data = memoryview(_unpacked(packed, entry, self.rule))
-        if (scope.deep or entry.method != STORED) and _crc(data) != entry.crc:
+        if (scope.deep or entry.method != STORED) and crc32(data) != entry.crc:
             _refuse(self.rule, "crc", _named(entry.name), "its bytes do not have the checksum that the archive states")
         return data
 
@@ -247,13 +246,6 @@ def _unpacked(packed: memoryview, entry: Entry, rule: str) -> bytes:
     if not unpacker.eof or unpacker.unused_data or len(found) != entry.size:
         _refuse(rule, "size", _named(entry.name), "unpacked it does not have exactly the size that the archive states")
     return found
-
-
-def _crc(data: memoryview) -> int:
-    value = 0
-    for begin in range(0, len(data), PIECE_BYTES):
-        value = zlib.crc32(data[begin : begin + PIECE_BYTES], value)
-    return value
 
 
 def _named(name: str) -> str:

@@ -31,6 +31,7 @@ WARM = (
     "encodings.ascii", "encodings.idna", "encodings.latin_1", "encodings.raw_unicode_escape", "encodings.unicode_escape", "encodings.utf_16",
     "encodings.utf_16_be", "encodings.utf_16_le", "encodings.utf_32", "encodings.utf_8_sig", "encodings.cp1252",
     "bz2", "lzma", "zlib", "xml.parsers.expat", "jinja2.ext", "jinja2.sandbox", "yaml", "lz4.frame", "lz4.block", "zstandard",
+    "isal.isal_zlib",
 )  # fmt: skip
 """What readers import only when they need it: a confined child can open no file, so it must be there before."""
 TELL_SECONDS = 2.0

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import re
 import struct
-import zlib
 from collections.abc import Callable
 
+from vouchgate.scanning.checksums import crc32
 from vouchgate.scanning.scope import Scope
 from vouchgate.scanning.sight import Sight
 from vouchgate.scanning.sniff import NOT_MINE, TEXTS, Claim
@@ -76,7 +76,7 @@ def _png(view: memoryview, scope: Scope) -> tuple[int, int]:
             raise _fault("header", here, "its header chunk is not the first, or not 13 bytes")
         if kind == b"IHDR":
             size = struct.unpack_from(">II", view, here + 8)
-        if scope.deep and zlib.crc32(view[here + 4 : here + 8 + length]) != int.from_bytes(view[here + 8 + length : here + 12 + length]):
+        if scope.deep and crc32(view[here + 4 : here + 8 + length]) != int.from_bytes(view[here + 8 + length : here + 12 + length]):
             raise _fault("crc", here, f"the checksum of the chunk `{kind.decode('ascii', 'replace')}` is wrong")
         here += 12 + length
         if kind == b"IEND":

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import zlib
 from typing import Any, NoReturn
 
 from vouchgate.scanning.arrow_schema import SCHEMA, message, pairs_reasons, schema_reasons
+from vouchgate.scanning.checksums import crc32
 from vouchgate.scanning.scope import Scope
 from vouchgate.scanning.sight import Sight
 from vouchgate.scanning.sniff import NOT_MINE, TEXTS, Claim
@@ -118,7 +118,7 @@ class _File:
             if (
                 4 in header
                 and self._scope.deep
-                and zlib.crc32(self._view[reader.here : reader.here + packed])
+                and crc32(self._view[reader.here : reader.here + packed])
                 != (header[4] & 0xFFFFFFFF if isinstance(header[4], int) else -1)
             ):
                 _refuse("crc", here, "a page's checksum is wrong")
