@@ -8,7 +8,7 @@ PACKS := build/packs
 FUZZ := build/fuzzer
 
 .DEFAULT_GOAL := help
-.PHONY: fuzz eval-scan bench-scan bench-disarm bench-guard help run demo test test-packs check bench bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-prove bench-replay bench-scale bench-authzen bench-policy-edit eval-access eval-faults eval-policy eval-zones eval-misconfig docs knowledge example clean
+.PHONY: fuzz eval-scan bench-scan bench-disarm bench-guard help run demo test test-packs check bench bench-gates bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-prove bench-replay bench-scale bench-authzen bench-policy-edit eval-access eval-faults eval-policy eval-zones eval-misconfig docs knowledge example clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -76,6 +76,7 @@ bench: $(STAMP) example ## every benchmark and the kills, a missed goal notwiths
 	-$(BIN)/python -m benchmarks.scan
 	-$(BIN)/python -m benchmarks.disarm
 	-$(MAKE) bench-guard
+	-$(BIN)/python -m benchmarks.gates
 	-$(BIN)/python evals/policy.py
 	-$(BIN)/python evals/zones.py
 	-$(BIN)/python evals/scan.py
@@ -110,6 +111,9 @@ bench-policy-edit: $(STAMP) example ## revocation to enforcement while policy ed
 
 bench-scan: $(STAMP) ## what a verdict on an artifact costs beside hashing alone
 	$(BIN)/python -m benchmarks.scan
+
+bench-gates: $(STAMP) example ## how long a cluster waits for the gate, decided and recorded
+	$(BIN)/python -m benchmarks.gates
 
 bench-gateway: $(STAMP) example ## latency and CPU beside the plain hop, direct, and a Python proxy
 	$(BIN)/python benchmarks/gateway.py

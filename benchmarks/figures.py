@@ -43,6 +43,7 @@ RUNS = {
     "eval-scan": ("Artifacts that act, honest ones and damaged ones, beside other scanners", "make eval-scan"),
     "disarm": ("Rebuilding artifacts", "make bench-disarm"),
     "guard": ("Loading under the guard, beside the library alone", "make bench-guard"),
+    "gates": ("A cluster's question to the gate", "make bench-gates"),
     "replay": ("Recorded decisions under another policy", "make bench-replay"),
     "prove": ("Proving statements about every request", "make bench-prove"),
     "authzen": ("Deciding for others, over HTTP", "make bench-authzen"),
