@@ -12,6 +12,7 @@ from safetensors.numpy import save
 
 from vouchgate.edges.cli.main import main
 from vouchgate.evidence.mlbom import Model, Scan, write_bom
+from vouchgate.evidence.statement import read_vouch
 
 A = "aa" * 32
 AT = "2026-01-31T12:00:00.000Z"
@@ -128,9 +129,33 @@ def test_it_can_ship(here, capsys):
     assert "it can ship" in out and "its signature holds" in out
 
 
+def vouched(here, capsys, *more):
+    code, _ = told(capsys, "gaps", "model.cdx.json", "--vouch", "v.json", "--sign", "key.pem", "--trust-domain", "acme.example", *more)
+    return code, read_vouch((here / "v.json").read_bytes()).vouch
+
+
+def test_what_was_found_becomes_a_vouch_about_the_model(here, capsys):
+    made = told(capsys, "make", "model", "--key", "key.pem")[1]
+    code, vouch = vouched(here, capsys, "--key", "key.pub")
+    assert (code, vouch.outcome, vouch.predicate_type, vouch.issuer_role) == (0, "pass", "bom", "reviewer")
+    assert vouch.subjects[0].digest.text == made["digest"] and vouch.expires_at - vouch.not_before == 7 * 86_400_000
+    assert vouch.claims["document"] == f"sha256:{hashlib.sha256((here / 'model.cdx.json').read_bytes()).hexdigest()}"
+    told(capsys, "make", "model", "--python", "venv", "--key", "key.pem")
+    code, vouch = vouched(here, capsys, "--key", "key.pub", "--days", "30")
+    assert (code, vouch.outcome, vouch.claims["against"]) == (1, "fail", ["nobody looked for known vulnerabilities"])
+
+
+@pytest.mark.parametrize("more", [[], ["--key", "key.pub", "--days", "31"], ["--key", "key.pub", "--days", "0"]], ids=range(3))
+def test_only_a_signed_document_is_vouched_for_and_for_days(here, capsys, more):
+    told(capsys, "make", "model", "--key", "key.pem")
+    code, _ = told(capsys, "gaps", "model.cdx.json", "--vouch", "v.json", "--sign", "key.pem", "--trust-domain", "acme.example", *more)
+    assert code == 2 and not (here / "v.json").exists()
+
+
 @pytest.mark.parametrize(
     "command",
     [
+        ["gaps", "b.json", "--vouch", "v.json"],
         ["make", "model", "-o", "model/bom.json"],
         ["make", "model", "--key", "key.pub"],
         ["make", "model", "--spec", "1.5"],

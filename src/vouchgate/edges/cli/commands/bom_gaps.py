@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from contextlib import ExitStack, closing
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vouchgate.edges.cli.arguments import Usage
@@ -14,6 +15,8 @@ from vouchgate.edges.cli.signing_files import content
 
 if TYPE_CHECKING:
     from vouchgate.evidence.mlbom_gaps import Answer
+    from vouchgate.evidence.mlbom_read import ReadBom
+    from vouchgate.vocabulary.vouches import UnixMillis
 
 SUMMARY = "how much of it has verified provenance, and what is vulnerable: can it ship"
 DETAIL = """Everything is looked up in folders that you name; nothing is fetched. What nobody looked at speaks against shipping.
@@ -49,6 +52,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--demand", default="recorded", choices=tuple(MEANS)[:3], help="the least that every package needs (default: recorded)"
     )
+    parser.add_argument(
+        "--vouch", metavar="FILE", help="with --key: write what was found as a vouch about the model, for `vouchgate vouch add`"
+    )
+    parser.add_argument("--sign", metavar="FILE", help="with --vouch: a reviewer's private key (Ed25519, PEM)")
+    parser.add_argument("--days", type=int, default=7, help="with --vouch: how long it holds, 1 to 30 (default: 7)")
+    parser.add_argument("--trust-domain", default="", metavar="NAME", help="with --vouch: default is the settings'")
 
 
 def run(session: Session, options: argparse.Namespace) -> int:
@@ -64,7 +73,10 @@ def run(session: Session, options: argparse.Namespace) -> int:
         )
     if options.vex and not options.osv:
         raise Usage("--vex needs --osv", remedy="name the records that the statements are about")
+    if bool(options.vouch) != bool(options.sign):
+        raise Usage("--vouch and --sign belong together", remedy="name the file and a reviewer's key")
     now = wiring.clock().now()
+    bom = read_signed(options.bom, options.key)
     root = read_trusted_root(content(options.trusted_root)) if options.trusted_root else None
     with ExitStack() as stack:
 
@@ -81,10 +93,24 @@ def run(session: Session, options: argparse.Namespace) -> int:
             demand=options.demand,
             signed=bool(options.key),
         )
-        found = look_up(read_signed(options.bom, options.key), options.bom, asked, now)
+        found = look_up(bom, options.bom, asked, now)
+    if options.vouch:
+        _vouch(session, options, bom, found, now)
     if not session.json(found):
         _tell(session, found)
     return 0 if found.ships else 1
+
+
+def _vouch(session: Session, options: argparse.Namespace, bom: ReadBom, found: Answer, now: UnixMillis) -> None:
+    from vouchgate import __version__, wiring
+    from vouchgate.flows.initialise import load_root_key
+    from vouchgate.flows.vouch_bom import vouch_for
+    from vouchgate.vocabulary.names import trust_domain
+
+    domain = trust_domain(options.trust_domain or session.settings.trust_domain)
+    key = load_root_key(content(options.sign))
+    made = vouch_for(bom, found, demand=options.demand, domain=domain, key=key, now=now, days=options.days, version=__version__)
+    wiring.write_report(Path(options.vouch), made.envelope)
 
 
 def _pin(text: str) -> tuple[str, dict[str, str]]:
