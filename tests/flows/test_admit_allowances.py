@@ -24,6 +24,7 @@ from vouchgate.flows.context import Buckets
 from vouchgate.flows.facts import Facts
 from vouchgate.flows.import_desk import Desk, desk_of
 from vouchgate.flows.initialise import sign_with
+from vouchgate.flows.sequence import Sequenced
 from vouchgate.ports.artifacts import ArtifactStore
 from vouchgate.scanning.knowledge.entries import Entry
 from vouchgate.scanning.knowledge.overlay import Overlay
@@ -276,6 +277,56 @@ def test_who_allowed_and_turns_out_to_have_signed_it_is_an_author_from_then_on(h
         assert (await at.take()).admitted, "somebody else may answer for it"
 
     house(story)
+
+
+def test_an_author_s_allowance_does_not_come_back_with_the_undo_of_another_revocation(house: Tell) -> None:
+    async def story(at: House) -> None:
+        given = await at.hand_in(at.allow(key=AUTHOR))
+        assert (await at.take()).admitted
+        await at.world.put(w.revoked("vouch", given.id))
+        assert (await at.hand_in(at.signature())).taken
+        await at.world.put(w.revoked("vouch", given.id, withdrawn="w1"))
+        await at.world.settled()
+        assert not {"allow", "scan", "structure"} & at.holds()
+
+    house(story)
+
+
+def test_it_does_not_come_back_with_a_trust_root_either_nor_with_a_restart(house: Tell) -> None:
+    async def story(at: House) -> None:
+        await at.hand_in(at.allow(key=AUTHOR))
+        assert (await at.take()).admitted
+        await at.world.put(trust(2, REVIEWER))
+        assert not {"allow", "scan"} & at.holds()
+        assert (await at.hand_in(at.signature())).taken
+        await at.world.put(trust(3, REVIEWER, AUTHOR))
+        again = Facts(w.TD, w.FINGERPRINT)
+        start.replay(at.world.store, again, at.now)
+        name = w.about(file_digest(MODEL)).name
+        assert "scan" in {one.predicate for one in again.lineage.holding(name, at.now) if one.outcome == "pass"}, "the store has all of it"
+        context = replace_facts(at, again)
+        assert await allowances_standing.settle(context) == 1
+        assert not {"allow", "scan", "structure"} & {one.predicate for one in again.lineage.holding(name, at.now) if one.outcome == "pass"}
+        assert allowances_standing.forfeited_all(again, at.now) == []
+
+    house(story)
+
+
+def replace_facts(at: House, facts: Facts) -> Any:
+    """A control plane that has just replayed."""
+
+    class Started:
+        """What `settle` works with."""
+
+        def __init__(self) -> None:
+            self.facts, self.clock, self.sequencer = facts, at.world.clock, self
+
+        async def submit(self, who: str, changes: Any, entries: Any) -> None:
+            for change in changes:
+                facts.check(change)
+                facts.apply(Sequenced(epoch=facts.epoch + 1, log_index=10_000, change=change), at.now)
+
+    return Started()
 
 
 def test_what_another_key_says_of_it_ends_nobody_s_allowance(house: Tell) -> None:

@@ -9,11 +9,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 from vouchgate.audit import ocsf
 from vouchgate.evidence.verify import verify
 from vouchgate.flows.allowances import Allowance, authors_of, contents_of, counting, fault_in
 from vouchgate.flows.changes import Change, Revoked, VouchAdded
+from vouchgate.flows.context import Context
 from vouchgate.flows.facts import Facts
 from vouchgate.scanning.knowledge.overlay import ALLOW, MAX_ALLOWANCES
 from vouchgate.vocabulary.names import resource
@@ -51,9 +53,29 @@ def forfeited(facts: Facts, vouch: Vouch, now: UnixMillis) -> list[Revocation]:
         one
         for digest in sorted(contents_of(vouch))
         for one in _about(facts, digest)
-        if one.predicate_type == ALLOW and one.issuer_key in authors_of(digest, [vouch]) and not facts.lineage.revoked(one)
+        if one.predicate_type == ALLOW and one.issuer_key in authors_of(digest, [vouch])
     ]
-    return [_revocation(facts, one, vouch, now) for one in {one.id: one for one in mine}.values()]
+    return _revocations(facts, mine, now)
+
+
+def forfeited_all(facts: Facts, now: UnixMillis) -> list[Revocation]:
+    """Rule 3 over everything that is there: what came back with a TrustRoot while an author's vouch had come in without it."""
+    found = [
+        vouch
+        for vouch in facts.lineage.vouches.values()
+        if vouch.predicate_type == ALLOW
+        and any(vouch.issuer_key in authors_of(digest, _about(facts, digest)) for digest in contents_of(vouch))
+    ]
+    return _revocations(facts, found, now)
+
+
+async def settle(context: Context) -> int:
+    """Revoke what `forfeited_all` finds; how many. To be called when a start has brought in everything. Raises what the store raises."""
+    falls = forfeited_all(context.facts, context.clock.now())
+    if falls:
+        entries = [Append(entry=ocsf.revocation(one, now=one.made_at), label=one.id) for one in falls]
+        await context.sequencer.submit(REVOKER, [Revoked(revocation=one) for one in falls], entries)
+    return len(falls)
 
 
 def coming_in(facts: Facts, vouch: Vouch, envelope: bytes, now: UnixMillis) -> tuple[list[Change], list[Append]]:
@@ -64,15 +86,24 @@ def coming_in(facts: Facts, vouch: Vouch, envelope: bytes, now: UnixMillis) -> t
     return changes, entries + [Append(entry=ocsf.revocation(one, now=now), label=one.id) for one in falls]
 
 
-def _revocation(facts: Facts, allowance: Vouch, by: Vouch, now: UnixMillis) -> Revocation:
-    """Named after what it rests on, so that the same change sent twice makes one."""
-    name = hashlib.sha256(f"{allowance.id} {by.id}".encode()).hexdigest()[:16]
+def _revocations(facts: Facts, allowances: Iterable[Vouch], now: UnixMillis) -> list[Revocation]:
+    """One for each that has none by this rule; that somebody else revoked it does not count, since that may be undone."""
+    made = {name: one for one in allowances if (name := _name(one)) not in facts.revocations}
+    return [_revocation(facts, name, one, now) for name, one in made.items()]
+
+
+def _name(allowance: Vouch) -> str:
+    """The same for the same allowance, so that it is revoked by this rule once."""
+    return hashlib.sha256(f"forfeited {allowance.id}".encode()).hexdigest()[:16]
+
+
+def _revocation(facts: Facts, name: str, allowance: Vouch, now: UnixMillis) -> Revocation:
     return Revocation(
         id=name,
         trust_domain=facts.trust_domain,  # type: ignore[arg-type]
         target_kind="vouch",
         target=allowance.id,
-        reason=f"a `{by.predicate_type}` vouch names its signer as an author of the artifact, and nobody answers for their own",
+        reason="its signer is an author of the artifact, and nobody answers for their own",
         requested_by=REVOKER,
         made_at=now,
     )

@@ -36,7 +36,7 @@ from vouchgate.edges.processes.control_rpc import handlers
 from vouchgate.edges.processes.drift_reader import POINT, GatewayReader
 from vouchgate.edges.processes.gateway_settings import gateway_settings
 from vouchgate.edges.processes.rpc_server import serve
-from vouchgate.flows import runs, start, sweep
+from vouchgate.flows import allowances_standing, runs, start, sweep
 from vouchgate.flows.attest_remote import bring_source_keys
 from vouchgate.flows.audit_trail import Trail
 from vouchgate.flows.budgets import Budgets
@@ -355,6 +355,7 @@ class Control:
         await wiring.until(self._signer_ready, seconds=TREE_SECONDS, what="the signer did not answer")
         await start.bring_in(self.context, self.installation.signed_root, self.installation.policies, self.installation.bootstrap)
         await bring_source_keys(self.context, self.installation.source_keys)
+        await allowances_standing.settle(self.context)
         self.workloads.candidates.load()
         # before a gateway that outlived us connects: without them its partners' callers would be refused until the first look
         self.federation.hand_on()

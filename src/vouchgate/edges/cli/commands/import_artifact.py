@@ -65,7 +65,7 @@ def run(session: Session, options: argparse.Namespace) -> int:
 def hand_in(session: Session, file: str) -> bool:
     """A vouch that the import is to rest on; whether it was taken in."""
     answer = session.client.post(VouchTaken, "/api/v1/vouches", {"envelope": read_envelope(file)})
-    if not answer.taken:
+    if not answer.taken and not session.json(answer):
         session.printer.marked("bad", f"{file} is not taken in: {answer.reason}")
         session.printer.field("fix", answer.remedy)
     return answer.taken
