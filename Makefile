@@ -47,12 +47,12 @@ fuzz: $(FUZZ)/.installed ## every parser of the scanner under a coverage-guided 
 
 $(PACKS)/.installed:
 	$(PYTHON) -m venv $(PACKS)
-	$(PACKS)/bin/pip install --quiet --disable-pip-version-check 'mlflow[auth]==3.17.2'
+	$(PACKS)/bin/pip install --quiet --disable-pip-version-check 'mlflow[auth]==3.17.2' 'moto[server]==5.2.5' boto3==1.44.5
 	$(PACKS)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt hatchling==1.27.0 editables
 	$(PACKS)/bin/pip install --quiet --disable-pip-version-check --no-build-isolation -e . && touch $@
 
 test-packs: $(STAMP) example $(PACKS)/.installed ## the pack mlflow before a real MLflow server, the gate in one; installs MLflow under build/
-	VOUCHGATE_PACKS=$(CURDIR)/$(PACKS) $(BIN)/python -m pytest tests/system/test_system_packs.py tests/system/test_system_gates.py tests/integrations/test_mlflow_gate.py
+	VOUCHGATE_PACKS=$(CURDIR)/$(PACKS) $(BIN)/python -m pytest tests/system/test_system_packs.py tests/system/test_system_gates.py tests/integrations/test_mlflow_gate.py tests/integrations/test_mlflow_gate_s3.py
 
 check: $(STAMP) ## lint, types, import contracts, documentation
 	$(BIN)/ruff check src tests benchmarks examples evals knowledge docs
