@@ -97,12 +97,13 @@ def read_sigstore_bundle(data: bytes) -> SigstoreBundle:
     only(whole, {"mediaType", "verificationMaterial", "dsseEnvelope", "messageSignature"}, what)
     material = member(whole, "verificationMaterial", dict, what)
     only(material, {"certificate", "x509CertificateChain", "publicKey", "tlogEntries", "timestampVerificationData"}, what)
+    certificate = _certificate(member(whole, "mediaType", str, what), material)
     entries = member(material, "tlogEntries", list, what)
     if len(entries) != 1:
         raise InvalidInput(f"the bundle has {len(entries)} entries of a log, not one", remedy=_REMEDY)
     content, signature = _content(whole)
     return SigstoreBundle(
-        certificate=_certificate(member(whole, "mediaType", str, what), material),
+        certificate=certificate,
         content=content,
         signature=signature,
         entry=read_entry(entries[0]),

@@ -36,6 +36,10 @@ Files = Mapping[str, bytes]
 _REMEDY = "correct the signer's settings, and reload them"
 
 
+class Differs(Unverified):
+    """The signature holds, and is over something else."""
+
+
 class Certified(Noun, frozen=True, kw_only=True):
     """What was found to hold, as the vouch states it."""
 
@@ -73,11 +77,9 @@ def certify(signer: SignerSettings, files: Files, bundle: bytes, place: Place, d
     if not message:
         found = verify_model(place, bundle, _checked(signer, files, now, seen))
         if not found.holds:
-            raise Unverified(
-                f"it is not what was signed: {found.differences[0]}"[:500], remedy="sign what is kept, or import what was signed"
-            )
+            raise Differs(f"it is not what was signed: {found.differences[0]}"[:500], remedy="sign what is kept, or import what was signed")
         if found.digest != digest.text:
-            raise Unverified("what is kept is no longer what its digest says", remedy="import the artifact again")
+            raise Differs("what is kept is no longer what its digest says", remedy="import the artifact again")
     return _certified(signer.name, signer.kind, signer.days, seen, _own(signer.kind, seen) + signer.same_as)
 
 

@@ -26,7 +26,7 @@ from vouchgate.flows.administer import act_entry, authorise
 from vouchgate.flows.context import Buckets, Context
 from vouchgate.flows.measure import Measuring, measure
 from vouchgate.flows.revoke import enforced
-from vouchgate.flows.signers import Certified, Files, certify, certify_build
+from vouchgate.flows.signers import Certified, Differs, Files, certify, certify_build
 from vouchgate.flows.stored_place import Kept, StoredPlace
 from vouchgate.vocabulary.answers import Caller
 from vouchgate.vocabulary.answers_approvals import VouchTaken
@@ -109,12 +109,13 @@ def _first(tries: Sequence[tuple[str, Callable[[], Certified]]], by: str, what: 
     if not tries:
         named = f"the settings name no {table[:-1]} `{by[:64]}`" if by else f"the settings name no {table}: nobody's {what} counts here"
         return None, named, f"add [[{table}]] to vouchgate.toml"
-    why = remedy = ""
+    faults = []
     for name, attempt in tries:
         try:
             return attempt(), "", ""
         except (Unverified, InvalidInput, InvalidSettings) as error:
-            why, remedy = f"for `{name}`: {error.reason}", error.remedy
+            faults.append((isinstance(error, Differs), isinstance(error, Unverified), f"for `{name}`: {error.reason}", error.remedy))
+    *_, why, remedy = max(faults, key=lambda fault: fault[:2])
     return None, why if len(tries) == 1 else f"it holds for none of {len(tries)} {table}; {why}", remedy
 
 
