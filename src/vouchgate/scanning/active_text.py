@@ -47,9 +47,15 @@ _LOADS = frozenset(
         "body",
     )
 )
+_BEHIND = r"(?=[\s/><]|$)"
+_MAY_ACT = re.compile(rf"</?(?:{'|'.join(sorted(_RUNS))}){_BEHIND}|[\s/\"']on[a-z]{{3,24}}\s*=")
+_MAY_LOAD = re.compile(rf"</?(?:{'|'.join(sorted(_LOADS))}){_BEHIND}|<[!?]")
+"""Elements and handlers anywhere in a text in lower case: what these do not find, no single piece has."""
 _TAG = re.compile(r"/?([a-zA-Z][a-zA-Z0-9]*)(?=[\s/>]|$)")
 _HANDLER = re.compile(r"[\s/\"']on[a-z]{3,24}\s*=")
 _ADDRESS = re.compile(r"\b(?:java|vb|live)script:(.{0,400})", re.IGNORECASE | re.DOTALL)
+_SCRIPT_END = "pt:"
+"""What every such address has, in letters that no other letter folds to (a long s is an s without regard to case)."""
 _STATEMENT = re.compile(r"[\w\])]\(|`|\w=|\[|\+|%[0-9a-fA-F]{2}")
 """What code in an address has, and an English sentence behind the word does not."""
 _PAGE = re.compile(r"\bdata:(?:text/html|image/svg|application/xhtml|text/javascript|application/javascript)", re.IGNORECASE)
@@ -88,25 +94,31 @@ def first_active(texts: Mapping[str, str]) -> Active | None:
 
 def _acts(text: str) -> str:
     """Rule 1."""
-    if "<" in text and any(_element_acts(piece) for piece in _pieces(text)):
+    lower = text.lower()
+    if "<" in text and _MAY_ACT.search(lower) and any(_element_acts(piece) for piece in _pieces(text)):
         return "markup that acts"
-    if ":" in text or "&" in text:
-        address = _ADDRESS.search((html.unescape(text) if "&" in text else text).translate(_IGNORED))
-        if address and _STATEMENT.search(address.group(1)):
-            return "a script address"
+    if (":" in text or "&" in text) and _address_acts(text):
+        return "a script address"
     return "a template expression that calls, imports or reaches inside" if _template_acts(text) else ""
+
+
+def _address_acts(text: str) -> bool:
+    read = (html.unescape(text) if "&" in text else text).translate(_IGNORED)
+    address = _ADDRESS.search(read) if _SCRIPT_END in read.lower() else None
+    return bool(address and _STATEMENT.search(address.group(1)))
 
 
 def _might(text: str) -> str:
     """Rule 2."""
-    if "<" in text and any(_name(piece) in _LOADS or piece[:1] in "!?" for piece in _pieces(text)):
+    lower = text.lower()
+    if "<" in text and _MAY_LOAD.search(lower) and any(_name(piece) in _LOADS or piece[:1] in "!?" for piece in _pieces(text)):
         return "markup"
     if _expressions(text, plain=False):
         return "a template expression"
-    address = _ADDRESS.search(text)
-    if (address and not address.group(1)[:1].isspace()) or _PAGE.search(text):
+    address = _ADDRESS.search(text) if _SCRIPT_END in lower else None
+    if (address and not address.group(1)[:1].isspace()) or ("data:" in lower and _PAGE.search(text)):
         return "a script address"
-    if _CODE.search(text):
+    if ("__" in text or "(" in text) and _CODE.search(text):
         return "an expression that code could evaluate"
     return "control characters" if _CONTROL.search(text) else ""
 
