@@ -55,6 +55,9 @@ CLAIMS: dict[str, dict[str, Any]] = {
     "waiver": {"control": "scan", "reason": "r", "requester": "a", "approver": "b"},
     "attested": {"checked": ["unix:uid"]}, "posture": {"source": "edr", "checked": ["disk"]},
     "allow": {"module": "shop.features", "name": "Scaler", "use": "constructible", "why": "ours, reviewed"},
+    "signature": {"signer": "ml-team", "kind": "key", "identity": "key 0", "bundle": "0" * 64, "authors": []},
+    "provenance": {"builder": "ci", "builder_id": "b", "build_type": "t", "source": "s", "bundle": "0" * 64, "authors": []},
+    "bom": {"document": "0" * 64, "spec": "1.6", "demand": "signed"},
 }  # fmt: skip
 
 
