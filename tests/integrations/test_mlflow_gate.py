@@ -6,7 +6,6 @@ import concurrent.futures
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from mlflow_gate_server import THERE, WHY_NOT, Mlflow, running
@@ -187,19 +186,34 @@ def test_a_name_that_is_used_again_inherits_nothing(server: Mlflow, fresh: tuple
     assert server.alias(f"{name}-b", "champion", other)[0] == 403
 
 
-def test_a_version_whose_source_is_elsewhere_is_not_fetched(server: Mlflow, fresh: tuple[str, str, str], tmp_path: Path) -> None:
-    name = fresh[0]
+def test_a_version_whose_source_is_elsewhere_is_not_fetched(server: Mlflow, fresh: tuple[str, str, str]) -> None:
+    """Nor is what lies here under the path of an address that names somebody else's server: a client would load it from there."""
+    name, _, folder = fresh
+    server.control.allowed = {digest_of(name)}
     with socket.create_server(("127.0.0.1", 0)) as trap:
-        port = trap.getsockname()[1]
+        there = f"127.0.0.1:{trap.getsockname()[1]}"
         trap.settimeout(0.2)
+        tried = 0
         for source in (
-            f"http://127.0.0.1:{port}/m",
-            f"ftp://127.0.0.1:{port}/m",
-            f"http://127.0.0.1:{port}/api/2.0/mlflow-artifacts/artifacts/0",
+            f"http://{there}/m",
+            f"ftp://{there}/m",
+            f"http://{there}/api/2.0/mlflow-artifacts/artifacts/{folder}",
+            f"mlflow-artifacts://{there}/{folder}",
+            f"mlflow-artifacts:/{folder}?x",
+            f"mlflow-artifacts:/{folder.replace('/model', '%2fmodel')}",
+            f"mlflow-artifacts:/{folder.replace('/model', '//model')}",
+            f"mlflow-artifacts:/{folder.replace('/model', '/./model')}",
+            f"mlflow-artifacts:/{folder}/",
+            f"{server.artifacts}/{folder}",
+            f"file://{server.artifacts}/{folder}",
         ):
-            status, said = server.ask("POST", "/api/2.0/mlflow/model-versions/create", {"name": name, "source": source})
-            if status == 200:
-                assert server.alias(name, "champion", said["model_version"]["version"])[0] == 403
+            asked = {"name": name, "source": source, "run_id": folder.split("/")[1]}
+            for one in (asked, {key: value for key, value in asked.items() if key != "run_id"}):
+                status, said = server.ask("POST", "/api/2.0/mlflow/model-versions/create", one)
+                if status == 200:
+                    tried += 1
+                    assert server.alias(name, "champion", said["model_version"]["version"])[0] == 403, source
+        assert tried > 2
         with pytest.raises(TimeoutError):
             trap.accept()
 

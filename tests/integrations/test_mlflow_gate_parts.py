@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vouchgate.integrations.mlflow_gate_artifacts import concern, spelled
+from vouchgate.integrations.mlflow_gate_artifacts import concern, is_plain, spelled
 from vouchgate.integrations.mlflow_gate_ledger import Ledger, Live
 from vouchgate.integrations.mlflow_gate_store import read_marks
 from vouchgate.vocabulary.errors import InvalidSettings, Unavailable
@@ -45,6 +45,27 @@ def test_a_local_place_is_what_its_links_lead_to(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "real")
     assert concern(spelled(str(tmp_path / "link"), "model", "new.txt"), spelled(str(tmp_path / "real" / "model")))
     assert spelled(str(tmp_path), "/etc/passwd") == spelled(str(tmp_path / "etc" / "passwd"))
+
+
+@pytest.mark.parametrize(
+    ("uri", "plain"),
+    [
+        ("mlflow-artifacts:/0/run/artifacts/model", True),
+        ("s3://bucket/a/model", True),
+        ("/a/model", True),
+        ("mlflow-artifacts:/0/run%2fmodel", False),
+        ("mlflow-artifacts:/0//model", False),
+        ("mlflow-artifacts:/0/../model", False),
+        ("mlflow-artifacts:/0/model/", False),
+        ("s3://bucket/a?x", False),
+        ("s3://bucket/a#x", False),
+        ("s3://bucket/a\\b", False),
+        ("s3://bucket/a\nb", False),
+        ("", False),
+    ],
+)
+def test_an_address_that_can_be_read_in_two_ways_is_none(uri: str, plain: bool) -> None:
+    assert is_plain(uri) is plain
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 Rules
 1. Only artifacts that this server stores are looked at: behind its proxy, or below a place that the settings name. A version may name any address
-   as its source, and a gate that fetched it would be the sender's errand boy.
+   as its source, and a gate that fetched it would be the sender's errand boy. An address that names a host, or that a client could read otherwise
+   than this server does (escapes, queries, empty steps), would be one content to the gate and another to who loads it, so it is none.
 2. What a version is is the digest of its folder's files (or of its file), computed here. Links, devices and changing files are refused.
 3. Two locations concern each other where one is the other or lies above it. They are compared in one spelling: a local path without links, any
    other address decoded, normalised and without regard to case, so that two spellings are rather taken for one than one for two.
@@ -67,7 +68,8 @@ HARMLESS = frozenset(
         "get_download_presigned_url",
     ]
 )
-_ANCHOR = "/api/2.0/mlflow-artifacts/artifacts/"
+ELSEWHERE = frozenset({"http", "https", "mlflow-artifacts", "models", "runs"})
+"""Schemes that lead to a server, this one or another, and not to a store."""
 
 
 class Artifacts:
@@ -97,13 +99,12 @@ class Artifacts:
         from mlflow.server import handlers
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        if handlers._is_servable_proxied_run_artifact_root(uri) and (
-            urlsplit(uri).scheme == "mlflow-artifacts" or _ANCHOR in urlsplit(uri).path
-        ):
-            path = handlers._get_proxied_run_artifact_destination_path(proxied_artifact_root=uri)
-            if path and not _climbs(path):
+        parts = urlsplit(uri)
+        if is_plain(uri) and parts.scheme == "mlflow-artifacts" and not parts.netloc:
+            if handlers._is_servable_proxied_run_artifact_root(uri):
+                path = handlers._get_proxied_run_artifact_destination_path(proxied_artifact_root=uri)
                 return handlers._get_artifact_repo_mlflow_artifacts(), path
-        elif urlsplit(uri).scheme not in ("http", "https", "mlflow-artifacts", "models", "runs"):
+        elif is_plain(uri) and parts.scheme not in ELSEWHERE:
             place = spelled(uri)
             if any(_below(place, source) for source in self._sources):
                 return get_artifact_repository(uri), ""
@@ -242,8 +243,12 @@ def _below(place: str, above: str) -> bool:
     return place == above or place.startswith(above.rstrip("/") + "/")
 
 
-def _climbs(path: str) -> bool:
-    return any(step in ("..", ".") for step in unquote(path).replace("\\", "/").split("/"))
+def is_plain(uri: str) -> bool:
+    """Whether everybody reads an address the same way (rule 1)."""
+    if not uri.isprintable() or any(one in uri for one in "%?#\\"):
+        return False
+    steps = urlsplit(uri).path.removeprefix("/").split("/")
+    return all(step not in ("", ".", "..") for step in steps)
 
 
 def _local(location: str) -> str | None:
