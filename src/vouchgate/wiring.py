@@ -33,7 +33,7 @@ from vouchgate.ports import artifact_trees, files, isolate, kernel_keyring, proc
 from vouchgate.ports.artifacts import ArtifactStore
 from vouchgate.ports.clock import Clock
 from vouchgate.ports.rpc import AsyncRpcClient, RpcClient
-from vouchgate.vocabulary.answers import BackupOutcome
+from vouchgate.vocabulary.answers_upkeep import BackupOutcome
 from vouchgate.vocabulary.digests import Digest
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, InvalidSettings, Unavailable, Unsupported
 from vouchgate.vocabulary.layout import NOBODY, Layout, Users

@@ -44,6 +44,7 @@ from vouchgate.flows.system_zones import ZonesSystem
 from vouchgate.flows.token_service import TokenService
 from vouchgate.vocabulary import answers, answers_approvals, answers_decisions, answers_identities
 from vouchgate.vocabulary.answers import AdministerVerb, Caller
+from vouchgate.vocabulary.answers_upkeep import BackupOutcome
 from vouchgate.vocabulary.ca import CaInstallRequest, CaRequested, CaStatus, CaStepRequest
 from vouchgate.vocabulary.errors import Conflict, Unavailable
 from vouchgate.vocabulary.outcomes import Denied
@@ -65,7 +66,7 @@ class System(ZonesSystem, PolicySystem, WatchSystem, ProvingSystem, ArtifactSyst
         trail: audit_trail.Trail,
         artifacts: Any,
         scan: Any,
-        back_up: Callable[[Path], answers.BackupOutcome],
+        back_up: Callable[[Path], BackupOutcome],
         people: People,
     ) -> None:
         self.context, self.checkpoints, self.trail, self.secrets = context, checkpoints, trail, secrets
@@ -314,7 +315,7 @@ class System(ZonesSystem, PolicySystem, WatchSystem, ProvingSystem, ArtifactSyst
     async def policy_apply(self, caller: Caller, text: str, reason: str) -> answers.PolicyVersion:
         return await change_policy.apply(self.context, caller, text, reason)
 
-    async def backup(self, caller: Caller, path: Path) -> answers.BackupOutcome:
+    async def backup(self, caller: Caller, path: Path) -> BackupOutcome:
         await authorise(self.context, caller, "backup")
         if path.exists():
             raise Conflict(f"`{path.name}` exists already", remedy="choose another name")

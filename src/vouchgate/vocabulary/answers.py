@@ -401,7 +401,7 @@ class Approved(Noun, frozen=True, kw_only=True):
     points: tuple[PointOutcome, ...] = ()
 
 
-# --- audit, policy, backup --------------------------------------------------------------------------------------------------------
+# --- audit, policy --------------------------------------------------------------------------------------------------------
 
 
 class AuditEntry(Noun, frozen=True, kw_only=True):
@@ -483,43 +483,3 @@ class PolicyVersion(Noun, frozen=True, kw_only=True):
     applied_at: UnixMillis = NEVER
     waits_for: str = ""
     points: tuple[PointOutcome, ...] = ()
-
-
-class BackupOutcome(Noun, frozen=True, kw_only=True):
-    """A backup that was written."""
-
-    path: str
-    size: int
-    digest: str
-    log_size: int
-    epoch: int
-
-
-class DoctorCheck(Noun, frozen=True, kw_only=True):
-    """One thing that `doctor` looked at."""
-
-    name: str
-    state: Literal["ok", "warning", "failed"]
-    detail: str
-    remedy: str = ""
-
-
-class InitOutcome(Noun, frozen=True, kw_only=True):
-    """What `init` made."""
-
-    settings: str
-    data_dir: str
-    root_dir: str
-    root_fingerprint: str
-    bootstrap_token: str = ""
-    bootstrap_until: UnixMillis = NEVER
-    solo: bool = False
-
-
-class RestoreOutcome(Noun, frozen=True, kw_only=True):
-    """What `restore` put back."""
-
-    log_size: int
-    epoch: int
-    revocations_replayed: int = 0
-    detail: str = ""

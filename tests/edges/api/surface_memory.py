@@ -28,7 +28,6 @@ from vouchgate.vocabulary.answers import (
     AuditPage,
     AuditProof,
     AuditReport,
-    BackupOutcome,
     Caller,
     ClockState,
     ImportOutcome,
@@ -87,6 +86,7 @@ from vouchgate.vocabulary.answers_identities import (
 )
 from vouchgate.vocabulary.answers_loads import LoadOutcome, LoadRequest, ServingOutcome, ServingRequest
 from vouchgate.vocabulary.answers_policy import CellCount, CheckFinding, CheckReport, CheckRequest, Counterexample, Proof, ProofRequest
+from vouchgate.vocabulary.answers_upkeep import BackupOutcome
 from vouchgate.vocabulary.answers_zones import (
     AssetMove,
     AssetRequest,

@@ -21,7 +21,7 @@ from surface_served import Served
 
 from vouchgate.edges.cli import main as cli
 from vouchgate.edges.cli.installation import Installation, installation
-from vouchgate.vocabulary.answers import DoctorCheck, InitOutcome, RestoreOutcome
+from vouchgate.vocabulary.answers_upkeep import DoctorCheck, InitOutcome, RestoreOutcome
 
 
 @pytest.fixture

@@ -28,7 +28,6 @@ from vouchgate.vocabulary.answers import (
     AuditPage,
     AuditProof,
     AuditReport,
-    BackupOutcome,
     Caller,
     ImportOutcome,
     ImportRequest,
@@ -77,6 +76,7 @@ from vouchgate.vocabulary.answers_policy import (
     ReplayOutcome,
     Suggestion,
 )
+from vouchgate.vocabulary.answers_upkeep import BackupOutcome
 from vouchgate.vocabulary.answers_zones import (
     AdoptRanking,
     AssetMove,

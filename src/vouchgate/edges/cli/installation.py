@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from vouchgate.vocabulary.answers import DoctorCheck, InitOutcome, RestoreOutcome
+from vouchgate.vocabulary.answers_upkeep import DoctorCheck, InitOutcome, RestoreOutcome
 from vouchgate.vocabulary.settings import Settings
 from vouchgate.vocabulary.vouches import UnixMillis
 

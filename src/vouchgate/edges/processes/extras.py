@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Callable
 
 from vouchgate.flows.units import needs_sts
-from vouchgate.vocabulary.answers import DoctorCheck
+from vouchgate.vocabulary.answers_upkeep import DoctorCheck
 from vouchgate.vocabulary.errors import Unsupported
 from vouchgate.vocabulary.settings import Settings
 

@@ -26,7 +26,7 @@ from vouchgate.edges.processes.maintenance import doctor, restore, supported
 from vouchgate.evidence.trustroot import verify_trust_root
 from vouchgate.flows.units import signer_spec
 from vouchgate.vocabulary import wire
-from vouchgate.vocabulary.answers import InitOutcome
+from vouchgate.vocabulary.answers_upkeep import InitOutcome
 from vouchgate.vocabulary.errors import Conflict, Unavailable, Unsupported
 from vouchgate.vocabulary.layout import Layout
 from vouchgate.vocabulary.settings import Settings

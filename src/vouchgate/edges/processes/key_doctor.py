@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vouchgate.edges.processes.credentials import open_credential
 from vouchgate.edges.processes.key_acts import LIES, where
-from vouchgate.vocabulary.answers import DoctorCheck
+from vouchgate.vocabulary.answers_upkeep import DoctorCheck
 from vouchgate.vocabulary.errors import VouchgateError
 from vouchgate.vocabulary.layout import Layout
 from vouchgate.vocabulary.settings import Settings

@@ -16,7 +16,7 @@ from vouchgate.edges.processes.extras import look_at_extras
 from vouchgate.edges.processes.key_doctor import look_at_keys
 from vouchgate.evidence.trustroot import fingerprint
 from vouchgate.vocabulary import wire
-from vouchgate.vocabulary.answers import DoctorCheck, RestoreOutcome
+from vouchgate.vocabulary.answers_upkeep import DoctorCheck, RestoreOutcome
 from vouchgate.vocabulary.errors import NotFound, VouchgateError
 from vouchgate.vocabulary.layout import Layout
 from vouchgate.vocabulary.settings import Settings

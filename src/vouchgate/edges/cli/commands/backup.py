@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vouchgate.edges.cli.printing import short_digest
 from vouchgate.edges.cli.session import Session
-from vouchgate.vocabulary.answers import BackupOutcome
+from vouchgate.vocabulary.answers_upkeep import BackupOutcome
 from vouchgate.vocabulary.errors import Conflict, InvalidInput
 from vouchgate.vocabulary.wire import decode
 

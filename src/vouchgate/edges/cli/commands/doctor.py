@@ -6,7 +6,7 @@ import argparse
 
 from vouchgate.edges.cli.installation import installation
 from vouchgate.edges.cli.session import Session
-from vouchgate.vocabulary.answers import DoctorCheck
+from vouchgate.vocabulary.answers_upkeep import DoctorCheck
 from vouchgate.vocabulary.errors import VouchgateError
 
 SUMMARY = "check this machine, the settings and the installation"
