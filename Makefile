@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NODE := build/node
 PACKS := build/packs
+SIGSTORE := build/sigstore
 FUZZ := build/fuzzer
 
 .DEFAULT_GOAL := help
-.PHONY: fuzz eval-scan bench-scan bench-disarm bench-guard help run demo test test-packs check bench bench-gates bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-prove bench-replay bench-scale bench-authzen bench-policy-edit eval-access eval-faults eval-policy eval-zones eval-misconfig docs knowledge example clean
+.PHONY: fuzz eval-scan bench-scan bench-disarm bench-guard help run demo test test-packs test-sigstore check bench bench-gates bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-prove bench-replay bench-scale bench-authzen bench-policy-edit eval-access eval-faults eval-policy eval-zones eval-misconfig docs knowledge example clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,6 +54,17 @@ $(PACKS)/.installed:
 
 test-packs: $(STAMP) example $(PACKS)/.installed ## the pack mlflow before a real MLflow server, the gate in one; installs MLflow under build/
 	VOUCHGATE_PACKS=$(CURDIR)/$(PACKS) $(BIN)/python -m pytest tests/system/test_system_packs.py tests/system/test_system_gates.py tests/integrations/test_mlflow_gate.py tests/integrations/test_mlflow_gate_s3.py
+
+$(SIGSTORE)/.installed:
+	$(PYTHON) -m venv $(SIGSTORE)
+	$(SIGSTORE)/bin/pip install --quiet --disable-pip-version-check sigstore==4.5.1 pypi-attestations==0.0.30 pytest==9.2.0 hypothesis==6.170.15
+	$(SIGSTORE)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt hatchling==1.27.0 editables
+	$(SIGSTORE)/bin/pip install --quiet --disable-pip-version-check --no-build-isolation -e .
+	$(SIGSTORE)/bin/pip download --quiet --disable-pip-version-check --no-deps --no-binary pypi-attestations -d $(SIGSTORE)/signed pypi-attestations==0.0.30
+	tar -xzf $(SIGSTORE)/signed/pypi_attestations-0.0.30.tar.gz -C $(SIGSTORE)/signed && touch $@
+
+test-sigstore: $(SIGSTORE)/.installed ## Sigstore bundles beside the project's own library, and bundles that were really signed; installs both under build/
+	VOUCHGATE_SIGSTORE=$(CURDIR)/$(SIGSTORE)/signed $(SIGSTORE)/bin/python -m pytest --noconftest tests/evidence/test_sigstore_library.py
 
 check: $(STAMP) ## lint, types, import contracts, documentation
 	$(BIN)/ruff check src tests benchmarks examples evals knowledge docs

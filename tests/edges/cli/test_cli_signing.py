@@ -1,12 +1,16 @@
 """`vouchgate digest`, `sign` and `verify` on the command line: exit codes, JSON, and the files that they write."""
 
+import base64
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from vouchgate.edges.cli.main import main
+from vouchgate.vocabulary.vouches import UnixMillis
 
 
 @pytest.fixture
@@ -75,3 +79,68 @@ def test_a_signature_that_does_not_hold_is_exit_code_1_and_a_wrong_file_2(model,
     assert main(["sign", str(model), "--key", str(tmp_path / "ed.pem")]) == 2
     assert main(["verify", str(model), "--key", str(tmp_path / "key.pub"), "--subject", "CN=x"]) == 2
     assert "PRIVATE" not in "".join(capsys.readouterr())
+
+
+SIGSTORE = ("--trusted-root", "root.json", "--identity", "{identity}", "--issuer", "{issuer}")
+
+
+def test_a_model_signed_through_sigstore_is_held_to_identity_and_issuer(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "evidence"))
+    import sigstore_world as s
+
+    world, now = s.World(), UnixMillis(s.NOW * 1000 + 5000)
+    monkeypatch.setattr("vouchgate.wiring.clock", lambda: SimpleNamespace(now=lambda: now))
+    monkeypatch.chdir(tmp_path)
+    assert main(["sign", "model", "--key", "key.pem"]) == 0
+    payload = base64.b64decode(json.loads((tmp_path / "model.sig").read_bytes())["dsseEnvelope"]["payload"])
+    (tmp_path / "model.sig").write_bytes(s.dump(world.bundle(payload)))
+    (tmp_path / "root.json").write_bytes(s.dump(world.root()))
+    how = [one.format(identity=s.IDENTITY, issuer=s.ISSUER) for one in SIGSTORE]
+    capsys.readouterr()
+    code, found = told(capsys, "verify", "model", *how)
+    assert (code, found["holds"], found["signer"]) == (0, True, f"{s.IDENTITY} of {s.ISSUER}")
+    assert main(["verify", "model", *how[:2], "--identity", "eve@example.com", "--issuer", s.ISSUER]) == 1
+    assert main(["verify", "model", "--key", "key.pub"]) == 1
+    for part in (
+        how[:2],
+        how[:4],
+        [*how[:2], *how[4:]],
+        [*how[2:], "--key", "key.pub"],
+        [*how, "--subject", "CN=x"],
+        [*how, "--key", "key.pub"],
+    ):
+        assert main(["verify", "model", *part]) == 2
+    (tmp_path / "root.json").write_bytes(s.dump(s.World().root()))
+    assert main(["verify", "model", *how]) == 1
+    (model / "a.bin").write_bytes(b"abd")
+    (tmp_path / "root.json").write_bytes(s.dump(world.root()))
+    code, found = told(capsys, "verify", "model", *how)
+    assert code == 1 and found["differences"]
+
+
+def test_handing_in_a_signature_asks_the_control_plane(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    class Client:
+        now = 0
+
+        def __init__(self, *_, **__):
+            pass
+
+        def post(self, kind, path, body):
+            asked.append((path, body))
+            if body["bundle"] == b"bad":
+                return kind(taken=False, why="unverified", reason="for `ml-team`: the signature does not hold", remedy="sign it again")
+            return kind(taken=True, id="5d" * 32, predicate=path.rpartition("/")[2], subjects=("vg://x/artifact/y",), expires_at=3_600_000)
+
+    monkeypatch.setattr("vouchgate.edges.cli.session.Session.client", Client(), raising=False)
+    (tmp_path / "b").write_bytes(b"bundle")
+    (tmp_path / "bad").write_bytes(b"bad")
+    digest = "sha256:" + "0" * 64
+    for word in ("signature", "provenance"):
+        assert main(["vouch", word, digest, "--bundle", str(tmp_path / "b"), "--by", "ml-team"]) == 0
+        assert f"made the {word} vouch" in capsys.readouterr().out
+        assert asked[-1] == (f"/api/v1/vouches/{word}", {"digest": digest, "bundle": b"bundle", "by": "ml-team"})
+        assert main(["vouch", word, digest, "--bundle", str(tmp_path / "bad")]) == 1
+        assert "does not hold" in capsys.readouterr().out
+        assert main(["vouch", word, digest, "--bundle", str(tmp_path / "gone")]) == 2
