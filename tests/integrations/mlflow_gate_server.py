@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import tempfile
 import time
@@ -73,6 +74,11 @@ class Mlflow:
         """Set an alias."""
         status, said = self.ask("POST", f"{prefix}/2.0/mlflow/registered-models/alias", {"name": name, "alias": alias, "version": version})
         return status, said.get("message", "") if isinstance(said, dict) else str(said)
+
+    def sql(self, text: str, *values: str) -> None:
+        """A change of the database past the server."""
+        with contextlib.closing(sqlite3.connect(self.folder / "m.db", timeout=30)) as database, database:
+            assert database.execute(text, values).rowcount == 1
 
     def resolved(self, name: str, alias: str) -> tuple[int, Any]:
         """Which version an alias names."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from mlflow_gate_server import THERE, WHY_NOT, Mlflow, running
@@ -172,7 +174,7 @@ def test_what_is_revoked_is_not_handed_out_under_its_alias(server: Mlflow, fresh
 
 
 def test_a_name_that_is_used_again_inherits_nothing(server: Mlflow, fresh: tuple[str, str, str]) -> None:
-    name, version, _ = fresh
+    name, version, folder = fresh
     server.control.allowed = {digest_of(name)}
     assert server.alias(name, "champion", version)[0] == 200
     server.do("registered-models/rename", {"name": name, "new_name": f"{name}-b"})
@@ -181,9 +183,15 @@ def test_a_name_that_is_used_again_inherits_nothing(server: Mlflow, fresh: tuple
     assert again == version
     assert server.alias(name, "champion", again)[0] == 403
     server.do("registered-models/delete", {"name": f"{name}-b"}, method="DELETE")
-    other, folder = server.version(f"{name}-b", {"model.onnx": b"evil"})
-    assert server.upload(f"{folder}/model.onnx", b"more evil")[0] == 200
+    assert server.upload(f"{folder}/model.onnx", b"free again")[0] == 200
+    other, _ = server.version(f"{name}-b", {"model.onnx": b"evil"})
     assert server.alias(f"{name}-b", "champion", other)[0] == 403
+    server.sql(
+        "insert into registered_model_aliases (name, alias, version, workspace) values (?, ?, ?, 'default')", f"{name}-b", "champion", other
+    )
+    status, said = server.resolved(f"{name}-b", "champion")
+    assert status == 403
+    assert "past the gate" in said["message"]
 
 
 def test_a_version_whose_source_is_elsewhere_is_not_fetched(server: Mlflow, fresh: tuple[str, str, str]) -> None:
@@ -216,6 +224,27 @@ def test_a_version_whose_source_is_elsewhere_is_not_fetched(server: Mlflow, fres
         assert tried > 2
         with pytest.raises(TimeoutError):
             trap.accept()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "mlflow-artifacts://127.0.0.1:1/{}",
+        "http://127.0.0.1:1/api/2.0/mlflow-artifacts/artifacts/{}",
+        "mlflow-artifacts:/{}/",
+        "file://{}/",
+    ],
+)
+def test_a_source_that_stands_in_the_database_past_mlflows_own_checks_is_none(
+    server: Mlflow, fresh: tuple[str, str, str], source: str
+) -> None:
+    name, version, folder = fresh
+    server.control.allowed = {digest_of(name)}
+    text = source.format(server.artifacts / folder if source.startswith("file") else folder)
+    server.sql("update model_versions set storage_location = ?, source = ? where name = ?", text, text, name)
+    status, why = server.alias(name, "champion", version)
+    assert status == 403
+    assert "is not stored by this server" in why
 
 
 def test_links_and_emptiness_in_the_store_are_refused(server: Mlflow, fresh: tuple[str, str, str]) -> None:
@@ -257,6 +286,35 @@ def test_a_write_during_the_promotion_meets_a_refusal_on_one_side(server: Mlflow
     while list((server.state / "writing").iterdir()) and time.monotonic() < end:
         time.sleep(0.02)
     assert server.alias(name, "champion", version)[0] == 200
+
+
+def test_a_write_that_begins_during_the_promotion_is_refused(
+    server: Mlflow, fresh: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, version, folder = fresh
+    server.control.allowed = {digest_of(name)}
+    asked, go, reply = threading.Event(), threading.Event(), server.control.reply
+
+    def slow(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        asked.set()
+        go.wait(8)
+        return reply(path, body)
+
+    monkeypatch.setattr(server.control, "reply", slow)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        promoted = pool.submit(server.alias, name, "champion", version)
+        try:
+            assert asked.wait(30)
+            for path in (f"{folder}/model.onnx", f"{folder}/new.txt"):
+                status, said = server.upload(path, b"other bytes")
+                assert status == 403, said
+                assert "going live" in said["message"]
+            assert server.ask("DELETE", f"/api/2.0/mlflow-artifacts/artifacts/{folder}")[0] == 403
+            assert server.upload(f"{folder.rpartition('/')[0]}/elsewhere.txt", b"fine")[0] == 200
+        finally:
+            go.set()
+        assert promoted.result() == (200, "")
+    assert server.upload(f"{folder}/model.onnx", b"other bytes")[0] == 403
 
 
 def test_of_many_writes_and_promotions_at_once_none_leaves_other_bytes_live(server: Mlflow) -> None:
