@@ -4,7 +4,7 @@ The control plane and the PDP worker each hold one; both apply the same changes,
 
 Rules
 1. Nothing is believed because it is stored: a TrustRoot must match the pinned fingerprint, a policy the policy key, a vouch the TrustRoot.
-2. A stored vouch is verified as of the time at which it could last be taken in, so that an expired fail goes on beating an older pass.
+2. What is vouched for, and what was withdrawn, is kept by facts_vouches.py.
 3. The policy world is derived (facts_world.py): after each change exactly the entities that it touches are made again.
 4. A change that is applied twice changes nothing: a replica that was loaded while changes came in is fed some of them again.
 5. What a change may alter stands in facts_cells.py, which credentials die with what in facts_credentials.py.
@@ -20,12 +20,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from vouchgate.evidence import lineage as lineages
 from vouchgate.evidence.policystatement import verify_policy
-from vouchgate.evidence.statement import read_vouch
 from vouchgate.evidence.trustroot import verify_trust_root
-from vouchgate.evidence.verify import verify
-from vouchgate.evidence.waivers import WAIVER
 from vouchgate.flows.changes import (
     ApprovalPut,
     AssetPut,
@@ -55,6 +51,7 @@ from vouchgate.flows.facts_approvals import Approvals
 from vouchgate.flows.facts_cells import Cell, Cells
 from vouchgate.flows.facts_credentials import Credentials, Standing
 from vouchgate.flows.facts_registrations import Registered
+from vouchgate.flows.facts_vouches import Vouched
 from vouchgate.flows.facts_world import LAPSING
 from vouchgate.flows.facts_zones import check_where, compile_in_force, secret_zones
 from vouchgate.flows.scanner_seen import KEY as SCANNER_SEEN
@@ -75,7 +72,6 @@ from vouchgate.vocabulary.decisions import Decision, Mode, Risk
 from vouchgate.vocabulary.errors import Conflict, InvalidInput, NotFound, Unavailable, Unverified
 from vouchgate.vocabulary.habits import Habit
 from vouchgate.vocabulary.names import ResourceId, resource
-from vouchgate.vocabulary.outcomes import Refused
 from vouchgate.vocabulary.places import Asset, Crossing, Endpoint, Zone, asks
 from vouchgate.vocabulary.principals import Registration, VerifiedPrincipal
 from vouchgate.vocabulary.runs import Run
@@ -85,7 +81,7 @@ from vouchgate.vocabulary.trust import SignedTrustRoot, TrustRoot
 from vouchgate.vocabulary.vouches import Revocation, UnixMillis, Vouch
 
 
-class Facts(Cells, Standing, Registered):
+class Facts(Cells, Standing, Registered, Vouched):
     """See the module's text. Belongs to one thread."""
 
     def __init__(self, trust_domain: str, fingerprint: str) -> None:
@@ -107,7 +103,6 @@ class Facts(Cells, Standing, Registered):
         self._names: list[str] = []
         self.revocations: dict[str, Revocation] = {}
         self._standing: dict[tuple[str, str], dict[str, Revocation]] = {}
-        """Kind and target -> revocations that stand, by id."""
         self.runs: dict[str, Run] = {}
         self.sources: dict[str, TrustSource] = {}
         """Recorded keys of others, by name."""
@@ -120,7 +115,6 @@ class Facts(Cells, Standing, Registered):
         self._of_foreign: dict[str, set[str]] = {}
         """Values of registrations, so that equal ones are one object."""
         self.waivers: dict[str, Vouch] = {}
-        """Every waiver in the lineage, ended ones included."""
         self.approvals = Approvals()
         self.habits: dict[str, Habit] = {}
         self.risks: dict[str, Risk] = {}
@@ -135,7 +129,6 @@ class Facts(Cells, Standing, Registered):
         world_facts.put_system(self.world, resource(trust_domain, "system", "control"), Evidence())
         self.refused_vouches = 0
         self._envelopes: dict[str, tuple[VouchAdded, int]] = {}
-        """Every vouch in the lineage as it came, in log order."""
 
     # -- changing
 
@@ -308,13 +301,6 @@ class Facts(Cells, Standing, Registered):
             if found is not None:
                 raise Conflict(f"`{found.target}` was revoked: {found.reason}", remedy="ask a responder; another person may undo it")
 
-    def _check_revocation(self, revocation: Revocation) -> None:
-        known = self.revocations.get(revocation.id)
-        if revocation.withdrawn_by and (known is None or known.withdrawn_by):
-            raise NotFound(f"no standing revocation has the id `{revocation.id}`", remedy="list them: `vouchgate status`")
-        if not revocation.withdrawn_by and known is not None:
-            raise Conflict(f"the revocation `{revocation.id}` was made before", remedy="make a new one")
-
     def _root_time(self, signed: SignedTrustRoot, now: UnixMillis) -> UnixMillis:
         """The first root of a replay may have expired since; its successor must be able to follow it (start.py refuses to go on without)."""
         if self.signed_root is not None:
@@ -326,10 +312,6 @@ class Facts(Cells, Standing, Registered):
     def fingerprint(self) -> str:
         """The pinned fingerprint of the root keys."""
         return self._fingerprint
-
-    def _new_lineage(self) -> lineages.Lineage:
-        """Empty; another for facts whose time is put forward (forecast.py)."""
-        return lineages.Lineage()
 
     def _compile(self) -> None:
         """The policy in force beside what holds between zones."""
@@ -347,62 +329,6 @@ class Facts(Cells, Standing, Registered):
         signed = (statement.version, statement.policy_digest)
         if signed != (policy.version, policy.digest) or sources_digest(policy.sources) != policy.digest:
             raise Unverified("the policy's text is not what its signature covers", remedy="apply the policy again")
-
-    def _add_vouch(self, added: VouchAdded, log_index: int, now: UnixMillis) -> None:
-        if self.trust_root is None:
-            self.refused_vouches += 1
-            return
-        try:
-            said = read_vouch(added.envelope).vouch
-        except InvalidInput:
-            self.refused_vouches += 1
-            return
-        at = UnixMillis(max(said.not_before, min(now, said.expires_at - 1)))
-        verified = verify(added.envelope, self.trust_root, at, known=self.lineage.vouches, revoked=_nothing)
-        if isinstance(verified, Refused):
-            self.refused_vouches += 1
-            return
-        if added.id in self.lineage.vouches:
-            return
-        self.lineage.add(verified, added.log_index or log_index)
-        if said.predicate_type == WAIVER:
-            self.waivers[added.id] = said
-        self._envelopes[added.id] = (added, log_index)
-        self._renew_subjects({subject.name for subject in verified.vouch.subjects}, now)
-
-    def _verify_again(self, now: UnixMillis) -> None:
-        """Under a new TrustRoot every vouch has to verify anew: a delegation that is gone takes its vouches with it."""
-        kept, self._envelopes = list(self._envelopes.values()), {}
-        standing = [one for one in self.revocations.values() if not one.withdrawn_by]
-        subjects = {subject.name for vouch in self.lineage.vouches.values() for subject in vouch.subjects}
-        self.lineage, self.waivers = self._new_lineage(), {}
-        for added, log_index in kept:
-            self._add_vouch(added, log_index, now)
-        for revocation in standing:
-            self.lineage.revoke(revocation)
-        self._renew_subjects(subjects, now)
-
-    def _revoke(self, revocation: Revocation, now: UnixMillis) -> None:
-        self.revocations[revocation.id] = revocation
-        target = (revocation.target_kind, revocation.target)
-        if revocation.withdrawn_by:
-            self._standing.get(target, {}).pop(revocation.id, None)
-        else:
-            self._standing.setdefault(target, {})[revocation.id] = revocation
-        if revocation.withdrawn_by:
-            affected = self.lineage.withdraw(revocation.id) if revocation.id in self.lineage.revocations else None
-        elif revocation.id in self.lineage.revocations:
-            affected = None
-        else:
-            affected = self.lineage.revoke(revocation)
-        if affected is not None:
-            names = set(affected.subjects) | {resource(self.trust_domain, "artifact", digest) for digest in affected.digests}
-            self._renew_subjects(names, now)
-
-    def envelope_of(self, vouch_id: str) -> bytes | None:
-        """A vouch of the lineage as it was signed."""
-        kept = self._envelopes.get(vouch_id)
-        return kept[0].envelope if kept is not None else None
 
     def advance(self, now: UnixMillis) -> list[Cell]:
         """Let vouches lapse; the cells whose facts changed."""
@@ -530,7 +456,3 @@ def _revoked(made: Decision, by: Revocation) -> Decision:
         reason=f"`{by.target}` was revoked: {by.reason}",
         remedy=f"another person may undo it: `vouchgate revoke --undo {by.id}`",
     )
-
-
-def _nothing(_: Vouch) -> str:
-    return ""
