@@ -19,9 +19,10 @@ from vouchgate.vocabulary.answers_gates import GateOutcome, GateRequest
 from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded
 from vouchgate.vocabulary.places import Asset, Crossing
 
-GATE, OTHER, OWING = (lasting(name) for name in ("gate", "other", "owing"))
+GATE, OTHER, OWING, CARELESS = (lasting(name) for name in ("gate", "other", "owing", "careless"))
 WHO = GATE.principal.principal.id
 GROUPS = {WHO: ("gates",), OTHER.principal.principal.id: ("others",), OWING.principal.principal.id: ("gates", "owing")}
+GROUPS[CARELESS.principal.principal.id] = ("careless",)
 NEEDED = ("scan", "structure", "import")
 POLICY = (
     (
@@ -30,6 +31,7 @@ POLICY = (
         'when { resource.vouches.containsAll(["scan", "structure", "import"]) && context.risk < 40 };\n'
         '@id("deploy") permit (principal in Group::"gates", action == Action::"deploy", resource is Artifact)\n'
         'when { resource.vouches.contains("scan") && context.risk < 40 && context has target && context.target == "serve" };\n'
+        '@id("careless") permit (principal in Group::"careless", action == Action::"promote", resource is Artifact) when { context.risk < 40 };\n'
         '@id("owed") @oblige("step-up=300") forbid (principal in Group::"owing", action == Action::"promote", resource is Artifact);',
     ),
 )
@@ -109,6 +111,18 @@ def test_what_does_not_pass(how: str) -> None:
         made = await ask(world, **more)
         assert (made.allowed, made.hold_ms) == (False, 0)
         assert made.reason
+
+    story(tell)
+
+
+def test_what_was_revoked_does_not_pass_under_a_policy_that_asks_for_nothing() -> None:
+    async def tell(world: World) -> None:
+        assert (await ask(world, who=CARELESS)).allowed
+        await world.put(revoked("digest", MODEL.text))
+        made = await ask(world, who=CARELESS)
+        assert not made.allowed
+        assert "was revoked" in made.reason
+        assert made.remedy
 
     story(tell)
 
