@@ -15,8 +15,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
-import secrets
 import signal
 import sys
 import time
@@ -33,8 +31,10 @@ from vouchgate.audit.checkpoints import origin_of
 from vouchgate.edges.envoy.access_log import fetch_counters
 from vouchgate.edges.envoy.bootstrap import bootstrap, envoy_binary, flags
 from vouchgate.edges.processes.admin_pipe import read_back_handler
+from vouchgate.edges.processes.first_trust import first_trust
 from vouchgate.edges.processes.gateway_settings import gateway_settings
 from vouchgate.edges.processes.rpc_server import Handler, Peer, serve
+from vouchgate.edges.processes.stored_scans import StoredScans
 from vouchgate.evidence.trustroot import fingerprint
 from vouchgate.flows.supervise import Supervisor, Unit
 from vouchgate.flows.units import RANKS, SERVES_SECONDS, core_specs, needs_sts, server_spec, signer_spec, sts_spec
@@ -42,19 +42,15 @@ from vouchgate.scanning.knowledge.entries import Entry
 from vouchgate.vocabulary import wire
 from vouchgate.vocabulary.answers import ImportOutcome, ProcessState, Readiness
 from vouchgate.vocabulary.digests import parse_digest
-from vouchgate.vocabulary.errors import Conflict, NotPermitted, Unavailable, VouchgateError
-from vouchgate.vocabulary.layout import Layout, Users
+from vouchgate.vocabulary.errors import Conflict, Unavailable, VouchgateError
+from vouchgate.vocabulary.layout import Layout
 from vouchgate.vocabulary.processes import Spec
 from vouchgate.vocabulary.settings import EndpointSettings, Settings
 from vouchgate.vocabulary.trust import PublicKey, SignedTrustRoot, TrustRoot
 from vouchgate.vocabulary.vouches import UnixMillis
 
-_STORED = re.compile(r"(\.staging-[0-9a-f]{32}|(tree-)?[0-9a-f]{64})\Z")
-"""Names in the content store (ports/artifacts.py)."""
 START_SECONDS = 15.0
 """A process that has not answered by then will not."""
-BOOTSTRAP_MINUTES = 10
-"""Life of the first administrator's token."""
 FIXED = (
     "trust_domain",
     "data_dir",
@@ -108,7 +104,7 @@ class Tree:
         self.servers = 0
         self.stop = asyncio.Event()
         self.looker = wiring.Looker(settings.agent)
-        self._scanner = wiring.warm_scanner(uid=self.users.drop_to("scanner"))
+        self._scans = StoredScans(self.layout, self.users)
         self.installation: wiring.Installation | None = None
         self.secret: int | None = None
         """Descriptor of what opens the signer's keys, handed down at each of its starts."""
@@ -459,7 +455,7 @@ class Tree:
     def _handlers(self) -> dict[str, Handler]:
         async def scan(_: Peer, params: dict[str, Any]) -> Any:
             allowed = wire.from_plain(dict[str, tuple[Entry, ...]], params["allowed"], what="allowances")
-            return wire.encode(await asyncio.to_thread(self._scan, params["staged"], params["name"], allowed))
+            return wire.encode(await asyncio.to_thread(self._scans.scan, params["staged"], params["name"], allowed))
 
         async def processes(_: Peer, __: dict[str, Any]) -> Any:
             return [wire.to_plain(one) for one in self.processes()]
@@ -468,27 +464,6 @@ class Tree:
             return await self.looker.look([int(pid) for pid in params["pids"]])
 
         return {"scan": scan, "processes": processes, "look": look, "read_back": read_back_handler(str(self.layout.admin_socket))}
-
-    def _scan(self, staged: str, name: str, allowed: dict[str, tuple[Entry, ...]]) -> Any:
-        """A staged or kept artifact of the store, by its name there; `allowed` counts for the digest that the scanner itself finds."""
-        if not _STORED.match(staged):
-            raise NotPermitted("only artifacts of the store are scanned", remedy="import the file")
-        path = self.layout.artifacts / staged
-        owner = self.users.of("control") if self.users.isolated else -1
-        if path.is_dir():
-            with contextlib.closing(wiring.stored_tree(path)) as tree:
-                self._own(tree.descriptor, owner)
-                return self._scanner.scan_folder(wiring.tree_files(tree), name=name, allowed=allowed)
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            self._own(descriptor, owner)
-            return self._scanner.scan_file(descriptor, name=name, allowed=allowed)
-        finally:
-            os.close(descriptor)
-
-    def _own(self, descriptor: int, owner: int) -> None:
-        if owner not in (-1, os.fstat(descriptor).st_uid):
-            raise NotPermitted("the stored artifact is not the control plane's", remedy="import the file")
 
     def processes(self) -> list[ProcessState]:
         """The tree as `status` shows it."""
@@ -522,38 +497,3 @@ def _declared_digest(endpoint: EndpointSettings) -> str:
     """A stand-in for content that nobody saw: the digest of the declaration itself."""
     text = json.dumps(["declared", endpoint.name, endpoint.upstream, list(endpoint.command)]).encode()
     return f"sha256:{hashlib.sha256(text).hexdigest()}"
-
-
-def first_trust(settings: Settings, layout: Layout, users: Users, keys: list[PublicKey], say: Say) -> tuple[SignedTrustRoot, str]:
-    """The TrustRoot, made on the first start; and the bootstrap token's hash, made with it."""
-    waiting = layout.supervisor / "bootstrap"
-    if layout.trust_root.exists():
-        data = wiring.read_small(layout.trust_root, "TrustRoot")
-        kept = wiring.read_small(waiting, "bootstrap file").decode("ascii", "replace") if waiting.exists() else ""
-        return wire.decode(SignedTrustRoot, data, what="TrustRoot"), kept
-    root_dir = Path(settings.root_dir)
-    root_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = root_dir / f"{settings.trust_domain}.root.pem"
-    if path.exists():
-        raise Conflict(
-            f"there is a root key `{path}` but no TrustRoot in `{layout.data_dir}`",
-            remedy="restore the data directory, or move the root key away to begin a new trust domain",
-        )
-    # once in an installation's life; this process lives as long as the tree
-    from vouchgate.flows import initialise
-
-    now = wiring.clock().now()
-    (root,) = initialise.make_root_keys(1)
-    made = initialise.first_trust_root(settings.trust_domain, root_keys=[root.public], threshold=1, signer_keys=keys, now=now)
-    signed = initialise.sign_with(made, [root.pem])
-    wiring.write_atomic(path, root.pem)
-    wiring.write_atomic(layout.trust_root, wire.encode(signed), mode=0o644)
-    say(f"  made the offline root key {path}")
-    say(f"  its fingerprint: {initialise.fingerprint_of(signed)}")
-    if settings.solo:
-        return signed, ""
-    token = secrets.token_urlsafe(24)
-    say(f"  first administrator, within {BOOTSTRAP_MINUTES} minutes: vouchgate admin claim {token}")
-    kept = f"{hashlib.sha256(token.encode()).hexdigest()} {now + BOOTSTRAP_MINUTES * 60_000}"
-    wiring.write_atomic(waiting, kept.encode())
-    return signed, kept
