@@ -148,6 +148,17 @@ def test_what_went_live_is_not_written_to_any_more(server: Mlflow, fresh: tuple[
     assert server.upload(f"{folder}/model.onnx", b"other bytes")[0] == 200
 
 
+def test_a_live_model_that_is_declared_a_prompt_stays_held(server: Mlflow, fresh: tuple[str, str, str]) -> None:
+    name, version, folder = fresh
+    server.control.allowed = {digest_of(name)}
+    assert server.alias(name, "champion", version)[0] == 200
+    server.do("registered-models/set-tag", {"name": name, "key": "mlflow.prompt.is_prompt", "value": "true"})
+    assert server.upload(f"{folder}/model.onnx", b"other bytes")[0] == 403
+    assert server.alias(name, "next", version)[0] == 200
+    server.control.allowed = set()
+    assert server.alias(name, "third", version)[0] == 403
+
+
 def test_the_other_version_of_the_same_bytes_is_held_too(server: Mlflow, fresh: tuple[str, str, str]) -> None:
     name, version, folder = fresh
     copy = server.do("model-versions/create", {"name": name, "source": f"models:/{name}/{version}"})["model_version"]["version"]

@@ -87,11 +87,11 @@ def _serve(session: Session, options: argparse.Namespace) -> int:
     certificates = Certificates(Path(options.certificate), Path(options.key), Path(options.client_ca) if options.client_ca else None)
     how = How(zones=_zones(options.zone_namespace), every_pod=options.every_pod, purpose=options.purpose)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_until_ended(session, host, port, certificates, how))
+        asyncio.run(_until_ended(session.api, host, port, certificates, how))
     return 0
 
 
-async def _until_ended(session: Session, host: str, port: int, certificates: object, how: object) -> None:
+async def _until_ended(api: Path, host: str, port: int, certificates: object, how: object) -> None:
     from vouchgate.edges.kubernetes.webhook import ASK_SECONDS, Asker, Webhook, build_app
     from vouchgate.vocabulary.answers_gates import GateOutcome, GateRequest
 
@@ -99,7 +99,7 @@ async def _until_ended(session: Session, host: str, port: int, certificates: obj
         # a client of its own: its clock is written by each answer
         from vouchgate.edges.cli.client import Client
 
-        return Client(session.api).post(GateOutcome, "/api/v1/gates", request, timeout=ASK_SECONDS)
+        return Client(api).post(GateOutcome, "/api/v1/gates", request, timeout=ASK_SECONDS)
 
     asker = Asker(post)
     webhook = Webhook(build_app(asker, how), certificates)  # type: ignore[arg-type]
