@@ -120,6 +120,20 @@ def test_identity_and_issuer_are_both_demanded(identity: str, issuer: str, takes
             held(GOOD, expected=Expected(identity, issuer))
 
 
+@pytest.mark.parametrize(
+    ("expected", "identity"),
+    [
+        ("alice@*", "alice@evil.example"),
+        ("https://github.com/example/model/.github/workflows/release.yml@*", "https://github.com/example/model/.github/workflows/release.yml@evil.example"),
+    ],
+)  # fmt: skip
+def test_an_open_ref_opens_nothing_else(expected: str, identity: str) -> None:
+    bundle = W.bundle(leaf=W.leaf(identity=identity))
+    assert held(bundle).signer.identity == identity
+    with pytest.raises(Unverified, match="was signed by"):
+        held(bundle, expected=Expected(expected, s.ISSUER))
+
+
 def leaf(**how: Any) -> Callable[[], Wire]:
     return lambda: W.bundle(leaf=W.leaf(**how))
 

@@ -114,6 +114,16 @@ def test_a_source_s_host_is_never_read_as_a_ref() -> None:
         check_provenance(found, builder=BUILDER, sources=[SOURCE, "https://github.com"])
 
 
+def test_what_follows_an_at_is_a_ref_only_where_git_is_said() -> None:
+    other = SOURCE + "@evil/fork"
+    found = read(said(parameters={"workflow": {"repository": other}}, dependencies=[{"uri": other, "digest": {"gitCommit": COMMIT}}]))
+    assert found.source == other
+    with pytest.raises(Unverified, match="not among the sources"):
+        check_provenance(found, builder=BUILDER, sources=[SOURCE])
+    with pytest.raises(Unverified, match="one commit"):
+        read(said(dependencies=[{"uri": other, "digest": {"gitCommit": COMMIT}}]))
+
+
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=8), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["uri", "digest", "id", "builder", "workflow", "repository", "name"]), inner, max_size=3), max_leaves=6), st.sampled_from([("subject",), ("predicate",), ("predicate", "buildDefinition"), ("predicate", "buildDefinition", "externalParameters"), ("predicate", "buildDefinition", "resolvedDependencies"), ("predicate", "runDetails"), ("predicate", "runDetails", "builder")]))  # fmt: skip
 def test_any_value_anywhere_gets_a_typed_answer(value: Any, path: tuple[str, ...]) -> None:
     made: Any = copy.deepcopy(said())

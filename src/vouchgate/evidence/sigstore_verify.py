@@ -34,7 +34,8 @@ SKEW_MS = 120_000
 """Milliseconds by which a signature's time may lie ahead of ours."""
 DIGEST_BYTES = 32
 ANY_REF = "@*"
-"""At the end of an expected identity: a workflow at whatever ref it ran."""
+"""At the end of an expected identity: a workflow, named by a URI, at whatever ref it ran. Of a mail address it says nothing: its host would be open."""
+_REFS = "refs/"
 _CURVES: dict[str, hashes.HashAlgorithm] = {"secp256r1": hashes.SHA256(), "secp384r1": hashes.SHA384(), "secp521r1": hashes.SHA512()}
 
 
@@ -52,8 +53,8 @@ class Expected:
         if not self.identity or not self.issuer or signer.issuer != self.issuer:
             return False
         if self.identity.endswith(ANY_REF):
-            name, at, ref = signer.identity.partition("@")
-            return name == self.identity.removesuffix(ANY_REF) and bool(name and at and ref)
+            name, _, ref = signer.identity.partition("@")
+            return name == self.identity.removesuffix(ANY_REF) and "://" in name and ref.startswith(_REFS)
         return signer.identity == self.identity
 
 

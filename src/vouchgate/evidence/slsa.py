@@ -131,11 +131,12 @@ def _commit(source: str, dependencies: Any) -> str:
 
 
 def _plain(uri: str) -> str:
-    """A repository without how it is fetched and at which ref (SPDX download location): `git+https://host/path@ref` is `https://host/path`."""
-    bare = uri.removeprefix("git+")
-    scheme, separator, rest = bare.partition("://")
+    """A repository without how it is fetched and at which ref (SPDX download location): `git+https://host/path@ref` is `https://host/path`. Only
+    with `git+` is what follows an `@` a ref; elsewhere it is part of the path."""
+    scheme, separator, rest = uri.removeprefix("git+").partition("://")
     host, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{host}{slash}{path.partition('@')[0].removesuffix('.git').rstrip('/')}"
+    path = path.partition("@")[0] if uri.startswith("git+") else path
+    return f"{scheme}{separator}{host}{slash}{path.rstrip('/').removesuffix('.git')}"
 
 
 def _subjects(wires: list[Any]) -> dict[str, frozenset[str]]:

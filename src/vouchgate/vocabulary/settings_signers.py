@@ -32,7 +32,8 @@ class SignerSettings(Noun, frozen=True, kw_only=True):
     subject: Annotated[str, Meta(max_length=1024, description="certificate: its whole subject, such as CN=builder.")] = ""
     trusted_root: Annotated[str, Meta(description="sigstore: trusted_root.json of the instance that they sign through.")] = ""
     identity: Annotated[
-        str, Meta(max_length=2048, description="sigstore: the mail address or URI of their certificate; one that ends in @* takes any ref.")
+        str,
+        Meta(max_length=2048, description="sigstore: the mail address or URI of their certificate; a URI that ends in @* takes any ref."),
     ] = ""
     issuer: Annotated[str, Meta(max_length=2048, description="sigstore: the OpenID Connect provider of that identity.")] = ""
     same_as: Annotated[
@@ -55,7 +56,7 @@ class BuilderSettings(Noun, frozen=True, kw_only=True):
     key_file: Annotated[str, Meta(description="key: its public key, PEM, Ed25519 or P-256, P-384, P-521.")] = ""
     trusted_root: Annotated[str, Meta(description="sigstore: trusted_root.json of the instance that it signs through.")] = ""
     identity: Annotated[
-        str, Meta(max_length=2048, description="sigstore: the URI of its certificate; one that ends in @* takes any ref.")
+        str, Meta(max_length=2048, description="sigstore: the URI of its certificate; a URI that ends in @* takes any ref.")
     ] = ""
     issuer: Annotated[str, Meta(max_length=2048, description="sigstore: the OpenID Connect provider of that identity.")] = ""
     days: Annotated[int, Meta(ge=1, le=365, description="Its provenance counts this long before it is looked at again.")] = 90
