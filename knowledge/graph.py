@@ -4,11 +4,13 @@ Rules
 1. A node is a function, a method as seen from one concrete class, or a class being made. An edge is a name that may be called (source.py).
 2. `self.x` is every definition of `x` in the class and its ancestors: which of them runs is not asked.
 3. A value that comes from the pickle may be called and asked for attributes: it is itself in the knowledge base, so that what it does was judged
-   there. Only attributes that files, networks or code are reached by count against whoever takes them (rules.toml, `methods`).
+   there. What an instance asks itself for, and no class of its own defines, is such a value. Of values, only attributes by which files, networks or
+   code are reached count against whoever takes them (rules.toml, `methods`).
 4. What a person accepted is not followed, by where it is written: a class that overrides an accepted method is followed.
 5. Marks: `code` runs what it is given; `outside` acts on files, processes, networks, the interpreter; `foreign` is of a library that was
    not read; `unknown` cannot be found or looked into; `dynamic`
-   takes an attribute by a computed name or calls the type of a value; `patch` writes to a module.
+   takes an attribute by a computed name or calls the type of a value; `patch` writes to a module; `picked` hands on or calls what it took by a
+   computed name, `picked-self` the same of its own attributes (picking.py).
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ PLAIN_BASES = frozenset(
 )  # fmt: skip
 """Classes outside the judged sources that a judged class may derive from: their own construction acts on nothing."""
 
+_OF_FLAG = {"get": "dynamic", "set": "dynamic", "type": "dynamic", "patch": "patch", "picked": "picked", "picked-self": "picked-self"}
 PLAIN_METACLASSES = frozenset({"abc.ABCMeta", "enum.EnumMeta", "enum.EnumType", "typing.GenericMeta", "type"})
 _MEDDLES = frozenset(
     {"__call__", "__getattribute__", "__getattr__", "__setattr__", "__iter__", "__getitem__", "__len__", "__eq__", "__hash__", "__del__"}
@@ -111,6 +114,14 @@ class Graph:
             result += [one for index, one in enumerate(group) if one not in group[:index]]
         return result
 
+    def _is_native(self, module: str, name: str) -> bool:
+        """Whether it derives from a class without source, whose methods are then its own; all else that it asks itself for lies in its state."""
+        return any(
+            self.universe.resolve(where, base).sort not in ("class", "library", "builtin")
+            for where, _, cls in self.ancestors(module, name) or ()
+            for base in cls.bases
+        )
+
     def _base(self, module: str, written: str) -> list[tuple[str, str, Class]] | None:
         target = self.universe.resolve(module, written)
         if target.sort == "class":
@@ -158,8 +169,10 @@ class Graph:
             sort = self.rules.of_attribute(written)
             if sort:
                 self._mark(node, sort, f".{written}")
+                if "*" in written:
+                    self._mark(node, "picked", f".{written}")
         for flag in function.flags:
-            sort = {"get": "dynamic", "set": "dynamic", "type": "dynamic", "patch": "patch"}.get(flag)
+            sort = _OF_FLAG.get(flag)
             if sort:
                 self._mark(node, sort, flag)
         if concrete is None:
@@ -169,7 +182,7 @@ class Graph:
         for attribute in (*function.selfs, *function.supers):
             if self.has(*concrete, attribute):
                 self.edges[node].append(("m", *concrete, attribute))
-            elif attribute not in ("__dict__", "__class__"):
+            elif attribute not in ("__dict__", "__class__") and self._is_native(*concrete):
                 sort = self.rules.of_attribute(attribute)
                 if sort:
                     self._mark(node, sort, f"self.{attribute}")
@@ -178,14 +191,16 @@ class Graph:
         self, node: Node, module: str, names: tuple[str, ...], imports: dict[str, str], concrete: tuple[str, str] | None = None
     ) -> None:
         for written in names:
-            if concrete and "." not in written and self.has(*concrete, written) and written not in self.universe.modules[module].functions:
+            target = self.universe.resolve(module, written, imports)
+            global_one = target.sort == "function" or (target.sort == "builtin" and not written.startswith("__"))
+            if concrete and "." not in written and not global_one and self.has(*concrete, written):
                 self.edges[node].append(("m", *concrete, written))
                 continue
-            self._target(node, self.universe.resolve(module, written, imports), written)
+            self._target(node, target, written)
 
     def _target(self, node: Node, target: Target, written: str) -> None:
         whole = ".".join(filter(None, [target.module, target.name, target.attribute]))
-        if target.sort in ("function", "class", "method") and self.rules.is_code(whole):
+        if target.sort in ("function", "class", "method") and self.rules.is_code(whole) and not self.rules.is_accepted(whole):
             self._mark(node, "code", whole)
         if target.sort == "function":
             self.edges[node].append(("f", target.module, target.name, ""))

@@ -4,13 +4,15 @@ Rules
 1. A function is `inert` if nothing it can reach has any mark: whoever holds it may call it with anything.
 2. A class is `constructible` if every base can be looked into, and
    a. what loading runs by itself reaches no mark at all: `__new__`, `__setstate__`, setters, `__getattr__`, hashing, comparing, filling, `__del__`;
-   b. what later use runs without naming it (`__call__`, `__len__`, `__array__`, properties ...) reaches neither code nor the outside nor a library that was not read,
-      and what a call or an item hands on is picked by no name that lies in the instance;
+   b. what later use runs without naming it (`__call__`, `__len__`, `__array__`, properties ...) reaches neither code nor the outside nor a library that was not read;
    c. none of its other methods turns what lies in the instance into code, and none that can be called with nothing acts on the outside, as far as
-      its own module shows.
+      its own module shows;
+   d. none of its methods, nor anything they reach in any module, hands on what it took from a value by a computed name (`picked`): names and values lie
+      in the instance, and together they would be any call at all. Of its own methods it may pick where none of them acts.
 3. A class is also `inert` if it is constructible and making an instance with any arguments reaches no mark.
-4. Nothing is ever let in as `callable` by rules. Tests, setup code and what rules.toml leaves out are not judged.
-5. A name stands for all versions that were read: where one of them speaks against it, it is left out.
+4. A class takes the rule for its states from the nearest class that it derives from and that rules.toml names under `states`.
+5. Nothing is ever let in as `callable` by rules. Tests, setup code and what rules.toml leaves out are not judged.
+6. A name stands for all versions that were read: where one of them speaks against it, it is left out.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import msgspec
 from knowledge.graph import MAKERS, Graph, Node
 from knowledge.resolve import Universe
 from knowledge.rules import Rules
-from knowledge.summary import Wheel
+from knowledge.summary import Class, Wheel
 
 LOADING = (
     "__new__", "__setstate__", "__setstate_cython__", "__getattr__", "__getattribute__", "__setattr__", "__delattr__", "__del__", "__hash__", "__eq__", "append", "extend",
@@ -40,11 +42,10 @@ IMPLICIT = (
     "__sklearn_tags__", "__sklearn_clone__", "__sklearn_is_fitted__", "_repr_html_", "_repr_mimebundle_", "_repr_pretty_", "_repr_png_", "_repr_svg_",
 )  # fmt: skip
 """What Python, numpy, torch or a notebook call on a value that somebody merely uses."""
-PASSING = ("__call__", "__getitem__", "__get__", "__iter__", "__next__")
-"""What may hand a value on to whatever the state names."""
-ANY = frozenset({"code", "outside", "foreign", "unknown", "dynamic", "patch"})
+ANY = frozenset({"code", "outside", "foreign", "unknown", "dynamic", "patch", "picked"})
 ACTS = frozenset({"code", "outside", "foreign"})
 CODE = frozenset({"code"})
+PICKED, PICKED_SELF = frozenset({"picked"}), frozenset({"picked-self"})
 
 
 class Judged(msgspec.Struct, frozen=True, array_like=True):
@@ -55,6 +56,8 @@ class Judged(msgspec.Struct, frozen=True, array_like=True):
     uses: tuple[str, ...]
     why_not: str = ""
     """For what is not let in: the way to what speaks against it."""
+    state: str = ""
+    """The rule for its states, where a class that it derives from hands one down."""
 
 
 def judge(wheel: Wheel, universe: Universe, rules: Rules) -> Iterator[Judged]:
@@ -87,8 +90,20 @@ def _class(graph: Graph, module: str, name: str) -> Judged:
     why = _against(graph, module, name)
     if why:
         return Judged(module, name, (), why)
-    making = graph.reach([("c", module, name, "")], ANY)
-    return Judged(module, name, ("constructible",) if making else ("inert", "constructible"), making)
+    making = _accepted_maker(graph, ancestors) or graph.reach([("c", module, name, "")], ANY)
+    state = next((rule for where, cls, _ in ancestors if (rule := graph.rules.state_of(f"{where}.{cls}"))), "")
+    return Judged(module, name, ("constructible",) if making else ("inert", "constructible"), making, state)
+
+
+def _accepted_maker(graph: Graph, ancestors: list[tuple[str, str, Class]]) -> str:
+    """A constructor that is accepted where it is called, and not with all of its class, lets nobody call the class as a value."""
+    paths = [
+        f"{module}.{name}.{maker}"
+        for module, name, cls in ancestors
+        for maker in MAKERS
+        if maker in cls.methods and not graph.rules.is_accepted(f"{module}.{name}")
+    ]
+    return next((f"{path} is accepted where it is called" for path in paths if graph.rules.is_accepted(path)), "")
 
 
 def _against(graph: Graph, module: str, name: str) -> str:
@@ -104,12 +119,9 @@ def _against(graph: Graph, module: str, name: str) -> str:
     why = graph.reach(_nodes(module, name, implicit), ACTS)
     if why:
         return f"use: {why}"
-    picked = _picks(graph, module, name)
-    if picked:
-        return f"use: {picked} takes an attribute by a name that is not its own"
     apart = _of_kind(graph, module, name, "class") | _of_kind(graph, module, name, "static")
     ordinary = [attribute for attribute in methods - apart if attribute not in LOADING]
-    why = graph.reach(_nodes(module, name, ordinary), CODE, within=module)
+    why = graph.reach(_nodes(module, name, ordinary), CODE, within=module) or _picks(graph, module, name, methods - apart - set(MAKERS))
     if why:
         return f"method: {why}"
     bare = [attribute for attribute in ordinary if attribute not in MAKERS and _is_bare(graph, module, name, attribute)]
@@ -117,13 +129,14 @@ def _against(graph: Graph, module: str, name: str) -> str:
     return f"method without arguments: {why}" if why else ""
 
 
-def _picks(graph: Graph, module: str, name: str) -> str:
-    """A method of `PASSING` that itself takes an attribute by a computed name: made from a pickle it does what `operator.methodcaller` does."""
-    for where, cls_name, cls in graph.ancestors(module, name) or ():
-        for attribute in PASSING:
-            if any("get" in function.flags for function in cls.methods.get(attribute, ())):
-                return f"{where}.{cls_name}.{attribute}"
-    return ""
+def _picks(graph: Graph, module: str, name: str, methods: set[str]) -> str:
+    """Rule 2d: any method of any value by a name out of its state, or a method of its own that acts."""
+    nodes = _nodes(module, name, sorted(methods))
+    why = graph.reach(nodes, PICKED)
+    if why or not graph.reach(nodes, PICKED_SELF):
+        return why
+    acts = graph.reach(nodes, ACTS, within=module)
+    return f"one of its own methods by a computed name, among them {acts}" if acts else ""
 
 
 def _is_bare(graph: Graph, module: str, name: str, attribute: str) -> bool:

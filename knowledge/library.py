@@ -3,7 +3,8 @@
 Rules
 1. Each version is judged with the newest of every other distribution beside it.
 2. A name is let in for the uses that hold in every version that has it; a version that speaks against it wins.
-3. What was judged is kept by everything it depends on (wheel, rules, judge, the wheels beside it), so that building again takes seconds.
+3. A rule for its states that one version gives it holds for all.
+4. What was judged is kept by everything it depends on (wheel, rules, judge, the wheels beside it), so that building again takes seconds.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ WORKERS = 2
 """Processes that judge at once."""
 GENERATED = "generated"
 """The reviewer of what the rules alone let in."""
-_JUDGES = ("summary.py", "source.py", "wheels.py", "resolve.py", "rules.py", "graph.py", "judge.py", "library.py")
+_JUDGES = ("summary.py", "source.py", "picking.py", "wheels.py", "resolve.py", "rules.py", "graph.py", "judge.py", "library.py")
 _newest: dict[str, Read] = {}
 
 
@@ -82,16 +83,19 @@ def _judge(wheel: Wheel, digest: str) -> None:
 def _together(wheels: Sequence[Wheel], digest: str) -> list[Entry]:
     uses: dict[tuple[str, str], set[str]] = {}
     seen: dict[tuple[str, str], list[Wheel]] = {}
+    states: dict[tuple[str, str], str] = {}
     for wheel in wheels:
         for one in msgspec.msgpack.decode(_kept(wheel, digest).read_bytes(), type=list[Judged]):
             key = (one.module, one.name)
             uses[key] = uses.get(key, set(one.uses)) & set(one.uses)
             seen.setdefault(key, []).append(wheel)
+            states[key] = one.state or states.get(key, "")
     return [
         Entry(
             module=module,
             name=name,
             uses=tuple(use for use in ("inert", "constructible") if use in found),  # type: ignore[misc]
+            state=states[module, name] if "constructible" in found else "",
             library=wheels[0].distribution,
             versions=(seen[module, name][0].version, seen[module, name][-1].version),
             wheel=seen[module, name][-1].sha256,

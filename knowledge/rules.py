@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass
-from fnmatch import translate
+from fnmatch import fnmatchcase, translate
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -68,18 +68,29 @@ class Rules:
         """Whether a person looked at this function of a judged library, so that calling it marks nobody."""
         return bool(self._accepted.match(path))
 
+    def state_of(self, path: str) -> str:
+        """The rule for states that a class hands down; empty for none."""
+        return str(self.document["states"].get(path, ""))
+
     def is_base(self, path: str) -> bool:
         """Whether a Python class may derive from this class without source."""
         return bool(self._bases.match(path))
 
     def of_attribute(self, written: str) -> str:
-        """The mark of taking this attribute from a value that is not known; `written` ends in `()` where it is called with nothing."""
+        """The mark of taking this attribute from a value that is not known; `written` ends in `()` where it is called with nothing,
+        and holds a `*` where only a part of it is fixed."""
         name = written.removesuffix("()")
+        if "*" in name:
+            return self._of_pattern(name)
         if name != written and name in self.document["methods"]["called_only"]:
             return ""
         if name in self.document["methods"]["code"]:
             return "code"
         return "outside" if name in self.document["methods"]["outside"] else ""
+
+    def _of_pattern(self, pattern: str) -> str:
+        words = self.document["methods"]
+        return next((sort for sort in ("code", "outside") if any(fnmatchcase(word, pattern) for word in words[sort])), "")
 
     @cached_property
     def _pure(self) -> list[_Line]:

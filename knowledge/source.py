@@ -10,13 +10,19 @@ Rules
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
+from knowledge.picking import Picking
 from knowledge.summary import Class, Function, Module
 
 MAX_SOURCE_BYTES = 4 * 1024**2
 """Bytes of one module: generated ones have about 2 MB."""
 _TYPE_TESTS = {"isinstance", "issubclass"}
+_OF_CLASS = {"__name__", "__qualname__", "__module__", "__doc__"}
+"""What of a class is text."""
+_LOOKS_AT = {"dir", "repr", "str", "id", "hash", "callable"}
+"""Builtins that make nothing of a class that they are given."""
 _OF_PROPERTY = {"setter", "deleter", "getter"}
 """Decorators that are attributes of the property they belong to."""
 
@@ -29,7 +35,7 @@ def summarise(text: bytes, name: str, *, package: bool) -> Module | None:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    reader = _ModuleReader(name, package=package)
+    reader = _ModuleReader(name, _constants(tree), package=package)
     try:
         reader.block(tree.body)
     except RecursionError:
@@ -37,11 +43,24 @@ def summarise(text: bytes, name: str, *, package: bool) -> Module | None:
     return reader.module()
 
 
+def _constants(tree: ast.Module) -> dict[str, ast.expr]:
+    """What a module's names are, of those that are assigned once and at its own level."""
+    stored = Counter(one.id for one in ast.walk(tree) if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load))
+    return {
+        target.id: one.value
+        for one in tree.body
+        if isinstance(one, ast.Assign)
+        for target in one.targets
+        if isinstance(target, ast.Name) and stored[target.id] == 1
+    }
+
+
 class _ModuleReader:
     """Reads a module's own statements."""
 
-    def __init__(self, name: str, *, package: bool) -> None:
+    def __init__(self, name: str, constants: dict[str, ast.expr], *, package: bool) -> None:
         self.name = name
+        self.constants = constants
         self.package = package
         self.imports: dict[str, str] = {}
         self.stars: list[str] = []
@@ -74,7 +93,7 @@ class _ModuleReader:
             self.imports |= imports
             self.stars += stars
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            self.functions.setdefault(node.name, []).append(read_function(node, self.name, package=self.package))
+            self.functions.setdefault(node.name, []).append(read_function(node, self.name, self.constants, package=self.package))
         elif isinstance(node, ast.ClassDef):
             self.a_class(node, "")
         elif isinstance(node, ast.Assign):
@@ -87,7 +106,7 @@ class _ModuleReader:
 
     def assignment(self, targets: list[ast.expr], value: ast.expr) -> None:
         names = [one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)]
-        refs = _expression_refs(value, self.name, package=self.package)
+        refs = _expression_refs(value, self.name, self.constants, package=self.package)
         for name in names:
             self.assigned.setdefault(name, []).extend(refs)
             if dotted(value) and len(targets) == 1 and isinstance(targets[0], ast.Name):
@@ -101,12 +120,14 @@ class _ModuleReader:
         assigned: dict[str, list[str]] = {}
         for inner in _flat(node.body):
             if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
-                methods.setdefault(inner.name, []).append(read_function(inner, self.name, package=self.package, method=True))
+                methods.setdefault(inner.name, []).append(
+                    read_function(inner, self.name, self.constants, package=self.package, method=True)
+                )
             elif isinstance(inner, ast.ClassDef):
                 self.a_class(inner, f"{name}.")
                 assigned.setdefault(inner.name, []).append(f"{name}.{inner.name}")
             elif isinstance(inner, ast.Assign | ast.AnnAssign) and inner.value:
-                refs = _expression_refs(inner.value, self.name, package=self.package)
+                refs = _expression_refs(inner.value, self.name, self.constants, package=self.package)
                 for target in inner.targets if isinstance(inner, ast.Assign) else [inner.target]:
                     for one in ast.walk(target):
                         if isinstance(one, ast.Name):
@@ -179,19 +200,21 @@ def _callee(node: ast.expr) -> str:
     return dotted(node.func if isinstance(node, ast.Call) else node) or "?"
 
 
-def _expression_refs(value: ast.expr, module: str, *, package: bool) -> list[str]:
-    reader = _BodyReader("", _bound(value), module, package=package)
+def _expression_refs(value: ast.expr, module: str, constants: Mapping[str, ast.expr], *, package: bool) -> list[str]:
+    reader = _BodyReader(Picking(value, "", constants), _bound(value), module, package=package)
     reader.visit(value)
     return list(reader.refs)
 
 
-def read_function(node: ast.FunctionDef | ast.AsyncFunctionDef, module: str, *, package: bool, method: bool = False) -> Function:
+def read_function(
+    node: ast.FunctionDef | ast.AsyncFunctionDef, module: str, constants: Mapping[str, ast.expr], *, package: bool, method: bool = False
+) -> Function:
     """A function's summary."""
     arguments = [*node.args.posonlyargs, *node.args.args]
     decorators = [_callee(one) for one in node.decorator_list]
     kind = _kind(decorators)
     first = arguments[0].arg if method and arguments and kind != "static" else ""
-    reader = _BodyReader(first, _bound(node), module, package=package)
+    reader = _BodyReader(Picking(node, first, constants), _bound(node), module, package=package)
     for one, name in zip(node.decorator_list, decorators, strict=True):
         if name.rpartition(".")[2] not in _OF_PROPERTY:
             reader.visit(one)
@@ -242,8 +265,9 @@ def _bound(node: ast.AST) -> set[str]:
 class _BodyReader(ast.NodeVisitor):
     """Collects what a body refers to."""
 
-    def __init__(self, first: str, bound: set[str], module: str, *, package: bool) -> None:
-        self.first = first
+    def __init__(self, picking: Picking, bound: set[str], module: str, *, package: bool) -> None:
+        self.picking = picking
+        self.first = picking.first
         self.bound = bound
         self.module = module
         self.package = package
@@ -252,7 +276,7 @@ class _BodyReader(ast.NodeVisitor):
         self.supers: dict[str, None] = {}
         self.methods: dict[str, bool] = {}
         self.imports: dict[str, str] = {}
-        self.flags: set[str] = set()
+        self.flags: set[str] = set(picking.flags)
 
     def function(self, kind: str, *, bare: bool) -> Function:
         return Function(
@@ -320,9 +344,21 @@ class _BodyReader(ast.NodeVisitor):
             else:
                 self.flags.add("patch")
             return
+        if (
+            isinstance(node.ctx, ast.Load)
+            and self._is_own_class(node.value)
+            and not (node.attr.startswith("__") and node.attr not in _OF_CLASS)
+        ):
+            self.selfs[node.attr] = None
+            return
         if isinstance(node.ctx, ast.Load):
             self._taken(node, given=given)
         self.visit(node.value)
+
+    def _is_own_class(self, node: ast.expr) -> bool:
+        """`self.__class__`, of which an attribute is one of the instance's own, and nothing is made."""
+        first = node.value if isinstance(node, ast.Attribute) and node.attr == "__class__" else None
+        return isinstance(first, ast.Name) and bool(self.first) and first.id == self.first
 
     def _taken(self, node: ast.Attribute, *, given: bool) -> None:
         owner = node.value
@@ -347,6 +383,9 @@ class _BodyReader(ast.NodeVisitor):
         if isinstance(function, ast.Name) and function.id in _TYPE_TESTS and function.id not in self.bound and len(node.args) == 2:
             self.visit(node.args[0])
             return
+        if isinstance(function, ast.Name) and function.id in _LOOKS_AT and function.id not in self.bound and len(node.args) == 1:  # noqa: SIM102
+            if self._is_own_class(node.args[0]):
+                return
         if isinstance(function, ast.Name) and function.id not in self.bound:
             self._builtin(function.id, node)
         if isinstance(function, ast.Attribute):
@@ -366,22 +405,21 @@ class _BodyReader(ast.NodeVisitor):
             self.flags.add("type")
 
     def _builtin(self, name: str, node: ast.Call) -> None:
-        constant = len(node.args) > 1 and isinstance(node.args[1], ast.Constant)
+        names = self.picking.constants(node.args[1]) if len(node.args) > 1 else None
         mine = bool(node.args) and isinstance(node.args[0], ast.Name) and node.args[0].id == self.first != ""
-        if name == "getattr" and constant:
-            self._constant_get(node, mine=mine)
+        if name == "getattr" and names is not None:
+            for attribute in sorted(names):
+                self._constant_get(node, attribute, mine=mine)
         elif name == "getattr":
             self.flags.add("get-self" if mine or self._self_rooted(node) else "get")
-        elif name in ("setattr", "delattr") and not constant:
+        elif name in ("setattr", "delattr") and (names is None or any("*" in one for one in names)):
             self.flags.add("set-self" if mine else "set")
 
-    def _constant_get(self, node: ast.Call, *, mine: bool) -> None:
-        attribute = node.args[1].value  # type: ignore[attr-defined]
-        if not isinstance(attribute, str):
-            self.flags.add("get")
-            return
+    def _constant_get(self, node: ast.Call, attribute: str, *, mine: bool) -> None:
         name = dotted(node.args[0])
-        if mine:
+        if "*" in attribute and (mine or (name and name.partition(".")[0] not in self.bound)):
+            self.flags.add("get-self" if mine else "get")
+        elif mine:
             self.selfs[attribute] = None
         elif name and name.partition(".")[0] not in self.bound:
             self.refs[f"{name}.{attribute}"] = None

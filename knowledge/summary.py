@@ -18,13 +18,14 @@ class Function(msgspec.Struct, frozen=True, omit_defaults=True):
     supers: tuple[str, ...] = ()
     """Attributes taken from `super()`."""
     methods: tuple[str, ...] = ()
-    """Attributes taken from values that are not known here; `name()` where it is only ever called without arguments."""
+    """Attributes taken from values that are not known here; `name()` where it is only ever called without arguments, and
+    with a `*` where only a part of it is fixed."""
     imports: dict[str, str] = {}
     """Names imported inside the body."""
     flags: tuple[str, ...] = ()
     """`get`: getattr by a computed name on a value; `get-self`: on the first parameter; `set`: setattr or delattr by a computed name; `patch`:
     writes to a global's attribute or item; `type`: calls the type of a value; `self-call`: calls the first parameter; `item-call`: calls what
-    lay in a container."""
+    lay in a container; `picked` and `picked-self`: picking.py."""
     bare: bool = False
     """Can be called with nothing but its first parameter."""
     kind: str = ""

@@ -28,7 +28,7 @@ from vouchgate.scanning.knowledge.parts import Wheel
 
 _SKIPPED = re.compile(r"(?:^|\.)(?:tests?|conftest|_?testing|benchmarks?|examples?|setup|docs?)(?:\.|$)")
 _NATIVE = re.compile(r"(\.cpython-\d+[^.]*|\.abi3|\.cp\d+-[^.]*|\.pypy\d+[^.]*)?\.(so|pyd|dylib)\Z")
-_READER = ("summary.py", "source.py", "wheels.py")
+_READER = ("summary.py", "source.py", "picking.py", "wheels.py")
 
 
 class Wrong(ValueError):

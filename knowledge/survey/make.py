@@ -24,6 +24,7 @@ MAKERS = (
     "statsmodels_results",
     "graphs_and_text",
     "transformers_values",
+    "network_values",
 )
 
 

@@ -23,6 +23,28 @@ HARMLESS = {
     "a state taken as it is": ("class target:\n    def __setstate__(self, state):\n        self.__dict__.update(state)", "inert constructible"),
     "a base whose method is taken by super": ("class A:\n    def f(self):\n        return 1\nclass target(A):\n    def __call__(self):\n        return super().f()", "inert constructible"),
     "a named tuple": ("from collections import namedtuple\ntarget = namedtuple('target', 'a b')", "constructible"),
+    "a method that reads an attribute by a computed name": ("class target:\n    def size(self, o):\n        return len(getattr(o, self.n)) > 3", "inert constructible"),
+    "a method that picks among names that are written down": (
+        "NAMES = ('predict', 'decision_function')\nclass target:\n    def predict(self, x):\n        for name in NAMES:\n            if hasattr(self.e, name):\n                return getattr(self.e, name)(x)",
+        "inert constructible",
+    ),
+    "a method that picks under one condition or the other": (
+        "class target:\n    def predict(self, x):\n        m = 'predict_proba' if self.soft else 'predict'\n        return getattr(self.e, m)(x)",
+        "inert constructible",
+    ),
+    "a method that picks one of a family": ("class target:\n    def go(self, x):\n        return getattr(self.e, f'visit_{self.kind}')(x)", "inert constructible"),
+    "a visitor over its own methods, none of which acts": (
+        "class target:\n    def go(self, x):\n        return getattr(self, self.how)(x)\n    def add(self, x):\n        return x",
+        "inert constructible",
+    ),
+    "attributes copied from another": (
+        "class target:\n    def take(self, o):\n        for name in self.names:\n            setattr(self, name, getattr(o, name))",
+        "inert constructible",
+    ),
+    "a type asked for by its builtin where a method is called the same": (
+        "import acme\nclass target:\n    def __getattr__(self, name):\n        raise AttributeError(type(self).__name__)\n    def type(self):\n        return acme.f()",
+        "",
+    ),
     "module.eval() of a network": ("def target(net, x):\n    net.eval()\n    return net(x)", "inert"),
 }  # fmt: skip
 TRICKS = {
@@ -100,6 +122,29 @@ TRICKS = {
     "a base under a condition": "try:\n    from acme import Base\nexcept ImportError:\n    Base = object\nclass target(Base):\n    pass",
     "two definitions, one of which acts": "import os\nif os.name == 'nt':\n    def target(x):\n        return x\nelse:\n    def target(x):\n        os.system(x)",
     "a name that comes from __getattr__": "def __getattr__(n):\n    import importlib\n    return importlib.import_module(n)\ndef target(x):\n    return helper(x)",
+    "a method of another value, picked by its state": "class target:\n    def predict(self, x):\n        return getattr(self.e, self.m)(x)",
+    "picked in a comprehension": "class target:\n    def predict(self, x):\n        return [getattr(e, m)(x) for e, m in zip(self.es, self.ms)]",
+    "picked into a local name, then called": "class target:\n    def predict(self, x):\n        f = getattr(self.e, self.m)\n        return f(x)",
+    "picked from a module": "class target:\n    def predict(self, x):\n        import math\n        return getattr(math, self.m)(x)",
+    "picked and handed to map": "class target:\n    def predict(self, x):\n        return list(map(getattr(self.e, self.m), x))",
+    "picked and kept": "class target:\n    def predict(self, x):\n        self.f = getattr(self.e, self.m)",
+    "picked along a path": "class target:\n    def predict(self, x):\n        from functools import reduce\n        return reduce(getattr, self.path, self.e)(x)",
+    "picked by __getattribute__": "class target:\n    def predict(self, x):\n        return self.e.__getattribute__(self.m)(x)",
+    "picked by object.__getattribute__": "class target:\n    def predict(self, x):\n        return object.__getattribute__(self.e, self.m)(x)",
+    "picked out of vars": "class target:\n    def predict(self, x):\n        return vars(self.e)[self.m](x)",
+    "picked out of a __dict__": "class target:\n    def predict(self, x):\n        return self.e.__class__.__dict__.get(self.m)(self.e, x)",
+    "picked by a name half of which is fixed, but too little": "class target:\n    def predict(self, x):\n        return getattr(self.e, 'to' + self.m)(x)",
+    "picked by a prefix under which something acts": "class target:\n    def predict(self, x):\n        return getattr(self.e, 'to_' + 'p' + self.m)(x)",
+    "picked by a constant that is bound a second time": "class target:\n    def predict(self, x):\n        m = 'predict'\n        for m in self.ms:\n            pass\n        return getattr(self.e, m)(x)",
+    "picked by a constant under a walrus": "class target:\n    def predict(self, x):\n        return getattr(self.e, (m := self.m) or 'predict')(x)",
+    "a table that applies a method by name with arguments": "class target:\n    def predict(self, x):\n        return x.agg(self.m, **self.given)",
+    "a table that transforms itself by name": "class target:\n    def predict(self, x):\n        return self.frame.transform(self.m, **self.given)",
+    "picked in a property that returns it": "class target:\n    @property\n    def f(self):\n        return getattr(self.e, self.m)",
+    "picked from itself, where something of its own acts": "import os\nclass target:\n    def go(self, x):\n        return getattr(self, self.m)(x)\n    def drop(self, x):\n        os.remove(x)",
+    "picked in a function that it calls": "def ask(e, m, x):\n    return getattr(e, m)(x)\nclass target:\n    def predict(self, x):\n        return ask(self.e, self.m, x)",
+    "picked in a nested function": "class target:\n    def predict(self, x):\n        def one(m):\n            return getattr(self.e, m)(x)\n        return [one(m) for m in self.ms]",
+    "picked in a base": "class A:\n    def _go(self, m, x):\n        return getattr(self.e, m)(x)\nclass target(A):\n    def predict(self, x):\n        return self._go(self.m, x)",
+    "getattr handed on": "def target(f, o, p):\n    return f(getattr, p, o)",
     "source that does not parse": "def target(x):\n    return x\ndef (",
 }  # fmt: skip
 

@@ -61,7 +61,7 @@ def test_a_scorer_that_predicts_is_clean(method: Any) -> None:
     assert rules(pickled(New(SCORER, (), {"_sign": 1, "_kwargs": {}, "_response_method": method}))) == set()
 
 
-@pytest.mark.parametrize("method", ["unlink", ("predict", "write_text"), ["predict"], 7])
+@pytest.mark.parametrize("method", ["unlink", ("predict", "write_text"), ["predict", "unlink"], 7])
 def test_a_scorer_that_calls_any_other_method_is_refused(method: Any) -> None:
     assert "pickle:state" in rules(pickled(New(SCORER, (), {"_response_method": method})))
 

@@ -19,6 +19,7 @@ from vouchgate.scanning.pickles import (
     shapes_science,
     shapes_sklearn,
     shapes_torch,
+    shapes_transformers,
 )
 from vouchgate.scanning.pickles.formulas import wrong_formula
 from vouchgate.scanning.pickles.machine import run
@@ -40,11 +41,11 @@ def _reasons(what: Any, protocol: int = 4) -> list[str]:
 
 
 def test_no_rule_of_one_family_hides_another() -> None:
-    families = (shapes_python, shapes_numpy, shapes_torch, shapes_arrow, shapes_pandas, shapes_science, shapes_sklearn)
+    families = (shapes_python, shapes_numpy, shapes_torch, shapes_arrow, shapes_pandas, shapes_science, shapes_sklearn, shapes_transformers)
     for table in ("ARGUMENTS", "STATES"):
         names = [name for family in families for name in getattr(family, table, {})]
         own = set(getattr(shapes_libraries, table)) - {
-            n for f in (shapes_arrow, shapes_pandas, shapes_science, shapes_sklearn) for n in getattr(f, table, {})
+            n for f in (shapes_arrow, shapes_pandas, shapes_science, shapes_sklearn, shapes_transformers) for n in getattr(f, table, {})
         }
         assert len(names) == len(set(names))
         assert not own & set(names)

@@ -22,6 +22,9 @@ MAX_PLAIN = 1_000_000
 """Values looked at to tell that something is plain; more is not plain."""
 MAX_ATTRIBUTE = 512
 """Characters of an attribute's name."""
+DISPLAYED = ("_ipython_", "_doc_link_", "__doc_link_", "_repr_html", "_html_repr", "_sk_visual_block_")
+"""How names begin that a notebook, or scikit-learn for one, asks of an object itself: an instance's own would be run, or become part of the page
+(IPython, core/formatters.py, `_repr_*_`; sklearn/utils/_repr_html/base.py, `_get_doc_link`)."""
 MAX_ELEMENTS = 2**48
 """Elements of an array: what a process can address, so that products cannot be used to overflow."""
 MAX_RANK = 64
@@ -155,8 +158,9 @@ def attributes(value: Value) -> str:
 
 
 def is_attribute(key: str) -> bool:
-    """A name that a class's own methods would set: an identifier, and not one that the interpreter itself looks up."""
-    return len(key) <= MAX_ATTRIBUTE and key.isascii() and key.isidentifier() and not (key.startswith("__") and key.endswith("__"))
+    """A name that a class's own methods would set: an identifier, and not one that the interpreter or a notebook itself looks up."""
+    plain = len(key) <= MAX_ATTRIBUTE and key.isascii() and key.isidentifier() and not (key.startswith("__") and key.endswith("__"))
+    return plain and not key.startswith(DISPLAYED) and not (key.startswith("_repr_") and key.endswith("_"))
 
 
 def shown(value: Value) -> str:

@@ -274,7 +274,12 @@ def _fill(state: State, target: Value, items: list[Value]) -> None:
     for key in keys:
         if type(key) is not str:
             state.judge.hashes(key, state.begin)
-    pairs = target.pairs if type(target) is Dict else state.judge.grows(target, "pairs", state.begin)
+    if type(target) is Dict:
+        if target.closed:
+            state.judge.refuse("late-items", state.begin, "it puts something into a dict after something was made that rests on it")
+        pairs = target.pairs
+    else:
+        pairs = state.judge.grows(target, "pairs", state.begin)
     pairs.extend(zip(keys, items[1::2], strict=True))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from vouchgate.scanning.pickles import shapes_arrow, shapes_pandas, shapes_science, shapes_sklearn
+from vouchgate.scanning.pickles import shapes_arrow, shapes_pandas, shapes_science, shapes_sklearn, shapes_transformers
 from vouchgate.scanning.pickles.fitting import Fit, is_attribute, is_plain, shown
 from vouchgate.scanning.pickles.taking import BYTES, INT, NONE, TEXT, Kind, documented, either, made_by, taking
 from vouchgate.scanning.pickles.values import Dict
@@ -53,4 +53,5 @@ STATES: Mapping[str, Callable[[Fit], str]] = {
     **shapes_pandas.STATES,
     **shapes_science.STATES,
     **shapes_sklearn.STATES,
+    **shapes_transformers.STATES,
 }

@@ -4,7 +4,9 @@ Rules
 1. Their code follows indices in these arrays without looking at their bounds, so the arrays that lead it are looked at here: a tree's
    children come after their parent and within the tree, a neighbour tree's nodes speak of samples that are there.
 2. Where an array's bytes cannot be told (its own rule then already spoke), nothing is said twice.
-3. A stack or a scorer calls its estimators by names that lie in its state (sklearn/ensemble/_stacking.py, `_transform`): of a path or a table any method
+3. A vectoriser reads files where its state says that documents are names of files (sklearn/feature_extraction/text.py, `_VectorizerMixin.decode`): that
+   is for whoever uses it to say, so a file may not.
+4. A stack or a scorer calls its estimators by names that lie in its state (sklearn/ensemble/_stacking.py, `_transform`): of a path or a table any method
    would do, so they are those that predict.
 
 Sources: sklearn/tree/_tree.pyx (`Tree.__setstate__`, `NODE_DTYPE`), sklearn/neighbors/_binary_tree.pxi.tp, sklearn/metrics/_dist_metrics.pyx.tp.
@@ -43,7 +45,11 @@ NODE_SIZES = (56, 64)
 """Bytes of a tree's node: left, right, feature, threshold, impurity, n_node_samples, weighted_n_node_samples, and (since 1.3) a padded
 `missing_go_to_left`. Children are its first two eight-byte numbers, the feature its third."""
 _TREE_KEYS = {"max_depth", "node_count", "nodes", "values"}
-PREDICTING = ("predict", "predict_proba", "decision_function", "transform")
+DOCUMENTS = ("content", "file")
+"""What a vectoriser may be given: texts, or files that its caller opened."""
+PREDICTING = ("predict", "predict_proba", "predict_log_proba", "decision_function", "transform")
+CALLED_BY = ("_response_method", "response_method", "chain_method", "chain_method_")
+"""Attributes that name the method by which an estimator is asked."""
 METRICS = made_by("metric", "sklearn.metrics._dist_metrics.newObj", "sklearn.neighbors._dist_metrics.newObj", "hdbscan.dist_metrics.newObj")
 
 
@@ -136,7 +142,7 @@ def _metric_state(fit: Fit) -> str:
 
 
 def _stacking_state(fit: Fit) -> str:
-    """Rule 3: `stack_method_` holds names of methods that predict, and goes on holding them."""
+    """Rule 4: `stack_method_` holds names of methods that predict, and goes on holding them."""
     wrong = attributes(fit.state)
     if wrong or not isinstance(fit.state, Dict):
         return wrong or "its state is no dict of attributes"
@@ -150,15 +156,27 @@ def _stacking_state(fit: Fit) -> str:
 
 
 def _scorer_state(fit: Fit) -> str:
-    """Rule 3 for a scorer, or a threshold laid over a classifier: the method is one name, or several to try (sklearn/utils/_response.py)."""
+    """Rule 4 for a scorer, a chain, or a threshold laid over a classifier: one name, or several to try (sklearn/utils/_response.py)."""
     wrong = attributes(fit.state)
-    parts = (
-        [value for key, value in fit.state.pairs if key in ("_response_method", "response_method")] if isinstance(fit.state, Dict) else []
-    )
-    names = [name for value in parts for name in (value.items if isinstance(value, Tuple) else (value,))]
-    return wrong or (
-        "" if all(isinstance(one, str) and one in (*PREDICTING, "auto") for one in names) else "it scores by a method that does not predict"
-    )
+    if wrong or not isinstance(fit.state, Dict | None):
+        return wrong or "its state is no dict of attributes"
+    for value in [value for key, value in (fit.state.pairs if fit.state else ()) if key in CALLED_BY]:
+        if isinstance(value, List):
+            value.closed = True
+        names = value.items if isinstance(value, Tuple | List) else (value,)
+        if not all(isinstance(one, str) and one in (*PREDICTING, "auto") for one in names):
+            return "it scores by a method that does not predict"
+    return ""
+
+
+def _documents_state(fit: Fit) -> str:
+    """Rule 3."""
+    wrong = attributes(fit.state)
+    parts = fit.state.pairs if isinstance(fit.state, Dict) else []
+    named = [value for key, value in parts if key == "input"]
+    if wrong or not isinstance(fit.state, Dict | None):
+        return wrong or "its state is no dict of attributes"
+    return "" if all(value in DOCUMENTS for value in named) else "it opens files by the names it is given as documents"
 
 
 def _own_class(fit: Fit, value: Value) -> bool:
@@ -180,4 +198,5 @@ STATES: Mapping[str, Callable[[Fit], str]] = {
     "sklearn-metric": _metric_state,
     "sklearn-stacking": _stacking_state,
     "sklearn-scorer": _scorer_state,
+    "sklearn-documents": _documents_state,
 }

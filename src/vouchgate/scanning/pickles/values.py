@@ -57,6 +57,8 @@ class Dict:
     """A dict as its writer filled it: in order, a repeated key repeated."""
 
     pairs: list[tuple[Value, Value]] = field(default_factory=list)
+    closed: bool = False
+    """A rule relied on what it is now: nothing may be put into it any more."""
 
 
 @dataclass(slots=True, eq=False)
