@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import socket
+import stat
 import struct
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,16 +36,16 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can write a
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """The store's folder as an installation makes it for readers."""
-    made = tmp_path / "artifacts"
-    made.mkdir(mode=0o711)
+def folder() -> Iterator[Path]:
+    """The store's folder as an installation makes it for readers, where other users get to (pytest's own folder is closed to them)."""
+    house = Path(tempfile.mkdtemp(prefix="vg", dir="/tmp"))
+    house.chmod(0o711)
+    made = house / "artifacts"
+    made.mkdir()
+    made.chmod(0o711)
     os.chown(made, KEEPER, KEEPER)
-    for above in (tmp_path, *tmp_path.parents[:3]):
-        if above.stat().st_uid == 0 and not above.stat().st_mode & 0o1000:
-            above.chmod(above.stat().st_mode | 0o011)
     yield made
-    os.chown(made, 0, 0)
+    shutil.rmtree(house)
 
 
 def kept(folder: Path, data: bytes = GOOD) -> Path:
@@ -250,10 +255,156 @@ def test_a_file_server_that_speaks_for_itself_is_no_store(folder: Path, monkeypa
     assert opened(folder, path) == ("sealed", GOOD)
 
 
+def test_a_uid_that_stands_for_many_owns_no_store(folder: Path, hashed: list[int]) -> None:
+    """In a user namespace the keeper and everybody else who is not mapped look the same."""
+    path = kept(folder)
+    for one in (folder, path, _note(path), _note(path).parent):
+        os.chown(one, guard_store.NOBODY, 0)
+    stores = Opening((Store(folder, frozenset({guard_store.NOBODY})),), decider=lambda: guard_store.NOBODY)
+    with stores.open(path) as one:
+        assert one.how == "sealed"
+
+
+def test_a_store_seen_from_a_user_namespace_that_knows_root_alone_is_copied(folder: Path) -> None:
+    path = kept(folder)
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from vouchgate.integrations.guard_opening import Opening\n"
+        "from vouchgate.integrations.guard_store import Store\n"
+        "folder, path = map(Path, sys.argv[1:])\n"
+        "owner = path.stat().st_uid\n"
+        "with Opening((Store(folder, frozenset({owner})),), decider=lambda: owner).open(path) as one: print(owner, one.how)\n"
+    )
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", sys.executable, "-c", program, str(folder), str(path)],
+        check=False, capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )  # fmt: skip
+    if "unshare failed" in done.stderr:
+        pytest.skip(f"no user namespaces here: {done.stderr.strip()}")
+    assert done.stdout.split() == [str(guard_store.NOBODY), "sealed"], done.stderr
+
+
 def test_a_kernels_own_filesystem_is_known_by_its_kind(folder: Path) -> None:
     descriptor = os.open(kept(folder), os.O_RDONLY)
     assert guard_kernel.filesystem_kind(descriptor) in guard_store._OWN_FILESYSTEMS
     os.close(descriptor)
+
+
+@pytest.fixture
+def loader() -> Iterator[None]:
+    """What the loader's own uid sees; /proc is root's meanwhile, so nothing is read here."""
+    os.seteuid(KEEPER + 2)
+    yield
+    os.seteuid(0)
+
+
+def said(folder: Path, path: Path) -> str | None:
+    """The noted hash, as a loader of another uid than root's finds it; None where it is no file of the store."""
+    stores = Stores((Store(folder, frozenset({KEEPER})),), lambda: KEEPER)
+    found = stores.open(str(path))
+    if found is None:
+        return None
+    try:
+        return stores.noted(found[0], found[1]) or "hashed"
+    finally:
+        os.close(found[0])
+
+
+def test_roots_files_and_roots_notes_are_not_the_keepers(folder: Path, request: pytest.FixtureRequest) -> None:
+    path, other = kept(folder), kept(folder, EVIL)
+    _roots_note(path)
+    os.chown(other, 0, 0)
+    descriptor = os.open(other, os.O_RDONLY)
+    os.seteuid(KEEPER)
+    ArtifactStore(folder)._notes.write(descriptor, hashlib.sha256(GOOD).hexdigest())
+    os.seteuid(0)
+    os.close(descriptor)
+    third = kept(folder, b"third")
+    request.getfixturevalue("loader")
+    assert (said(folder, path), said(folder, other)) == ("hashed", "hashed")
+    assert said(folder, third) == hashlib.sha256(b"third").hexdigest()
+
+
+def test_an_open_file_is_not_taken_for_another_one_by_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good, evil = kept(folder), kept(folder, EVIL)
+    monkeypatch.setattr(guard_store.Path, "readlink", lambda _: good)
+    with evil.open("rb") as file, opening(folder).of_descriptor(file.fileno()) as one, one.reader() as reader:
+        assert (one.how, reader.read()) == ("sealed", EVIL)
+
+
+def test_who_may_enter_may_read_whatever_the_keepers_mask(folder: Path) -> None:
+    mask = os.umask(0o077)
+    try:
+        file, tree = kept(folder), kept_tree(folder, FILES)
+    finally:
+        os.umask(mask)
+    modes = {
+        one.relative_to(folder): stat.S_IMODE(one.stat().st_mode) for one in (file, tree, *tree.rglob("*"), _note(file), _note(file).parent)
+    }
+    folders = {name for name in modes if (folder / name).is_dir()}
+    assert {modes[name] for name in modes.keys() - folders} == {0o444}
+    assert {str(name.name): modes[name] for name in folders} == {tree.name: 0o711, "named": 0o755, "deep": 0o755, ".notes": 0o711}
+
+
+def test_what_was_kept_unreadable_is_mended_when_the_store_starts(folder: Path) -> None:
+    file, tree = kept(folder), kept_tree(folder, FILES)
+    file.chmod(0o400)
+    shutil.rmtree(tree / "named")
+    for one in tree.iterdir():
+        one.chmod(0o400)
+    tree.chmod(0o700)
+    os.seteuid(KEEPER)
+    try:
+        ArtifactStore(folder).sweep()
+    finally:
+        os.seteuid(0)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o444
+    assert (tree / "named" / "deep" / "model.bin").read_bytes() == GOOD
+    assert stat.S_IMODE(tree.stat().st_mode) == 0o711
+    assert {stat.S_IMODE(one.stat().st_mode) for one in tree.iterdir() if one.is_file()} == {0o444}
+
+
+def test_inside_a_view_of_the_store_only_the_views_own_files_are_known(folder: Path, tmp_path: Path) -> None:
+    kept_tree(folder, FILES)
+    digest = tree_digest((name, file_digest(data)) for name, data in FILES.items())
+    asked: list[str] = []
+
+    class Asked(_Everything):
+        def admit(self, digest: Digest, name: str, library: str) -> str:
+            asked.append(digest.value)
+            return ""
+
+    guard = Guard(opening(folder), Asked())
+    (tmp_path / "evil").write_bytes(EVIL)
+    with guard.folder(guard.path(digest.text), "transformers") as view:
+        inside = view.path("deep/model.bin")
+        asked.clear()
+        with guard.file(inside, "torch") as one, one.reader() as reader:
+            assert (one.known, reader.read()) == (True, GOOD)
+        with Path(inside).open("rb") as file, guard.stream(file, "torch") as reader:
+            assert reader.read() == GOOD
+        assert asked == []
+        with open(inside, "rb", opener=lambda _, flags: os.open(tmp_path / "evil", flags)) as file, guard.stream(file, "torch") as reader:
+            assert reader.read() == EVIL
+        assert asked == [hashlib.sha256(EVIL).hexdigest()]
+        Path(inside).unlink()
+        Path(inside).symlink_to(tmp_path / "evil")
+        with guard.file(inside, "torch") as one, one.reader() as reader:
+            assert reader.read() == GOOD
+        Path(view.path("more")).write_bytes(EVIL)
+        guard.file(view.path("more"), "torch").close()
+        assert asked == [hashlib.sha256(EVIL).hexdigest()] * 2
+    asked.clear()
+    with pytest.raises(NotFound):
+        guard.file(inside, "torch")
+
+
+def test_a_kept_folder_is_not_read_tensor_by_tensor(folder: Path) -> None:
+    kept_tree(folder, {**FILES, b"deep/model.bin.manifest": b"{"})
+    digest = tree_digest((name, file_digest(data)) for name, data in {**FILES, b"deep/model.bin.manifest": b"{"}.items())
+    guard = Guard(opening(folder), _Everything())
+    with guard.folder(guard.path(digest.text), "transformers") as view:
+        assert guard.parts(view.path("deep/model.bin"), "safetensors") is None
 
 
 def test_a_folder_is_read_by_its_own_names_without_a_hash(folder: Path, hashed: list[int]) -> None:
@@ -322,8 +473,8 @@ def test_a_digest_that_was_not_imported_or_is_none(folder: Path) -> None:
 
 
 class _Everything:
-    def admit(self, digest: Digest, name: str, library: str) -> None:
-        pass
+    def admit(self, digest: Digest, name: str, library: str) -> str:
+        return ""
 
 
 # -- who decides

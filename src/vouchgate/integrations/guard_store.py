@@ -2,7 +2,8 @@
 
 Rules
 1. A file counts as the store's where every folder from `/` down and the file itself belong to root or to the store's owner, who is not us, nobody but
-   they may write in any of them, the file is read-only, no step is a link and the file is no mount. Only its owner could change it.
+   they may write in any of them, the file is read-only, no step is a link and the file is no mount. Only its owner could change it. A uid that this
+   user namespace does not know is nobody's.
 2. It lies on a filesystem of the kernel's own on this machine. What a FUSE server or another machine says of owners and times, it says itself.
 3. The keeper's note stands for a hash only where the keeper is who decides whether content may be loaded: the uid that listens at the control plane's
    socket, by the kernel's word. Whoever could write a false note could as well allow the content.
@@ -28,6 +29,8 @@ from vouchgate.vocabulary.wire import decode
 
 READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 """A pipe or a terminal in the place of a file must not hold us up."""
+NOBODY = 65_534
+"""In a user namespace every uid that it does not map looks like this one (user_namespaces(7), overflowuid): it names no user."""
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _ANYBODY_WRITES = stat.S_IWUSR | _OTHERS_WRITE
 _OWN_FILESYSTEMS = frozenset({0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0x01021994, 0x2FC12FC1, 0xCA451A4E})
@@ -54,7 +57,7 @@ class Stores:
         for store in self._stores:
             if not whole.is_relative_to(store.folder) or whole == store.folder:
                 continue
-            descriptor = _walk(whole, store.owners - {os.geteuid()} | {0})
+            descriptor = _walk(whole, store.owners - {os.geteuid(), NOBODY} | {0})
             if descriptor < 0:
                 continue
             if _is_kept(descriptor):
@@ -75,7 +78,7 @@ class Stores:
     def noted(self, descriptor: int, store: Store) -> str | None:
         """Rules 3 and 4: the SHA-256 that the keeper noted of an opened file of the store, or None."""
         facts, keeper = os.fstat(descriptor), self._decider()
-        if keeper < 0 or keeper == os.geteuid() or facts.st_uid != keeper:
+        if keeper in (-1, NOBODY, os.geteuid()) or facts.st_uid != keeper:
             return None
         found = _walk(note_path(store.folder, facts.st_ino), frozenset({keeper, 0}))
         if found < 0:
