@@ -5,9 +5,41 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-TIMM = ("resnet18", "vit_tiny_patch16_224", "efficientnet_b0", "convnext_atto", "mobilenetv3_small_050", "swin_tiny_patch4_window7_224", "regnetx_002")
-VISION = ("resnet18", "mobilenet_v3_small", "efficientnet_b0", "vit_b_16", "densenet121", "squeezenet1_0", "shufflenet_v2_x0_5", "mnasnet0_5")
-TEXT = ("Bert", "GPT2", "Llama", "T5", "ViT", "Roberta", "DistilBert", "CLIP", "Whisper", "Mistral", "Qwen2", "Electra", "Albert", "Deberta")
+TIMM = (
+    "resnet18",
+    "vit_tiny_patch16_224",
+    "efficientnet_b0",
+    "convnext_atto",
+    "mobilenetv3_small_050",
+    "swin_tiny_patch4_window7_224",
+    "regnetx_002",
+)
+VISION = (
+    "resnet18",
+    "mobilenet_v3_small",
+    "efficientnet_b0",
+    "vit_b_16",
+    "densenet121",
+    "squeezenet1_0",
+    "shufflenet_v2_x0_5",
+    "mnasnet0_5",
+)
+TEXT = (
+    "Bert",
+    "GPT2",
+    "Llama",
+    "T5",
+    "ViT",
+    "Roberta",
+    "DistilBert",
+    "CLIP",
+    "Whisper",
+    "Mistral",
+    "Qwen2",
+    "Electra",
+    "Albert",
+    "Deberta",
+)
 OPTIMISERS = ("SGD", "Adam", "AdamW", "Adagrad", "RMSprop", "Adadelta", "NAdam", "RAdam", "LBFGS", "Adamax", "ASGD", "Rprop")
 
 
@@ -34,7 +66,14 @@ def _named(label: str, names: tuple[str, ...], make: Callable[[str], Any]) -> It
 def _small(name: str) -> Any:
     transformers = _module("transformers")
     config = getattr(transformers, f"{name}Config")()
-    for key, value in {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 64, "n_layer": 1}.items():
+    for key, value in {
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "vocab_size": 64,
+        "n_layer": 1,
+    }.items():
         if hasattr(config, key):
             setattr(config, key, value)
     return getattr(transformers, f"{name}Model")(config)
@@ -72,7 +111,10 @@ def _torch() -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "torch-distributions", lambda: [torch.distributions.Normal(0.0, 1.0), torch.distributions.Categorical(torch.ones(3))]
     yield "torch-rnn", lambda: [torch.nn.LSTM(3, 2, 2), torch.nn.GRU(3, 2), torch.nn.RNN(2, 2), torch.nn.LSTMCell(2, 2)]
     yield "torch-transformer", lambda: torch.nn.Transformer(8, 2, 1, 1, 16)
-    yield "torch-dtypes", lambda: [torch.float32, torch.bfloat16, torch.device("cpu"), torch.Size([1]), torch.strided, torch.per_tensor_affine]
+    yield (
+        "torch-dtypes",
+        lambda: [torch.float32, torch.bfloat16, torch.device("cpu"), torch.Size([1]), torch.strided, torch.per_tensor_affine],
+    )
     yield "torch-quantised", lambda: torch.ao.quantization.quantize_dynamic(torch.nn.Sequential(layer()))
 
 
@@ -106,7 +148,10 @@ def _trainers() -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "torchmetrics", lambda: [_module("torchmetrics").Accuracy(task="multiclass", num_classes=3), _module("torchmetrics").MeanMetric()]
     yield "peft-config", lambda: _module("peft").LoraConfig(r=4, target_modules=["q"])
     yield "peft-model", lambda: _module("peft").get_peft_model(_small("Bert"), _module("peft").LoraConfig(r=2, target_modules=["query"]))
-    yield "einops-layers", lambda: [_module("einops.layers.torch").Rearrange("b c -> c b"), _module("einops.layers.torch").Reduce("b c -> b", "mean")]
+    yield (
+        "einops-layers",
+        lambda: [_module("einops.layers.torch").Rearrange("b c -> c b"), _module("einops.layers.torch").Reduce("b c -> b", "mean")],
+    )
     yield "ultralytics-model", _ultralytics
     yield "ultralytics-checkpoint", _ultralytics_checkpoint
 
@@ -139,4 +184,12 @@ def _ultralytics() -> Any:
 
 def _ultralytics_checkpoint() -> Any:
     """What its trainer saves (engine/trainer.py, `save_model`)."""
-    return {"epoch": -1, "best_fitness": None, "model": _ultralytics().half(), "ema": None, "updates": 0, "optimizer": None, "train_args": {"task": "detect"}}
+    return {
+        "epoch": -1,
+        "best_fitness": None,
+        "model": _ultralytics().half(),
+        "ema": None,
+        "updates": 0,
+        "optimizer": None,
+        "train_args": {"task": "detect"},
+    }
