@@ -97,6 +97,8 @@ SMALL_PART = {
     "a torch zip that was streamed": streamed(),
     "a torch zip with Zip64 records": wide(torch_zip()),
 }
+HIDDEN = (b"\1" * (MIB - 8 - 72) + b"\x89HDF\r\n\x1a\n").ljust(2 * MIB, b"\1")
+"""With a superblock at 1 MiB of the file, once a header of 72 bytes stands in front."""
 SAME = SMALL_PART | {
     "a torch zip that is packed": torch_zip(compression=zipfile.ZIP_DEFLATED),
     "a torch zip of small storages": torch_zip(size=5),
@@ -108,6 +110,7 @@ SAME = SMALL_PART | {
     "a zip cut off": torch_zip()[:-30],
     "a safetensors with something behind": save({"w": np.ones(MIB, np.uint8)}) + b"PK\5\6" + b"\0" * 18,
     "a safetensors of a mad length": b"\xff" * 8 + b"{" + b"\0" * MIB,
+    "a safetensors with an HDF5 file inside": save({"w": np.frombuffer(HIDDEN, np.uint8)}),
     "a pickle": b"cos\nsystem\n(S'true'\ntR." + b"\0" * MIB,
     "an array": b"\x93NUMPY\x01\x00v\x00"
     + b"{'descr': '|u1', 'fortran_order': False, 'shape': (1048576,), }".ljust(117)

@@ -1,7 +1,7 @@
 """Which parts of an object a structure scan needs, so that a large file behind an address is looked at in seconds.
 
 Rules
-1. Head and tail always: every format is recognised by them. Then, of safetensors, the header; of a zip, the directory, every member's own
+1. Head and tail always, and where an HDF5 file may begin: every format is recognised by them. Then, of safetensors, the header; of a zip, the directory, every member's own
    header and what stands between members, every member that is small, packed or may be anything.
 2. What is left out is plain numbers by the names around it (a storage of torch's zip). They are zeros in the copy. A scan of the
    structure looks at none of them, is never clean, and is told how much was missing.
@@ -26,6 +26,8 @@ SMALL_BYTES = 65_536
 """A member of so many bytes costs no more than a look at its begin."""
 LOCAL_BYTES = 1_024
 """Looked at of a member's own header; longer ones are fetched to their end."""
+SIGNATURE_BYTES = 8
+"""Of an HDF5 superblock."""
 LENGTHS_AT = 26
 """Where a local header has the lengths of its name and extra field (APPNOTE 4.3.7)."""
 DESCRIPTOR_BYTES = 24
@@ -42,10 +44,15 @@ class _NoZip(Exception):
 def parts_of(of: RemoteObject) -> tuple[int, int]:
     """A fresh descriptor on a copy of what a structure scan needs, and how many bytes it lacks. Raises as `RemoteObject.whole`."""
     with Copy(of) as copy:
-        copy.need((0, HEAD_BYTES), (of.size - TAIL_BYTES, of.size))
+        copy.need((0, HEAD_BYTES), (of.size - TAIL_BYTES, of.size), *_hidden(of.size))
         if not _safetensors(copy) and not _zip(copy):
             copy.need((0, of.size))
         return copy.again(), of.size - copy.here
+
+
+def _hidden(size: int) -> list[tuple[int, int]]:
+    """Where an HDF5 file may begin inside of another (HDF5 format, "Superblock": at 512 bytes and each doubling)."""
+    return [(1 << power, (1 << power) + SIGNATURE_BYTES) for power in range(HEAD_BYTES.bit_length() - 1, size.bit_length())]
 
 
 def _safetensors(copy: Copy) -> bool:
