@@ -118,8 +118,7 @@ class _File:
             if (
                 4 in header
                 and self._scope.deep
-                and crc32(self._view[reader.here : reader.here + packed])
-                != (header[4] & 0xFFFFFFFF if isinstance(header[4], int) else -1)
+                and crc32(self._view[reader.here : reader.here + packed]) != (header[4] & 0xFFFFFFFF if isinstance(header[4], int) else -1)
             ):
                 _refuse("crc", here, "a page's checksum is wrong")
             here = reader.here + packed
