@@ -45,6 +45,8 @@ from vouchgate.vocabulary.answers import ImportOutcome
 
 MODEL = Path(__file__).resolve().parents[1] / "build" / "digits" / "model.onnx"
 CONNECTIONS = 8
+COUNT = 2_500
+"""Reviews of a kind: below what the control plane answers one gate within a minute (flows/gates.PER_MINUTE), or the limit would be measured."""
 GOAL_MS = 100.0
 """p99 of a review that is asked: a rollout of a thousand pods waits some seconds in all, not minutes."""
 POLICY = """
@@ -169,7 +171,7 @@ def times(name: str, took: Sequence[float], wrong: Sequence[str], goal: float | 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gates")
     parser.add_argument("--quick", action="store_true", help="fewer reviews; not for figures")
-    count = 400 if parser.parse_args(arguments).quick else 4_000
+    count = 400 if parser.parse_args(arguments).quick else COUNT
     with Stack() as stack:
         policy = stack.directory / "gates.cedar"
         policy.write_text(POLICY)

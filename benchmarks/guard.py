@@ -4,7 +4,8 @@ Rules (contracts, "Figures cannot be bent")
 1. A whole installation runs; the file is imported into it, and the loader is a process of another uid that asks the real control plane.
 2. A time counts from the call of the library until every byte of every tensor was read once: a tensor that is only mapped was not loaded. Imports, the
    guard's installation and the writing of the file are not in it; the page cache is warm for everybody. Each round runs every way once, in a drawn
-   order, each in a process of its own. What one question costs beside that, whatever the size, is a row of its own.
+   order, each in a process of its own. What one question costs beside that, whatever the size, is a row of its own, and so is the call alone: a library
+   that maps returns before a byte was read, and beside that nothing the question costs the guard more than the file does.
 3. The ways: `plain` the library alone; `copied` a file of nobody's store, sealed and hashed; `hashed` the store's file whose note was taken away;
    `noted` the store's file in a process that never saw it; `warm` the same file once more in the process that loaded it, asked about anew.
 4. Sabotage: a tensor that differs in one byte must show in what was read, and a way that refuses must not pass for a fast one.
@@ -78,14 +79,15 @@ else:
 def once():
     begin = time.perf_counter()
     made = load(path)
+    called = time.perf_counter() - begin
     total = sum(read(tensor) for tensor in made.values()) % 2**64
-    return time.perf_counter() - begin, total
+    return time.perf_counter() - begin, called, total
 
-took, total = once()
+took, called, total = once()
 if way == "warm":
     installed._judge._held.clear()
-    took, total = once()
-print(json.dumps([took, total]))
+    took, called, total = once()
+print(json.dumps([took, called, total]))
 """
 
 
@@ -102,8 +104,8 @@ class Files:
         made.unlink()
         self.path = house.layout.artifacts / outcome.digest.removeprefix("sha256:")
 
-    def time(self, way: str) -> float:
-        """Seconds of one way (rules 2 and 3)."""
+    def time(self, way: str) -> tuple[float, float]:
+        """Seconds of one way (rules 2 and 3): until every byte was read, and until the library's call returned."""
         note = note_path(self._house.layout.artifacts, self.path.stat().st_ino)
         assert note.exists()
         if way == "hashed":
@@ -121,10 +123,10 @@ class Files:
                 (self._house.folder / "note").rename(note)
         if done.returncode:
             raise RuntimeError(f"{self.library}, {way}: {done.stderr[-2000:]}")
-        took, read = json.loads(done.stdout)
+        took, called, read = json.loads(done.stdout)
         if read != self.read:
             raise RuntimeError(f"{self.library}, {way}: other bytes were read")
-        return float(took)
+        return float(took), float(called)
 
 
 def _environment() -> dict[str, str]:
@@ -156,10 +158,13 @@ def _write(path: Path, library: str, size: int, python: str) -> int:
 
 def rows(house: Installation, library: str, size: int, rounds: int, python: str) -> list[Row]:
     """Every way, interleaved."""
-    files, took, chance = Files(house, library, size, python), defaultdict[str, list[float]](list), random.Random(size)
+    files, took, called = Files(house, library, size, python), defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
+    chance = random.Random(size)
     for _ in range(rounds):
         for way in chance.sample(WAYS, len(WAYS)):
-            took[way].append(files.time(way))
+            until_read, until_returned = files.time(way)
+            took[way].append(until_read)
+            called[way].append(until_returned)
     gib, plain = size / 2**30, statistics.median(took["plain"])
     name = {"torch": "torch.load"}.get(library, f"{library}.load_file")
     found = [
@@ -175,6 +180,13 @@ def rows(house: Installation, library: str, size: int, rounds: int, python: str)
                 met=value <= GOAL if goal else None, n=rounds, interval=median_interval(ratios), note=f"median {statistics.median(took[way]):.3f} s",
             )
         )  # fmt: skip
+    alone, guarded = statistics.median(called["plain"]), statistics.median(called["warm"])
+    found.append(
+        Row(
+            name=f"{name} {gib:g} GiB, warm, the call alone", value=guarded / alone, unit="ratio to plain", n=rounds,
+            interval=median_interval([one / alone for one in called["warm"]]), note=f"{guarded * 1000:.1f} ms beside {alone * 1000:.1f} ms",
+        )
+    )  # fmt: skip
     files.path.unlink()
     return found
 
@@ -184,7 +196,7 @@ def asked(house: Installation, rounds: int, python: str) -> Row:
     files, took = Files(house, "safetensors.numpy", 2**16, python), defaultdict[str, list[float]](list)
     for _ in range(rounds):
         for way in ("plain", "warm"):
-            took[way].append(files.time(way) * 1000)
+            took[way].append(files.time(way)[0] * 1000)
     plain = statistics.median(took["plain"])
     more = [one - plain for one in took["warm"]]
     return Row(name="one question, whatever the size", value=statistics.median(more), unit="ms", n=rounds, interval=median_interval(more))
@@ -218,7 +230,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("only root can run a loader under another uid")
     has_torch = subprocess.run([options.python, "-c", "import torch, safetensors"], capture_output=True, check=False).returncode == 0
     libraries = ("safetensors.numpy", "safetensors.torch", "torch") if has_torch else ("safetensors.numpy",)
-    sizes, rounds = ((2**26,), 3) if options.quick else (tuple(gib * 2**30 for gib in options.gib), 5)
+    sizes, rounds = ((2**26,), 3) if options.quick else (tuple(gib * 2**30 for gib in options.gib), 7)
     house = Installation()
     try:
         house.folder.chmod(0o755)
