@@ -84,16 +84,17 @@ def checkpoint() -> None:
 
 
 def pieces() -> None:
-    """A small unigram model without a map of characters, which alone has 240 kB."""
+    """A small unigram model without a map of characters, which alone has 240 kB; the trainer keeps the path that it is given, so that is a bare name."""
     import sentencepiece
 
     chosen = random.Random(1)
     words = ["".join(chosen.choices("abcdefgh", k=chosen.randint(2, 6))) for _ in range(100)]
     sentences = (" ".join(chosen.choices(words, k=8)) for _ in range(200))
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=sentences, model_prefix=str(HERE / "pieces"), vocab_size=60, normalization_rule_name="identity", minloglevel=2
-    )
-    (HERE / "pieces.vocab").unlink()
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=sentences, model_prefix="pieces", vocab_size=60, normalization_rule_name="identity", minloglevel=2
+        )
+        shutil.copyfile("pieces.model", HERE / "pieces.model")
 
 
 if __name__ == "__main__":
