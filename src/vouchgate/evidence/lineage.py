@@ -187,8 +187,8 @@ class Lineage:
         for table, names in (
             (self._resting, vouch.rests_on),
             (self._about, _subjects(vouch)),
-            (self._from, _inputs(vouch)),
-            (self._named, _named(vouch)),
+            (self._from, inputs_of(vouch)),
+            (self._named, _runs(vouch)),
         ):
             for name in dict.fromkeys(names):
                 table.setdefault(name, []).append(vouch.id)
@@ -213,7 +213,7 @@ class Lineage:
 
     def _hits(self, vouch: Vouch) -> set[str]:
         """Standing revocations under which a vouch falls that comes after everything else: directly, or by what it is linked to."""
-        subjects, inputs, runs = _subjects(vouch), _inputs(vouch), _named(vouch)
+        subjects, inputs, runs = _subjects(vouch), inputs_of(vouch), _runs(vouch)
         targets: list[tuple[str, str]] = [("vouch", vouch.id), ("key", vouch.issuer_key)]
         targets += [("digest", name) for name in (*subjects, *inputs)] + [("run", name) for name in (*subjects, *runs)]
         targets += [(kind, name) for kind in ("principal", "registration") for name in subjects]
@@ -295,14 +295,21 @@ def _subjects(vouch: Vouch) -> list[str]:
     return [subject.name for subject in vouch.subjects] + _digests(vouch)
 
 
-def _inputs(vouch: Vouch) -> list[str]:
+def inputs_of(vouch: Vouch) -> list[str]:
+    """Digests of what its content was made from; nothing for a vouch that is no derivation."""
     inputs = vouch.claims.get("inputs", ())
     return [text for text in inputs if isinstance(text, str)] if isinstance(inputs, list | tuple) else []
 
 
-def _named(vouch: Vouch) -> list[str]:
+def run_of(vouch: Vouch) -> str:
+    """The run that its claims name, or nothing."""
     run = vouch.claims.get("run")
-    return [run] if isinstance(run, str) else []
+    return run if isinstance(run, str) else ""
+
+
+def _runs(vouch: Vouch) -> list[str]:
+    run = run_of(vouch)
+    return [run] if run else []
 
 
 def _digests_of(revocation: Revocation) -> list[str]:

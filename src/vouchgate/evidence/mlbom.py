@@ -5,6 +5,7 @@ Rules
 2. Content is named by `hashes` where the hash is of the bytes themselves; digests of trees are properties.
 3. The same facts give the same document: members in one order, components by reference, the serial number computed from all but itself and the timestamp.
 4. References are unique, and every reference leads to a component of the document.
+5. What a control plane said of the model stands in declarations and formulation (mlbom_lineage.py), never among what was seen.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from vouchgate.evidence.mlbom_card import Claims
+from vouchgate.evidence.mlbom_lineage import HELD, Vouched, contents, declared
 from vouchgate.evidence.mlbom_python import Distribution, Environment, edges, purl
 from vouchgate.vocabulary.wire import Noun, encode
 
@@ -74,13 +76,22 @@ class Model(Noun, frozen=True, kw_only=True):
     weights: tuple[Weights, ...] = ()
     scan: Scan
     claims: Claims = Claims()
-    vouches: tuple[tuple[str, str], ...] = ()
-    """(predicate, id) of what a control plane holds about the digest."""
+    vouches: tuple[Vouched, ...] = ()
+    """What a control plane holds about the model, and about what it was made from."""
+    asked: bool = False
+    """Whether a control plane was asked."""
+
+    @property
+    def references(self) -> dict[str, str]:
+        """Digests of the model and of its files -> references."""
+        found = {f"sha256:{file.sha256}": file_reference(file.path) for file in reversed(self.files)} if self.folder else {}
+        return found | {self.digest: MODEL}
 
 
 def write_bom(model: Model, environment: Environment | None, *, spec: Spec, timestamp: str, version: str) -> bytes:
     """The document; `version` is of vouchgate, `timestamp` RFC 3339. Raises `Unavailable` without the extra."""
     components = [_file(file) for file in model.files] + ([*_environment(environment)] if environment else [])
+    components += contents(model.vouches, model.references)
     document: dict[str, Any] = {
         "$schema": f"http://cyclonedx.org/schema/bom-{spec}.schema.json",
         "bomFormat": "CycloneDX",
@@ -93,7 +104,7 @@ def write_bom(model: Model, environment: Environment | None, *, spec: Spec, time
         },
         "components": sorted(components, key=lambda one: str(one["bom-ref"])),
         "dependencies": _dependencies(model, environment),
-    }
+    } | declared(model.vouches, model.references)
     document["serialNumber"] = serial_number(document)
     document["metadata"]["timestamp"] = timestamp
     return encode(document)
@@ -167,7 +178,9 @@ def _seen(model: Model) -> Iterable[tuple[str, str]]:
         for name, count in one.dtypes.items():
             dtypes[name] = dtypes.get(name, 0) + count
     yield from ((f"seen:dtype:{name}", str(count)) for name, count in sorted(dtypes.items()))
-    yield from ((f"vouch:{predicate}", name) for predicate, name in sorted(model.vouches))
+    yield "control:asked", "true" if model.asked else ""
+    held = sorted((one.predicate, one.id) for one in model.vouches if one.about == model.digest and one.standing == HELD)
+    yield from ((f"vouch:{predicate}", name) for predicate, name in held)
 
 
 def _claimed(claims: Claims) -> Iterable[tuple[str, str]]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
+from vouchgate.evidence.mlbom_lineage import AGAINST, OPEN
 from vouchgate.evidence.mlbom_locks import Locked, fits
 from vouchgate.evidence.mlbom_read import Component, ReadBom
 from vouchgate.evidence.vulnerabilities import Finding
@@ -163,6 +164,10 @@ def _against_document(bom: ReadBom, verdict: str) -> Iterable[str]:
         yield "nobody scanned the model: the document has no verdict"
     elif verdict != "clean":
         yield f"the scan of the model says {verdict}"
+    said = sorted((one for one in bom.vouches if one.standing != OPEN), key=lambda one: (one.issued_at, one.standing == AGAINST))
+    for one in {(one.about, one.predicate): one for one in said}.values():
+        if one.standing == AGAINST:
+            yield f"`{one.predicate}` of {one.about[:30]} does not hold: {one.told}"
 
 
 def _against_packages(bom: ReadBom, gaps: tuple[Gap, ...], demand: Provenance) -> Iterable[str]:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
 from vouchgate.evidence.cyclonedx_schema import check_schema
 from vouchgate.evidence.mlbom import MODEL, PREFIX, PYTHON, serial_number
+from vouchgate.evidence.mlbom_lineage import Vouched, read_declared
 from vouchgate.evidence.mlbom_python import comparable, pypi_of
 from vouchgate.evidence.strict_documents import parse
 from vouchgate.vocabulary.errors import InvalidInput
@@ -69,6 +70,8 @@ class ReadBom:
     """The described one first, where there is one."""
     subject: Component | None
     """`metadata.component`."""
+    vouches: tuple[Vouched, ...] = ()
+    """Of one of ours: what a control plane said when it was written."""
 
     @property
     def is_ours(self) -> bool:
@@ -114,11 +117,24 @@ def bom_of(document: Mapping[str, Any]) -> ReadBom:
     serial = str(document.get("serialNumber", ""))
     faults += _graph(components, document.get("dependencies", []))
     read = ReadBom(document, spec, serial, tuple(faults), components, subject)
-    if read.is_ours and serial != serial_number(document):
-        return ReadBom(
-            document, spec, serial, (*faults, "the serial number is not that of the content: it was changed"), components, subject
-        )
-    return read
+    if not read.is_ours:
+        return read
+    if serial != serial_number(document):
+        faults.append("the serial number is not that of the content: it was changed")
+    vouches: tuple[Vouched, ...] = ()
+    try:
+        vouches = read_declared(document, _own(read))
+    except InvalidInput as error:
+        faults.append(error.reason)
+    return replace(read, faults=tuple(faults), vouches=vouches)
+
+
+def _own(read: ReadBom) -> dict[str, str]:
+    """Digests of the model and its files -> references, as write_bom has them."""
+    digest = read.subject.said("digest") if read.subject else ""
+    alone = digest.startswith("sha256:")
+    files = {} if alone else {f"sha256:{one.sha256[0]}": one.reference for one in reversed(list(read.files.values())) if one.sha256}
+    return files | {digest: MODEL}
 
 
 def _spelt(document: Mapping[str, Any]) -> None:

@@ -57,7 +57,7 @@ class Difference(Noun, frozen=True, kw_only=True):
     told: str = ""
 
 
-def describe(place: Place, scanner: Scanner, *, name: str = "", release: str = "", vouches: Iterable[tuple[str, str]] = ()) -> Model:
+def describe(place: Place, scanner: Scanner, *, name: str = "", release: str = "") -> Model:
     """Steps 1 to 4. Raises `InvalidInput`, `NotFound`, `Unavailable`."""
     measured = measure(place, Measuring(stamps=True))  # 1
     found = artifacts(place)
@@ -81,7 +81,6 @@ def describe(place: Place, scanner: Scanner, *, name: str = "", release: str = "
         weights=weights,
         scan=_scan(scanned),
         claims=claims,
-        vouches=tuple(sorted(set(vouches))),
     )
 
 

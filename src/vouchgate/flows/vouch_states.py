@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vouchgate.evidence.lineage import inputs_of, run_of
 from vouchgate.evidence.waivers import WAIVER
 from vouchgate.flows.facts import Facts
 from vouchgate.vocabulary.answers import VouchState
@@ -40,6 +41,8 @@ def state_of(facts: Facts, vouch: Vouch, now: UnixMillis, state: str = "") -> Vo
         issued_at=vouch.issued_at,
         expires_at=vouch.expires_at,
         rests_on=vouch.rests_on,
+        inputs=tuple(inputs_of(vouch)),
+        run=run_of(vouch),
         detail=f"revoked: {reason}" if by else _waived(vouch),
     )
 

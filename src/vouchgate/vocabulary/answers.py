@@ -204,6 +204,10 @@ class VouchState(Noun, frozen=True, kw_only=True):
     issued_at: UnixMillis = NEVER
     expires_at: UnixMillis = NEVER
     rests_on: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    """Digests of what the content was made from."""
+    run: str = ""
+    """The run that made it."""
     detail: str = ""
     """Why it does not hold."""
 

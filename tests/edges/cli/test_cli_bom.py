@@ -190,3 +190,23 @@ def test_names_from_outside_do_not_repaint_the_terminal(here, capsys):
     assert main(["bom", "make", "model"]) == 0
     out = capsys.readouterr().out
     assert "\x1b" not in out and "\u202e" not in out
+
+
+def test_a_control_plane_is_asked_where_that_was_asked_for(here, vg):
+    code, out, _ = vg("bom", "make", "model", "--control")
+    assert code == 0 and "2 vouches, of them hold: posture" in out
+    document = json.loads((here / "model.cdx.json").read_bytes())
+    assert document["declarations"]["claims"][0]["predicate"] == "posture"
+    code, out, _ = vg("bom", "verify", "model.cdx.json", "model", "--control")
+    assert code == 1 and "missing: vouch posture" in out and "added" not in out
+
+
+def test_without_a_control_plane_nothing_is_written(here, capsys):
+    assert main(["bom", "make", "model", "--control", "--socket", str(here / "no.sock")]) == 3
+    assert "not running" in capsys.readouterr().err and not (here / "model.cdx.json").exists()
+
+
+def test_a_document_of_another_tool_has_no_vouches_to_ask_about(here, vg):
+    (here / "b.json").write_text('{"bomFormat": "CycloneDX", "specVersion": "1.6"}')
+    code, _, err = vg("bom", "verify", "b.json", "--control")
+    assert code == 2 and "--control" in err

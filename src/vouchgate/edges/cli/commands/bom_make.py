@@ -1,4 +1,4 @@
-"""`vouchgate bom make`: write a bill of materials of a model, and sign it. Works without a control plane."""
+"""`vouchgate bom make`: write a bill of materials of a model, and sign it. Works without a control plane; --control asks one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from vouchgate.edges.cli.arguments import Usage
 from vouchgate.edges.cli.session import Session
 from vouchgate.edges.cli.signing_files import signing_key
+from vouchgate.vocabulary.answers import VouchState
 
 if TYPE_CHECKING:
     from vouchgate.evidence.mlbom import Model
     from vouchgate.evidence.mlbom_python import Environment
+    from vouchgate.flows.describe_lineage import Ask
 
 SUMMARY = "write a bill of materials of a model (CycloneDX), and sign it"
 DETAIL = """Scans the model without running it, and says what was seen apart from what its files claim. With --python every installed file is hashed and held to
@@ -28,6 +30,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """What it takes."""
     parser.add_argument("path", help="a model: a file or a folder")
     parser.add_argument("--python", metavar="FOLDER", help="the virtual environment that it runs in")
+    parser.add_argument(
+        "--control", action="store_true", help="ask the running control plane what is vouched for of the model and of what it was made from"
+    )
     parser.add_argument("--spec", default="1.6", choices=("1.6", "1.7"), help="version of CycloneDX (default: 1.6)")
     parser.add_argument("--name", default="", help="what the model is called (default: its file's or folder's name)")
     parser.add_argument("--release", default="", help="its version")
@@ -44,6 +49,7 @@ def run(session: Session, options: argparse.Namespace) -> int:
     from vouchgate.evidence.mlbom_signed import sign_bom
     from vouchgate.evidence.statement import read_time, write_time
     from vouchgate.flows.describe_artifact import Scanner, describe
+    from vouchgate.flows.describe_lineage import with_lineage
     from vouchgate.flows.python_environment import read_environment
 
     at = read_time(options.at) if options.at else wiring.clock().now()
@@ -56,6 +62,8 @@ def run(session: Session, options: argparse.Namespace) -> int:
             environment = read_environment(place)
     with closing(wiring.warm_scanner()) as reader, closing(wiring.local_place(options.path)) as place:
         model = describe(place, Scanner(reader, wiring.folder_file), name=options.name, release=options.release)
+    if options.control:
+        model = with_lineage(model, asking(session))
     document = write_bom(model, environment, spec=options.spec, timestamp=write_time(at), version=__version__)
     bom = read_bom(document)
     signed = sign_bom(bom, key) if key else b""
@@ -74,7 +82,14 @@ def _outside(out: Path, model: Path) -> None:
         raise Usage(f"`{out}` lies inside of the model that it describes", remedy="name a file beside it with --out")
 
 
+def asking(session: Session) -> Ask:
+    """Asks the control plane what is vouched for of a digest."""
+    return lambda digest: session.client.get(tuple[VouchState, ...], "/api/v1/vouches", about=digest)
+
+
 def _tell(session: Session, model: Model, environment: Environment | None, answer: dict[str, str]) -> None:
+    from vouchgate.evidence.mlbom_lineage import AGAINST, HELD
+
     printer = session.printer
     printer.marked("good", f"described {len(model.files)} files as {model.digest}")
     printer.field("bom", answer["bom"], answer["signed"])
@@ -86,6 +101,11 @@ def _tell(session: Session, model: Model, environment: Environment | None, answe
         printer.field("seen", f"{parameters:,} parameters in {tensors:,} tensors")
     printer.field("claimed", model.claims.license or model.claims.license_text, *(f"built on {name}" for name in model.claims.base_models))
     printer.field("note", *model.claims.notes)
+    if model.asked:
+        held = sorted({one.predicate for one in model.vouches if one.standing == HELD})
+        printer.field("vouched", f"{len(model.vouches)} vouches, of them hold: {', '.join(held) or 'none'}")
+        for vouch in [one for one in model.vouches if one.standing == AGAINST][:SHOWN]:
+            printer.marked("bad", f"{vouch.predicate} of {vouch.about[:30]}: {vouch.told}", 2)
     if environment:
         altered = [one for one in environment.distributions if one.altered]
         printer.field("python", f"{len(environment.distributions)} distributions, {environment.compiled} compiled files without a hash")

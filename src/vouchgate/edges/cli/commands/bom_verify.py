@@ -1,4 +1,4 @@
-"""`vouchgate bom verify`: hold a bill of materials to its schema, signature and files. Works without a control plane."""
+"""`vouchgate bom verify`: hold a bill of materials to its schema, signature and files. Works without a control plane; --control asks one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vouchgate.edges.cli.arguments import Usage
+from vouchgate.edges.cli.commands.bom_make import asking
 from vouchgate.edges.cli.session import Session
 from vouchgate.edges.cli.signing_files import content, verifying_key
 
@@ -28,6 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bom", help="a CycloneDX document (JSON)")
     parser.add_argument("path", nargs="?", default="", help="the model, to be measured again")
     parser.add_argument("--python", metavar="FOLDER", help="the virtual environment, to be measured again")
+    parser.add_argument("--control", action="store_true", help="ask the running control plane whether what it vouched for still stands")
     parser.add_argument("--key", metavar="FILE", help="the signer's public key (PEM)")
     parser.add_argument("--signature", metavar="FILE", help=f"with --key: the signed statement (default: BOM{SIGNED})")
 
@@ -37,7 +39,7 @@ def run(session: Session, options: argparse.Namespace) -> int:
     if options.signature and not options.key:
         raise Usage("--signature needs --key", remedy="name the signer's public key")
     bom = read_signed(options.bom, options.key or "", options.signature or "")
-    found = [] if bom.faults else _differences(bom, options.path, options.python or "")
+    found = [] if bom.faults else _differences(session, bom, options)
     holds = not bom.faults and not found
     answer = {"bom": options.bom, "holds": holds, "signed": bool(options.key), "spec": bom.spec, "serial": bom.serial, "faults": bom.faults}
     if not session.json(answer | {"differences": found, "components": len(bom.components)}):
@@ -61,15 +63,19 @@ def read_signed(path: str, key: str, signature: str = "") -> ReadBom:
     return signed
 
 
-def _differences(bom: ReadBom, path: str, python: str) -> list[Difference]:
+def _differences(session: Session, bom: ReadBom, options: argparse.Namespace) -> list[Difference]:
     from vouchgate import wiring
     from vouchgate.flows.describe_artifact import compare_environment, compare_files
+    from vouchgate.flows.describe_lineage import compare_lineage
     from vouchgate.flows.measure import Measuring, measure
     from vouchgate.flows.python_environment import read_environment
 
-    if (path or python) and not bom.is_ours:
-        raise Usage("the document was not made by vouchgate, so its files have no known layout", remedy="leave out the path")
+    path, python = options.path, options.python or ""
+    if (path or python or options.control) and not bom.is_ours:
+        raise Usage("the document was not made by vouchgate, so its layout is not known", remedy="leave out the path and --control")
     found: list[Difference] = []
+    if options.control:
+        found += compare_lineage(bom, asking(session))
     if path:
         with closing(wiring.local_place(path)) as place:
             found += compare_files(bom, measure(place, Measuring(tensors=False)), Path(path).absolute().name)
@@ -90,7 +96,14 @@ def _tell(session: Session, options: argparse.Namespace, bom: ReadBom, found: li
     if bom.faults or found:
         return
     held = [
-        what for what, asked in (("its signature", options.key), ("every file", options.path), ("the environment", options.python)) if asked
+        what
+        for what, asked in (
+            ("its signature", options.key),
+            ("every file", options.path),
+            ("the environment", options.python),
+            ("every vouch", options.control),
+        )
+        if asked
     ]
     printer.marked(
         "good", f"a sound CycloneDX {bom.spec} document of {len(bom.components)} components; holds: {', '.join(['schema', *held])}"
