@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from installation import Answer, Caller, Installation, mine
+from installation import MODEL, Answer, Caller, Installation, mine
 
+from vouchgate.evidence.mlbom_read import read_bom
 from vouchgate.vocabulary.answers import RevokeOutcome
 from vouchgate.vocabulary.answers_decisions import EndpointState
 
@@ -99,6 +100,20 @@ def test_a_key_that_is_revoked_takes_its_vouches_along(house: Installation, alic
     with revoked(house, vouch.issuer_key, "key"):
         house.until(lambda: house.infer(alice).status == 403, 1.0, "a vouch of a revoked key still counts")
     house.until(lambda: house.infer(alice).status == 200, 5)
+
+
+def test_a_bill_of_materials_says_what_is_vouched_for_and_is_told_when_it_falls(house: Installation, tmp_path: Path) -> None:
+    document = tmp_path / "digits.cdx.json"
+    done = house.cli("bom", "make", str(MODEL), "--control", "-o", str(document))
+    assert done.returncode == 0, done.stderr
+    found = read_bom(document.read_bytes())
+    assert found.faults == () and {"scan", "structure", "import"} <= {one.predicate for one in found.vouches if one.standing == "held"}
+    assert house.cli("bom", "verify", str(document), str(MODEL), "--control").returncode == 0
+    vouch = next(one for one in found.vouches if one.predicate == "structure")
+    with revoked(house, vouch.id, "vouch"):
+        again = house.cli("bom", "verify", str(document), "--control")
+        assert again.returncode == 1 and f"changed: vouch structure {vouch.id[:16]}" in again.stdout
+    assert house.cli("bom", "verify", str(document), "--control").returncode == 0
 
 
 class Evil:
