@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from vouchgate.evidence.mlbom_card import Claims
 from vouchgate.evidence.mlbom_lineage import HELD, Vouched, contents, declared
-from vouchgate.evidence.mlbom_python import Distribution, Environment, edges, purl
+from vouchgate.evidence.mlbom_python import Distribution, Environment, comparable, edges, purl, quoted
+from vouchgate.evidence.mlbom_wheels import Held, Wheel, held
 from vouchgate.vocabulary.wire import Noun, encode
 
 Spec = Literal["1.6", "1.7"]
@@ -88,9 +89,14 @@ class Model(Noun, frozen=True, kw_only=True):
         return found | {self.digest: MODEL}
 
 
-def write_bom(model: Model, environment: Environment | None, *, spec: Spec, timestamp: str, version: str) -> bytes:
+def write_bom(
+    model: Model, environment: Environment | None, *, spec: Spec, timestamp: str, version: str, wheels: Sequence[Wheel] = ()
+) -> bytes:
     """The document; `version` is of vouchgate, `timestamp` RFC 3339. Raises `Unavailable` without the extra."""
-    components = [_file(file) for file in model.files] + ([*_environment(environment)] if environment else [])
+    found = installed(wheels, environment)
+    components = [_file(file) for file in model.files] + ([*_environment(environment, found)] if environment else [])
+    loose = [one for one in wheels if one.file not in {held.wheel.file for held in found.values() if not held.fault}]
+    components += [_wheel(one) for one in loose]
     components += contents(model.vouches, model.references)
     document: dict[str, Any] = {
         "$schema": f"http://cyclonedx.org/schema/bom-{spec}.schema.json",
@@ -103,7 +109,7 @@ def write_bom(model: Model, environment: Environment | None, *, spec: Spec, time
             "component": _model(model),
         },
         "components": sorted(components, key=lambda one: str(one["bom-ref"])),
-        "dependencies": _dependencies(model, environment),
+        "dependencies": _dependencies(model, environment, loose),
     } | declared(model.vouches, model.references)
     document["serialNumber"] = serial_number(document)
     document["metadata"]["timestamp"] = timestamp
@@ -211,7 +217,7 @@ def _file(file: File) -> dict[str, Any]:
     }
 
 
-def _environment(environment: Environment) -> Iterable[dict[str, Any]]:
+def _environment(environment: Environment, held: Mapping[str, Held]) -> Iterable[dict[str, Any]]:
     whole: dict[str, Any] = {
         "type": "platform",
         "bom-ref": PYTHON,
@@ -227,7 +233,7 @@ def _environment(environment: Environment) -> Iterable[dict[str, Any]]:
         ),
     }
     yield {name: value for name, value in whole.items() if value}
-    yield from (_distribution(one) for one in environment.distributions)
+    yield from (_distribution(one, held.get(one.folder)) for one in environment.distributions)
 
 
 def distribution_reference(folder: str) -> str:
@@ -240,7 +246,55 @@ def record_state(one: Distribution) -> str:
     return "altered" if one.altered else "checked" if one.record and one.hashed else "absent"
 
 
-def _distribution(one: Distribution) -> dict[str, Any]:
+def installed(wheels: Sequence[Wheel], environment: Environment | None) -> dict[str, Held]:
+    """By the metadata's folder: what each distribution is to a wheel of its release and tags."""
+    by: dict[tuple[str, str], list[Wheel]] = {}
+    for wheel in wheels:
+        by.setdefault(wheel.release, []).append(wheel)
+    found = {}
+    for one in environment.distributions if environment else ():
+        release = one.key, comparable(one.metadata.version)
+        said = held(by.get(release, ()), release, one.tags, one.rows, one.folder)
+        if said and not said.fault and one.source and one.source.sha256 not in ("", said.wheel.sha256):
+            said = Held(wheel=said.wheel, fault="the installer took another archive")
+        if said:
+            found[one.folder] = said
+    return found
+
+
+def wheel_reference(file: str) -> str:
+    """Reference of an archive that is not installed as it is."""
+    return f"wheel:{file}"
+
+
+def _wheel(one: Wheel) -> dict[str, Any]:
+    component: dict[str, Any] = {
+        "type": "library",
+        "bom-ref": wheel_reference(one.file),
+        "name": one.name or one.file,
+        "version": one.version,
+        "hashes": [{"alg": "SHA-256", "content": one.sha256}],
+        "purl": one.purl if one.name else "",
+        "externalReferences": _attested(one),
+        "properties": properties(
+            [
+                ("wheel:file", one.file),
+                ("wheel:fault", one.fault),
+                ("size", str(one.size)),
+                ("python:record", "altered" if one.fault else "checked"),
+                *(("python:wheel-tag", tag) for tag in one.tags),
+            ]
+        ),
+    }
+    return {name: value for name, value in component.items() if value}
+
+
+def _attested(wheel: Wheel) -> list[dict[str, Any]]:
+    """Attestations that lay beside it, by their hash; nothing says here that they hold."""
+    return [{"type": "attestation", "url": quoted(one.name), "hashes": [{"alg": "SHA-256", "content": one.sha256}]} for one in wheel.beside]
+
+
+def _distribution(one: Distribution, wheel: Held | None) -> dict[str, Any]:
     said, source = one.metadata, one.source
     pairs = [
         ("python:record", record_state(one)),
@@ -255,16 +309,24 @@ def _distribution(one: Distribution) -> dict[str, Any]:
         ("python:url", source.url if source and not _URL.fullmatch(source.url) else ""),
         ("python:commit", source.commit if source else ""),
     ]
+    archive = source.sha256 if source else ""
+    references: list[dict[str, Any]] = [{"type": "distribution", "url": source.url}] if source and _URL.fullmatch(source.url) else []
+    if wheel and wheel.fault:
+        pairs += [("wheel:fault", f"{wheel.wheel.file}: {wheel.fault}")]
+    elif wheel:
+        archive, references = wheel.wheel.sha256, references + _attested(wheel.wheel)
+        pairs += [("wheel:file", wheel.wheel.file), ("wheel:relocated", str(wheel.relocated) if wheel.relocated else "")]
+        pairs += [("wheel:added", path) for path in wheel.added]
     component: dict[str, Any] = {
         "type": "library",
         "bom-ref": distribution_reference(one.folder),
         "name": said.name,
         "version": said.version,
         "description": said.summary,
-        "hashes": [{"alg": "SHA-256", "content": source.sha256}] if source and source.sha256 else [],
+        "hashes": [{"alg": "SHA-256", "content": archive}] if archive else [],
         "licenses": _licenses(said.license, said.license_text),
         "purl": purl(said.name, said.version),
-        "externalReferences": [{"type": "distribution", "url": source.url}] if source and _URL.fullmatch(source.url) else [],
+        "externalReferences": references,
         "properties": properties(pairs),
     }
     return {name: value for name, value in component.items() if value}
@@ -276,9 +338,9 @@ def _licenses(expression: str, text: str) -> list[dict[str, Any]]:
     return [{"license": {"name": text, "acknowledgement": "declared"}}] if text else []
 
 
-def _dependencies(model: Model, environment: Environment | None) -> list[dict[str, Any]]:
+def _dependencies(model: Model, environment: Environment | None, wheels: Iterable[Wheel]) -> list[dict[str, Any]]:
     """The model has its files and needs the environment; that has its distributions, and each of them what it requires."""
-    found = {MODEL: [file_reference(file.path) for file in model.files]}
+    found = {MODEL: [*(file_reference(file.path) for file in model.files), *(wheel_reference(one.file) for one in wheels)]}
     if environment:
         graph = edges(environment.distributions, environment.python)
         found[MODEL].append(PYTHON)

@@ -110,6 +110,8 @@ def gap(component: Component, locked: tuple[Locked, ...], attested: Iterable[Att
 
     if state == "altered":
         return told("nothing", "its files are not as its RECORD says")
+    if component.stated.get("wheel:fault"):
+        return told("nothing", f"it is not what its wheel holds: {component.stated['wheel:fault'][0][:300]}")
     if component.said("python:editable") == "true":
         return told("nothing", "it is installed from a working folder")
     if component.sha256 and locked and not known & {digest for one in locked for _, digest in one.archives}:

@@ -102,6 +102,8 @@ class Distribution(Noun, frozen=True, kw_only=True):
     hashed: int = 0
     """Files whose hash was computed again and is as recorded."""
     faults: tuple[Fault, ...] = ()
+    rows: tuple[Row, ...] = ()
+    """Of the RECORD, where that was asked for."""
     altered: int = 0
     """How many faults there are; `faults` holds the first of them."""
 
@@ -131,10 +133,14 @@ def normalised(name: str) -> str:
 
 def purl(name: str, version: str) -> str:
     """Package URL (purl specification, type `pypi`)."""
-    quoted = "".join(
-        one if one.isascii() and (one.isalnum() or one in "-._~") else "".join(f"%{b:02X}" for b in one.encode()) for one in version
+    return f"pkg:pypi/{normalised(name)}@{quoted(version)}"
+
+
+def quoted(text: str) -> str:
+    """All but unreserved characters in the percent form (RFC 3986, section 2)."""
+    return "".join(
+        one if one.isascii() and (one.isalnum() or one in "-._~") else "".join(f"%{b:02X}" for b in one.encode()) for one in text
     )
-    return f"pkg:pypi/{normalised(name)}@{quoted}"
 
 
 def pypi_of(text: str) -> tuple[str, str]:

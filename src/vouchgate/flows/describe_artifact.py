@@ -20,9 +20,10 @@ from typing import Any
 
 from vouchgate.evidence import mlbom_card
 from vouchgate.evidence.merkle import Manifest, content_digest, manifest_digest
-from vouchgate.evidence.mlbom import File, Model, Scan, Weights, distribution_reference, record_state
+from vouchgate.evidence.mlbom import PYTHON, File, Model, Scan, Weights, distribution_reference, record_state
 from vouchgate.evidence.mlbom_python import Distribution, Environment
 from vouchgate.evidence.mlbom_read import ReadBom
+from vouchgate.evidence.mlbom_wheels import Wheel
 from vouchgate.flows.measure import Measuring, measure
 from vouchgate.flows.scan_artifacts import Artifact, Reader, Scanned, artifacts, scan_artifact
 from vouchgate.flows.walk import Place
@@ -52,7 +53,7 @@ class Difference(Noun, frozen=True, kw_only=True):
     kind: str
     """`changed`, `added`, `missing`."""
     what: str
-    """`file` or `package`."""
+    """`file`, `package`, `wheel` or `vouch`."""
     name: str
     told: str = ""
 
@@ -107,7 +108,7 @@ def compare_files(bom: ReadBom, measured: Manifest, name: str) -> list[Differenc
 
 def compare_environment(bom: ReadBom, environment: Environment) -> list[Difference]:
     """Step 6 for what is installed."""
-    stated = {one.reference: one for one in bom.packages}
+    stated = {one.reference: one for one in bom.packages if one.reference.startswith(f"{PYTHON}:")}
     here = {distribution_reference(one.folder): one for one in environment.distributions}
     found = []
     for reference in sorted(here.keys() | stated.keys()):
@@ -124,6 +125,18 @@ def compare_environment(bom: ReadBom, environment: Environment) -> list[Differen
     if unowned != ((str(environment.unowned_count),), environment.unowned):
         told = f"{environment.unowned_count} files that no package lists, such as {', '.join(environment.unowned[:3])}"
         found.append(Difference(kind="changed", what="package", name="the environment", told=told))
+    return found
+
+
+def compare_wheels(bom: ReadBom, wheels: Iterable[Wheel]) -> list[Difference]:
+    """Step 6 for the archives: those that the document names, by name and hash."""
+    stated = {one.said("wheel:file"): one.sha256 for one in bom.components if one.said("wheel:file")}
+    here = {one.file: (one.sha256,) for one in wheels}
+    found = []
+    for name in sorted(here.keys() | stated.keys()):
+        kind = "added" if name not in stated else "missing" if name not in here else "changed"
+        if stated.get(name) != here.get(name):
+            found.append(Difference(kind=kind, what="wheel", name=name))
     return found
 
 

@@ -49,6 +49,8 @@ class _Reading:
 
     place: Place
     files: dict[str, Found]
+    rows: bool
+    """Keep what the RECORDs list."""
     owned: set[str] = field(default_factory=set)
 
     def content(self, path: str, limit: int) -> bytes:
@@ -64,9 +66,9 @@ class _Reading:
         return data
 
 
-def read_environment(place: Place) -> Environment:
-    """Steps 1 to 5. Raises `NotFound` where nothing is installed, `InvalidInput`, `Unavailable`."""
-    reading = _Reading(place, {os_text(entry.name): entry for entry in walk(place)} if place.is_folder else {})
+def read_environment(place: Place, *, rows: bool = False) -> Environment:
+    """Steps 1 to 5; with `rows` what every RECORD lists is kept. Raises `NotFound` where nothing is installed, `InvalidInput`, `Unavailable`."""
+    reading = _Reading(place, {os_text(entry.name): entry for entry in walk(place)} if place.is_folder else {}, rows)
     folders = sorted({posixpath.dirname(path) for path in reading.files if path.endswith(f"{_SUFFIX}/METADATA")})
     if not folders:
         raise NotFound(f"`{place.path}` holds no installed Python distribution", remedy="name a virtual environment, or its site-packages")
@@ -98,6 +100,7 @@ def _distribution(reading: _Reading, folder: str, readers: ThreadPoolExecutor) -
         record=hashlib.sha256(record).hexdigest() if record else "",
         files=len(rows),
         hashed=sum(1 for row, why in zip(rows, told, strict=True) if row.digest and not why),
+        rows=rows if reading.rows else (),
         faults=tuple(faults[:MAX_TOLD]),
         altered=len(faults),
     )

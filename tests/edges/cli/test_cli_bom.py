@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -210,3 +211,22 @@ def test_a_document_of_another_tool_has_no_vouches_to_ask_about(here, vg):
     (here / "b.json").write_text('{"bomFormat": "CycloneDX", "specVersion": "1.6"}')
     code, _, err = vg("bom", "verify", "b.json", "--control")
     assert code == 2 and "--control" in err
+
+
+def test_wheels_bind_what_is_installed_to_its_archive(here, capsys):
+    site, own = here / "venv" / SITE, "alpha-1.0.dist-info"
+    install(site, "alpha", {"alpha.py": b"x = 1\n", f"{own}/WHEEL": b"Wheel-Version: 1.0\nTag: py3-none-any\n"})
+    (here / "wheels").mkdir()
+    with zipfile.ZipFile(here / "wheels/alpha-1.0-py3-none-any.whl", "w") as archive:
+        for path in ("alpha.py", f"{own}/METADATA", f"{own}/WHEEL", f"{own}/RECORD"):
+            archive.write(site / path, path)
+    code, made = told(capsys, "make", "model", "--python", "venv", "--wheels", "wheels")
+    assert code == 0 and not made["faults"]
+    assert told(capsys, "gaps", "model.cdx.json")[1]["classes"]["locked"] == 1
+    assert told(capsys, "verify", "model.cdx.json", "model", "--python", "venv", "--wheels", "wheels")[0] == 0
+    (here / "wheels/alpha-1.0-py3-none-any.whl").write_bytes(b"other")
+    code, found = told(capsys, "verify", "model.cdx.json", "--wheels", "wheels")
+    assert code == 1 and [(one["kind"], one["what"]) for one in found["differences"]] == [("changed", "wheel")]
+    assert main(["bom", "make", "model", "--wheels", "wheels"]) == 0
+    assert "it is no zip archive" in capsys.readouterr().out
+    assert "not as recorded" in told(capsys, "gaps", "model.cdx.json")[1]["against"][0]

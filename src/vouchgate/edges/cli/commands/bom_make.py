@@ -15,6 +15,7 @@ from vouchgate.vocabulary.answers import VouchState
 if TYPE_CHECKING:
     from vouchgate.evidence.mlbom import Model
     from vouchgate.evidence.mlbom_python import Environment
+    from vouchgate.evidence.mlbom_wheels import Wheel
     from vouchgate.flows.describe_lineage import Ask
 
 SUMMARY = "write a bill of materials of a model (CycloneDX), and sign it"
@@ -30,6 +31,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """What it takes."""
     parser.add_argument("path", help="a model: a file or a folder")
     parser.add_argument("--python", metavar="FOLDER", help="the virtual environment that it runs in")
+    parser.add_argument(
+        "--wheels", metavar="FOLDER", help="the wheels that it was installed from, or is to be: each is hashed and held to its RECORD"
+    )
     parser.add_argument(
         "--control", action="store_true", help="ask the running control plane what is vouched for of the model and of what it was made from"
     )
@@ -50,6 +54,7 @@ def run(session: Session, options: argparse.Namespace) -> int:
     from vouchgate.evidence.statement import read_time, write_time
     from vouchgate.flows.describe_artifact import Scanner, describe
     from vouchgate.flows.describe_lineage import with_lineage
+    from vouchgate.flows.describe_wheels import read_wheels
     from vouchgate.flows.python_environment import read_environment
 
     at = read_time(options.at) if options.at else wiring.clock().now()
@@ -59,12 +64,16 @@ def run(session: Session, options: argparse.Namespace) -> int:
     environment = None
     if options.python:
         with closing(wiring.local_place(options.python)) as place:
-            environment = read_environment(place)
+            environment = read_environment(place, rows=bool(options.wheels))
+    wheels: tuple[Wheel, ...] = ()
+    if options.wheels:
+        with closing(wiring.local_place(options.wheels)) as place:
+            wheels = read_wheels(place)
     with closing(wiring.warm_scanner()) as reader, closing(wiring.local_place(options.path)) as place:
         model = describe(place, Scanner(reader, wiring.folder_file), name=options.name, release=options.release)
     if options.control:
         model = with_lineage(model, asking(session))
-    document = write_bom(model, environment, spec=options.spec, timestamp=write_time(at), version=__version__)
+    document = write_bom(model, environment, spec=options.spec, timestamp=write_time(at), version=__version__, wheels=wheels)
     bom = read_bom(document)
     signed = sign_bom(bom, key) if key else b""
     wiring.write_report(out, document)
@@ -73,6 +82,7 @@ def run(session: Session, options: argparse.Namespace) -> int:
     answer = {"bom": str(out), "signed": f"{out}{SIGNED}" if signed else "", "serial": bom.serial, "digest": model.digest}
     if not session.json(answer | {"verdict": model.scan.outcome, "components": len(bom.components), "faults": bom.faults}):
         _tell(session, model, environment, answer)
+        _tell_wheels(session, wheels, environment)
     return 0
 
 
@@ -113,3 +123,17 @@ def _tell(session: Session, model: Model, environment: Environment | None, answe
             printer.marked("bad", f"{one.metadata.name}: {one.faults[0].path}: {one.faults[0].why}, {one.altered} in all", 2)
         for path in environment.unowned[:SHOWN]:
             printer.marked("warn", f"{path} belongs to no distribution", 2)
+
+
+def _tell_wheels(session: Session, wheels: tuple[Wheel, ...], environment: Environment | None) -> None:
+    from vouchgate.evidence.mlbom import installed
+
+    if not wheels:
+        return
+    found = installed(wheels, environment)
+    whole = sum(not one.fault for one in found.values())
+    printer = session.printer
+    printer.field("wheels", f"{len(wheels)} archives; {whole} distributions are installed as their wheel has them")
+    told = [(one.file, one.fault) for one in wheels if one.fault] + [(one.wheel.file, one.fault) for one in found.values() if one.fault]
+    for file, fault in told[:SHOWN]:
+        printer.marked("bad", f"{file}: {fault}", 2)

@@ -29,6 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bom", help="a CycloneDX document (JSON)")
     parser.add_argument("path", nargs="?", default="", help="the model, to be measured again")
     parser.add_argument("--python", metavar="FOLDER", help="the virtual environment, to be measured again")
+    parser.add_argument("--wheels", metavar="FOLDER", help="the wheels, to be hashed again")
     parser.add_argument("--control", action="store_true", help="ask the running control plane whether what it vouched for still stands")
     parser.add_argument("--key", metavar="FILE", help="the signer's public key (PEM)")
     parser.add_argument("--signature", metavar="FILE", help=f"with --key: the signed statement (default: BOM{SIGNED})")
@@ -65,13 +66,14 @@ def read_signed(path: str, key: str, signature: str = "") -> ReadBom:
 
 def _differences(session: Session, bom: ReadBom, options: argparse.Namespace) -> list[Difference]:
     from vouchgate import wiring
-    from vouchgate.flows.describe_artifact import compare_environment, compare_files
+    from vouchgate.flows.describe_artifact import compare_environment, compare_files, compare_wheels
     from vouchgate.flows.describe_lineage import compare_lineage
+    from vouchgate.flows.describe_wheels import read_wheels
     from vouchgate.flows.measure import Measuring, measure
     from vouchgate.flows.python_environment import read_environment
 
     path, python = options.path, options.python or ""
-    if (path or python or options.control) and not bom.is_ours:
+    if (path or python or options.wheels or options.control) and not bom.is_ours:
         raise Usage("the document was not made by vouchgate, so its layout is not known", remedy="leave out the path and --control")
     found: list[Difference] = []
     if options.control:
@@ -82,6 +84,9 @@ def _differences(session: Session, bom: ReadBom, options: argparse.Namespace) ->
     if python:
         with closing(wiring.local_place(python)) as place:
             found += compare_environment(bom, read_environment(place))
+    if options.wheels:
+        with closing(wiring.local_place(options.wheels)) as place:
+            found += compare_wheels(bom, read_wheels(place))
     return found
 
 
@@ -101,6 +106,7 @@ def _tell(session: Session, options: argparse.Namespace, bom: ReadBom, found: li
             ("its signature", options.key),
             ("every file", options.path),
             ("the environment", options.python),
+            ("every wheel", options.wheels),
             ("every vouch", options.control),
         )
         if asked
@@ -110,5 +116,5 @@ def _tell(session: Session, options: argparse.Namespace, bom: ReadBom, found: li
     )
     if not options.key:
         printer.marked("warn", "its signature was not asked about: anybody may have written it", 2)
-    if not (options.path or options.python):
+    if not (options.path or options.python or options.wheels):
         printer.marked("warn", "no file was measured: name the model", 2)
