@@ -4,7 +4,7 @@ Rules
 1. A wheel's name says which release it is (binary distribution format, "File name convention"); its METADATA must say the same.
 2. Every file of a wheel stands in its RECORD with its hash, and the other way round; only the RECORD and its signatures stand without one.
 3. A distribution is a wheel's where release and tags are the same, every file of the wheel is installed with the wheel's own hash, and nothing is
-   installed beside them but what installers add (INSTALLER, REQUESTED, direct_url.json, compiled files of sources that the wheel has, scripts).
+   installed beside them but what installers add (INSTALLER, REQUESTED, direct_url.json, uv's notes, compiled files of sources that the wheel has, scripts).
 4. Scripts and data files go elsewhere and scripts are rewritten (`.data`, "Installing a wheel"): they are counted, not compared.
 Left to others: reading archives (flows/describe_wheels.py), and who published one (pep740.py).
 """
@@ -18,8 +18,8 @@ from vouchgate.evidence.mlbom_python import MISSING, REMEDY, Row, comparable, no
 from vouchgate.vocabulary.errors import Unavailable
 from vouchgate.vocabulary.wire import Noun
 
-_ADDED = frozenset({"INSTALLER", "REQUESTED", "direct_url.json", "RECORD"})
-"""What installers write beside a wheel's own metadata (recording installed projects; PEP 610; PEP 376)."""
+_ADDED = frozenset({"INSTALLER", "REQUESTED", "direct_url.json", "RECORD", "uv_cache.json", "uv_build.json"})
+"""What installers write beside a wheel's own metadata (recording installed projects; PEP 610; PEP 376; uv's notes)."""
 _SIGNATURES = frozenset({"RECORD", "RECORD.jws", "RECORD.p7s"})
 _PLACED = ("purelib", "platlib")
 """Parts of `.data` that go where packages lie."""
