@@ -299,3 +299,98 @@ def test_what_is_handed_to_the_library_is_sealed(model: Path) -> None:
         assert sorted(file.keys()) == ["a", "b"]
     os.close(descriptor)
     parts.close()
+
+
+# --- shards of a folder -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    """A folder of two shards, one of them below, with its manifest beside it."""
+    folder = tmp_path / "model"
+    (folder / "unet").mkdir(parents=True)
+    save_file(TENSORS, folder / "a.safetensors")
+    save_file({"other": numpy.arange(9.0)}, folder / "unet" / "b.safetensors")
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+def test_a_shard_is_verified_alone_and_the_folder_is_asked_about(shards: Path) -> None:
+    manifest = parted(shards)
+    judge = Judge(manifest)
+    assert content_digest(manifest).kind == "tree"
+    with opened(shards / "unet" / "b.safetensors", judge) as one:
+        (shards / "a.safetensors").write_bytes(b"evil")
+        assert equal(one.get_tensor("other"), numpy.arange(9.0)) and judge.asked == 2
+    with pytest.raises(Unverified):
+        opened(shards / "a.safetensors", judge)
+
+
+def test_a_shard_in_the_place_of_another_is_refused(shards: Path) -> None:
+    judge = Judge(parted(shards))
+    (shards / "a.safetensors").unlink()
+    (shards / "a.safetensors").symlink_to(shards / "unet" / "b.safetensors")
+    with pytest.raises(VouchgateError):
+        opened(shards / "a.safetensors", judge)
+
+
+@pytest.mark.parametrize("at", [0, 12, -1])
+def test_a_changed_byte_of_a_shard_is_never_handed_out(shards: Path, at: int) -> None:
+    judge, path = Judge(parted(shards)), shards / "unet" / "b.safetensors"
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+    with pytest.raises((Unverified, NotFound)):
+        opened(path, judge).get_tensor("other")
+
+
+def test_the_manifest_of_another_folder_is_refused_before_a_byte_is_read(shards: Path) -> None:
+    judge = Judge(parted(shards))
+    save_file({"other": numpy.zeros(9)}, shards / "unet" / "b.safetensors")
+    parted(shards)
+    with pytest.raises(LoadRefused):
+        opened(shards / "unet" / "b.safetensors", judge)
+
+
+def test_a_manifest_that_was_rewritten_for_the_same_content_is_not_the_one_vouched_for(shards: Path) -> None:
+    judge = Judge(parted(shards))
+    parted(shards, chunk_bytes=CHUNK // 2)
+    with pytest.raises(Unverified, match="not the manifest that was vouched for"):
+        opened(shards / "a.safetensors", judge)
+
+
+def test_a_file_that_the_folders_manifest_does_not_have_is_verified_whole(shards: Path) -> None:
+    judge = Judge(parted(shards))
+    save_file(TENSORS, shards / "new.safetensors")
+    assert Guard(Opening(), judge).parts(shards / "new.safetensors", "safetensors") is None and judge.asked == 0
+
+
+def test_the_nearest_manifest_counts_and_those_far_above_are_not_looked_for(shards: Path, tmp_path: Path) -> None:
+    own = parted(shards / "a.safetensors")
+    beside(tmp_path).unlink(missing_ok=True)
+    judge = Judge(own)
+    assert opened(shards / "a.safetensors", judge).keys() == sorted(TENSORS)
+    deep = tmp_path.joinpath("m", *("d" * 5))
+    deep.mkdir(parents=True)
+    save_file(TENSORS, deep / "x.safetensors")
+    assert Guard(Opening(), Judge(parted(tmp_path / "m"))).parts(deep / "x.safetensors", "safetensors") is None
+
+
+def test_steps_back_in_a_path_find_the_same_manifest(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = Judge(parted(shards))
+    monkeypatch.chdir(shards / "unet")
+    assert opened(Path("../a.safetensors"), judge).keys() == sorted(TENSORS)
+
+
+def test_a_folder_that_is_no_longer_vouched_for_ends_the_reading(shards: Path) -> None:
+    judge = Judge(parted(shards))
+    with opened(shards / "a.safetensors", judge) as one:
+        judge.vouched.clear()
+        with pytest.raises(LoadRefused):
+            one.get_tensor("a")
+
+
+def test_what_lies_beside_the_folder_and_is_no_manifest_is_refused(shards: Path) -> None:
+    beside(shards).write_bytes(b"{")
+    with pytest.raises(InvalidInput):
+        Parts.of(shards / "a.safetensors", lambda _: "")

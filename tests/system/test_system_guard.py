@@ -323,6 +323,30 @@ def test_a_tensor_is_verified_alone_in_a_file_that_anybody_may_write(house: Inst
     assert "is not loaded" in loader.ask("tensor", f"{path} b")["refused"]
 
 
+def test_a_shard_is_verified_alone_in_a_folder_that_was_taken_in_as_one(house: Installation, loader: Loader) -> None:
+    folder = house.folder / "sharded"
+    folder.mkdir()
+    save_file({"a": numpy.arange(4.0)}, folder / "model-00001-of-00002.safetensors")
+    save_file({"b": numpy.arange(3.0)}, folder / "model-00002-of-00002.safetensors")
+    index = {
+        "metadata": {"total_size": 56},
+        "weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"},
+    }
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "config.json").write_text('{"model_type": "bert", "architectures": ["BertModel"]}')
+    done = house.cli("import", str(folder))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert house.cli("digest", str(folder), "--manifest", f"{folder}.manifest").returncode == 0
+    path = folder / "model-00002-of-00002.safetensors"
+    for one in (folder, *folder.iterdir(), Path(f"{folder}.manifest")):
+        os.chown(one, LOADER, LOADER)
+    assert loader.ask("tensor", f"{path} b") == {"said": [0, 1, 2], "hashed": 0}
+    (folder / "model-00001-of-00002.safetensors").write_bytes(b"evil")
+    assert loader.ask("tensor", f"{path} b") == {"said": [0, 1, 2], "hashed": 0}
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    assert "is not the one that was taken in" in loader.ask("tensor", f"{path} b")["refused"]
+
+
 def test_without_the_control_plane_nothing_is_loaded_though_it_lies_there(house: Installation, loader: Loader) -> None:
     """Last: the installation is ended."""
     outcome = taken_in(house, 3)

@@ -8,8 +8,8 @@
    so among the facts, before anything is decided.
 4. Anything but a clean verdict ends here: recorded, refused, with the remedy of its first reason. Nothing of it is kept.
 5. Policy decides `admit` for whoever asked. A deny is recorded and nothing is kept.
-6. Keep the copy, then vouch `import` in the importer's role, resting on both scans and naming the decision; of a file of tensors also the manifest by
-   which each of them can be verified alone (parted.py).
+6. Keep the copy, then vouch `import` in the importer's role, resting on both scans and naming the decision; of tensors, in a file or a folder, also the manifest
+   by which each of them can be verified alone (parted.py).
 A copy that is not kept is dropped on every way out.
 """
 
@@ -98,7 +98,10 @@ async def _vouch_import(
         "format": verdict.format,
         "decision_id": decision.id,
     }
-    if subject.digest is not None and (manifest := await asyncio.to_thread(manifest_name, desk.artifacts, subject.digest, verdict.format)):
+    formats = (
+        {verdict.format, *verdict.members.values()} if subject.digest is not None and subject.digest.kind == "tree" else {verdict.format}
+    )
+    if subject.digest is not None and (manifest := await asyncio.to_thread(manifest_name, desk.artifacts, subject.digest, formats)):
         claims["manifest"] = manifest
     request = vouch_request(desk, "importer", "import", subject, method, claims, rests_on=rests_on)
     return (await take_in(desk, [request]))[0]

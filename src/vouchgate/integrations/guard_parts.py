@@ -4,8 +4,9 @@
     descriptor = parts.sealed(["lm_head.weight"])         a sealed file of these tensors alone, each byte verified
 
 Rules
-1. `<name>.manifest` lies beside the file; anybody may have written it. It names the content, that content is asked about, and the manifest's own digest
-   must be the one in the answer: the control plane computed it from the bytes that it scanned.
+1. `<name>.manifest` lies beside the file, or beside a folder above it that was taken in as one artifact; anybody may have written it. It names the
+   content, that content is asked about (the whole folder, of a shard), and the manifest's own digest must be the one in the answer: the control plane computed it
+   from the bytes that it scanned.
 2. The header is read once and verified; where tensors lie is what the manifest says, and the header must say the same.
 3. Tensors are copied into memory behind a header of our own, sealed against every change, and only then hashed, chunk by chunk, and compared, our header
    too. What is handed on is that sealed copy: what happens to the file before, meanwhile or afterwards changes nothing.
@@ -28,6 +29,7 @@ import msgspec
 
 from vouchgate.evidence.merkle import (
     MAX_MANIFEST_BYTES,
+    FileEntry,
     Manifest,
     Part,
     chunk_ranges,
@@ -42,6 +44,8 @@ from vouchgate.vocabulary.digests import Digest
 from vouchgate.vocabulary.errors import InvalidInput, NotFound, Unverified
 
 SUFFIX = ".manifest"
+MAX_ABOVE = 4
+"""Folders above a file beside which a manifest is looked for; pipelines have their weights one below."""
 HASHERS = 4
 """Chunks that are hashed at once; hashing leaves the interpreter's lock."""
 ALIGNMENT = 8
@@ -55,9 +59,10 @@ Admit = Callable[[Digest], str]
 class Parts:
     """One opened file. Close it; what was sealed from it stays."""
 
-    def __init__(self, descriptor: int, manifest: Manifest, admit: Admit) -> None:
-        (self._file,) = manifest.files
-        self._descriptor, self._manifest, self._admit = descriptor, manifest, admit
+    def __init__(self, descriptor: int, file: FileEntry, manifest: Manifest, admit: Admit) -> None:
+        self._file, self._chunk_bytes = file, manifest.chunk_bytes
+        self._descriptor, self._admit = descriptor, admit
+        self._content, self._vouched = content_digest(manifest), manifest_digest(manifest).text
         self._parts = {part.name: part for part in self._file.parts if part.name}
         self._header = self._verified_header()
 
@@ -65,23 +70,24 @@ class Parts:
     def of(cls, path: str | bytes | os.PathLike[str], admit: Admit) -> Parts | None:
         """Rule 1. Raises `Unverified`, `InvalidInput`, `NotFound`, and what asking raises."""
         name = os.fsdecode(path)
-        manifest = _beside(Path(name + SUFFIX))
-        if manifest is None:
+        found = _found(Path(os.path.abspath(name)))  # noqa: PTH100 - no link is followed to find a manifest
+        if found is None:
             return None
+        place, manifest, file = found
         vouched = admit(content_digest(manifest))
         if not vouched:
             return None
         if manifest_digest(manifest).text != vouched:
-            raise Unverified(f"`{Path(name).name[:200]}{SUFFIX}` is not the manifest that was vouched for", remedy=_REMEDY)
+            raise Unverified(f"`{place.name[:200]}` is not the manifest that was vouched for", remedy=_REMEDY)
         try:
             descriptor = os.open(name, READ)
         except OSError as error:
             raise NotFound(f"`{name[:400]}` cannot be opened: {error.strerror}", remedy="name a file that you may read") from None
         try:
             facts = os.fstat(descriptor)
-            if not stat.S_ISREG(facts.st_mode) or facts.st_size != manifest.files[0].size:
+            if not stat.S_ISREG(facts.st_mode) or facts.st_size != file.size:
                 raise Unverified(f"`{name[:400]}` is no file of the length that its manifest says", remedy=_REMEDY)
-            return cls(descriptor, manifest, admit)
+            return cls(descriptor, file, manifest, admit)
         except BaseException:
             os.close(descriptor)
             raise
@@ -125,7 +131,7 @@ class Parts:
         """Rule 4."""
         if self._descriptor < 0:
             raise InvalidInput("the file was closed", remedy="open it again")
-        if self._admit(content_digest(self._manifest)) != manifest_digest(self._manifest).text:
+        if self._admit(self._content) != self._vouched:
             raise Unverified("the manifest is no longer the one that is vouched for", remedy=_REMEDY)
 
     def _part(self, name: str) -> Part:
@@ -140,7 +146,7 @@ class Parts:
         if first is None or first.name or not self._parts:
             raise Unverified("the manifest does not part the file into tensors", remedy=_REMEDY)
         data = _read(self._descriptor, first.end)
-        spans = [(begin, end) for begin, end in chunk_ranges(0, first.end, self._manifest.chunk_bytes)]
+        spans = [(begin, end) for begin, end in chunk_ranges(0, first.end, self._chunk_bytes)]
         if [hashlib.sha256(data[begin:end]).hexdigest() for begin, end in spans] != list(first.chunks):
             raise Unverified("the header is not the one that was taken in", remedy="get the file again from where it was imported from")
         if tensor_ranges(data, self._file.size) != tuple((part.name, part.begin, part.end) for part in self._file.parts):
@@ -170,13 +176,31 @@ class Parts:
     def _chunks(self, at: int, chosen: Sequence[Part]) -> Iterator[tuple[str, int, int, str]]:
         """(tensor, begin, end, SHA-256) of each chunk in the sealed copy."""
         for part in chosen:
-            for (begin, end), wanted in zip(chunk_ranges(0, part.end - part.begin, self._manifest.chunk_bytes), part.chunks, strict=True):
+            for (begin, end), wanted in zip(chunk_ranges(0, part.end - part.begin, self._chunk_bytes), part.chunks, strict=True):
                 yield part.name, at + begin, at + end, wanted
             at += part.end - part.begin
 
 
+def _found(path: Path) -> tuple[Path, Manifest, FileEntry] | None:
+    """The manifest beside the file, else the nearest beside a folder above it that has the file; where it lies, and the file's entry."""
+    for place in [path, *path.parents][: MAX_ABOVE + 1]:
+        if not place.name:
+            break
+        beside = place.with_name(place.name + SUFFIX)
+        manifest = _beside(beside)
+        if manifest is None:
+            continue
+        inside = "" if place == path else path.relative_to(place).as_posix()
+        file = next((one for one in manifest.files if one.path == inside), None)
+        if file is not None:
+            return beside, manifest, file
+        if place == path:
+            raise InvalidInput(f"`{beside}` is the manifest of a folder", remedy=_REMEDY)
+    return None
+
+
 def _beside(path: Path) -> Manifest | None:
-    """A manifest of one file; None where there is nothing by that name."""
+    """A manifest; None where there is nothing by that name."""
     try:
         descriptor = os.open(path, READ)
     except FileNotFoundError:
@@ -186,10 +210,7 @@ def _beside(path: Path) -> Manifest | None:
     with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise InvalidInput(f"`{path}` is not a regular file", remedy="take it away")
-        manifest = read_manifest(file.read(MAX_MANIFEST_BYTES + 1))
-    if [one.path for one in manifest.files] != [""]:
-        raise InvalidInput(f"`{path}` is the manifest of a folder", remedy=_REMEDY)
-    return manifest
+        return read_manifest(file.read(MAX_MANIFEST_BYTES + 1))
 
 
 def _head(chosen: Sequence[tuple[Part, Any]], metadata: Any) -> bytes:
