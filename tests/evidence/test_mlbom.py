@@ -11,12 +11,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from vouchgate.evidence.bom.card import Claims
+from vouchgate.evidence.bom.document import SPECS, File, Model, Scan, Weights, serial_number, write_bom
+from vouchgate.evidence.bom.python import Distribution, Environment, Fault, Metadata, Source
+from vouchgate.evidence.bom.read import MAX_DEPTH, read_bom
+from vouchgate.evidence.bom.signed import same, sign_bom, statement_bom, verify_bom
 from vouchgate.evidence.dsse import PAYLOAD_TYPE, Envelope, Signature, pae, parse_envelope, write_envelope
-from vouchgate.evidence.mlbom import SPECS, File, Model, Scan, Weights, serial_number, write_bom
-from vouchgate.evidence.mlbom_card import Claims
-from vouchgate.evidence.mlbom_python import Distribution, Environment, Fault, Metadata, Source
-from vouchgate.evidence.mlbom_read import MAX_DEPTH, read_bom
-from vouchgate.evidence.mlbom_signed import same, sign_bom, statement_bom, verify_bom
 from vouchgate.evidence.statement import STATEMENT_TYPE
 from vouchgate.vocabulary.errors import InvalidInput, Unverified
 from vouchgate.vocabulary.wire import encode

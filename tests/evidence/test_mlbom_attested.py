@@ -9,8 +9,8 @@ import pytest
 from sigstore_world import NOW, World
 
 from vouchgate.evidence import pep740
-from vouchgate.evidence.mlbom_locks import identity_of
-from vouchgate.evidence.mlbom_read import read_bom
+from vouchgate.evidence.bom.locks import identity_of
+from vouchgate.evidence.bom.read import read_bom
 from vouchgate.evidence.sigstore_root import read_trusted_root
 from vouchgate.flows.describe_gaps import Asked, look_up
 from vouchgate.ports.artifact_files import Place

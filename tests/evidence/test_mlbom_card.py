@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vouchgate.evidence.mlbom_card import MAX_FRONT_BYTES, MAX_ITEMS, MAX_TEXT, Claims, front_matter, read_claims
+from vouchgate.evidence.bom.card import MAX_FRONT_BYTES, MAX_ITEMS, MAX_TEXT, Claims, front_matter, read_claims
 from vouchgate.vocabulary.errors import InvalidInput
 
 

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from vouchgate.evidence.mlbom import SPECS, File, Model, Scan, serial_number, write_bom
-from vouchgate.evidence.mlbom_gaps import answer
-from vouchgate.evidence.mlbom_lineage import MAX_TEXT, Vouched, content_reference, declared
-from vouchgate.evidence.mlbom_read import read_bom
+from vouchgate.evidence.bom.document import SPECS, File, Model, Scan, serial_number, write_bom
+from vouchgate.evidence.bom.gaps import answer
+from vouchgate.evidence.bom.lineage import MAX_TEXT, Vouched, content_reference, declared
+from vouchgate.evidence.bom.read import read_bom
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.wire import encode
 

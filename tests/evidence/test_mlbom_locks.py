@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vouchgate.evidence.mlbom_gaps import Attested
-from vouchgate.evidence.mlbom_locks import GITHUB, GITLAB, GOOGLE, fits, identity_of, read_lock
+from vouchgate.evidence.bom.gaps import Attested
+from vouchgate.evidence.bom.locks import GITHUB, GITLAB, GOOGLE, fits, identity_of, read_lock
 from vouchgate.vocabulary.errors import InvalidInput
 
 A, B = "aa" * 32, "bb" * 32

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packageurl import PackageURL
 
-from vouchgate.evidence.mlbom_python import (
+from vouchgate.evidence.bom.python import (
     Distribution,
     Metadata,
     edges,

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
-from vouchgate.evidence.mlbom_python import Environment
+from vouchgate.evidence.bom.python import Environment
 from vouchgate.flows.python_environment import read_environment
 from vouchgate.ports.artifact_files import Place
 

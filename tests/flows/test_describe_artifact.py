@@ -5,8 +5,8 @@ from contextlib import closing
 import pytest
 from bom_world import SITE, environment, install, model, venv
 
-from vouchgate.evidence.mlbom import write_bom
-from vouchgate.evidence.mlbom_read import read_bom
+from vouchgate.evidence.bom.document import write_bom
+from vouchgate.evidence.bom.read import read_bom
 from vouchgate.flows import describe_artifact
 from vouchgate.flows.describe_artifact import Scanner, compare_environment, compare_files, describe
 from vouchgate.flows.measure import Measuring, measure

@@ -6,9 +6,9 @@ import json
 import pytest
 from bom_world import SITE, environment, install
 
-from vouchgate.evidence.mlbom import File, Model, Scan, write_bom
-from vouchgate.evidence.mlbom_locks import GITHUB, identity_of
-from vouchgate.evidence.mlbom_read import read_bom
+from vouchgate.evidence.bom.document import File, Model, Scan, write_bom
+from vouchgate.evidence.bom.locks import GITHUB, identity_of
+from vouchgate.evidence.bom.read import read_bom
 from vouchgate.evidence.pep740 import Publisher
 from vouchgate.flows.describe_gaps import Asked, look_up
 from vouchgate.ports.artifact_files import Place

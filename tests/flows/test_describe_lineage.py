@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from bom_world import model as write_model
 
-from vouchgate.evidence.mlbom import File, Model, Scan, Weights, write_bom
-from vouchgate.evidence.mlbom_read import read_bom
+from vouchgate.evidence.bom.document import File, Model, Scan, Weights, write_bom
+from vouchgate.evidence.bom.read import read_bom
 from vouchgate.flows import describe_lineage
 from vouchgate.flows.describe_lineage import MAX_ANSWER, MAX_CONTENTS, compare_lineage, lineage, with_lineage
 from vouchgate.vocabulary.answers import VouchState

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from bom_world import SITE, environment, install, row, venv
 
-from vouchgate.evidence.mlbom_python import edges
+from vouchgate.evidence.bom.python import edges
 from vouchgate.vocabulary.errors import InvalidInput, NotFound
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from installation import MODEL, Answer, Caller, Installation, mine
 
-from vouchgate.evidence.mlbom_read import read_bom
+from vouchgate.evidence.bom.read import read_bom
 from vouchgate.vocabulary.answers import RevokeOutcome
 from vouchgate.vocabulary.answers_decisions import EndpointState
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from vouchgate.evidence.mlbom_python import MISSING, REMEDY, normalised, pypi_of
+from vouchgate.evidence.bom.python import MISSING, REMEDY, normalised, pypi_of
 from vouchgate.evidence.vulnerabilities import Hit, Package
 from vouchgate.vocabulary.errors import InvalidInput, Unavailable
 

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import msgspec
 
-from vouchgate.evidence.mlbom_python import pypi_of
+from vouchgate.evidence.bom.python import pypi_of
 from vouchgate.evidence.vulnerabilities import WORST, State, Statement
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.vouches import UnixMillis

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vouchgate.evidence import mlbom_card
+from vouchgate.evidence.bom import card
+from vouchgate.evidence.bom.document import PYTHON, File, Model, Scan, Weights, distribution_reference, record_state
+from vouchgate.evidence.bom.python import Distribution, Environment
+from vouchgate.evidence.bom.read import ReadBom
+from vouchgate.evidence.bom.wheels import Wheel
 from vouchgate.evidence.merkle import Manifest, content_digest, manifest_digest
-from vouchgate.evidence.mlbom import PYTHON, File, Model, Scan, Weights, distribution_reference, record_state
-from vouchgate.evidence.mlbom_python import Distribution, Environment
-from vouchgate.evidence.mlbom_read import ReadBom
-from vouchgate.evidence.mlbom_wheels import Wheel
 from vouchgate.flows.measure import Measuring, measure
 from vouchgate.flows.scan_artifacts import Artifact, Reader, Scanned, artifacts, scan_artifact
 from vouchgate.flows.walk import Place
@@ -66,7 +66,7 @@ def describe(place: Place, scanner: Scanner, *, name: str = "", release: str = "
     _agree(place, measured, scanned)
     formats = _formats(found, scanned)
     weights = tuple(_weights(place, scanner, found, scanned, measured, formats))
-    claims = mlbom_card.read_claims(_claimed(place, measured))  # 3
+    claims = card.read_claims(_claimed(place, measured))  # 3
     if measure(place, Measuring(stamps=True, believed=measured, tensors=False)).stamps != measured.stamps:  # 4
         raise Unavailable(f"`{place.path}` changed while it was described", remedy="describe it when nothing writes it")
     own = Path(place.path).absolute().name
@@ -205,10 +205,10 @@ def _claimed(place: Place, measured: Manifest) -> dict[str, bytes]:
     """Step 3: the files at the top that make claims; one that is too large claims nothing, and is told by its reader."""
     sizes = {file.path: file.size for file in measured.files}
     found = {}
-    for name in (mlbom_card.CARD, mlbom_card.CONFIG, mlbom_card.TOKENIZER):
+    for name in (card.CARD, card.CONFIG, card.TOKENIZER):
         if name in sizes:
             with os.fdopen(place.open(name.encode()), "rb") as stream:
-                found[name] = stream.read(mlbom_card.MAX_DOCUMENT_BYTES + 1)
+                found[name] = stream.read(card.MAX_DOCUMENT_BYTES + 1)
     return found
 
 

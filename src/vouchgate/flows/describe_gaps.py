@@ -17,10 +17,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from vouchgate.evidence.mlbom_gaps import Answer, Attested, Looked, Provenance, answer, candidates, gap
-from vouchgate.evidence.mlbom_locks import Locked, read_lock
-from vouchgate.evidence.mlbom_python import comparable, normalised
-from vouchgate.evidence.mlbom_read import Component, ReadBom
+from vouchgate.evidence.bom.gaps import Answer, Attested, Looked, Provenance, answer, candidates, gap
+from vouchgate.evidence.bom.locks import Locked, read_lock
+from vouchgate.evidence.bom.python import comparable, normalised
+from vouchgate.evidence.bom.read import Component, ReadBom
 from vouchgate.evidence.pep740 import MAX_ATTESTATION_BYTES, Publisher
 from vouchgate.evidence.statement import MAX_TIME
 from vouchgate.evidence.vulnerabilities import Finding, Hit, Package, Statement, findings

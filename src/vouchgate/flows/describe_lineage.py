@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from vouchgate.evidence.mlbom import Model
-from vouchgate.evidence.mlbom_lineage import AGAINST, HELD, MAX_TEXT, OPEN, Vouched
-from vouchgate.evidence.mlbom_read import ReadBom
+from vouchgate.evidence.bom.document import Model
+from vouchgate.evidence.bom.lineage import AGAINST, HELD, MAX_TEXT, OPEN, Vouched
+from vouchgate.evidence.bom.read import ReadBom
 from vouchgate.flows.describe_artifact import Difference
 from vouchgate.vocabulary.answers import VouchState
 from vouchgate.vocabulary.digests import parse_digest

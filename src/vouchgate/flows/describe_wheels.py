@@ -17,7 +17,7 @@ import zipfile
 import zlib
 from typing import IO
 
-from vouchgate.evidence.mlbom_python import (
+from vouchgate.evidence.bom.python import (
     MAX_METADATA_BYTES,
     MAX_RECORD_BYTES,
     Row,
@@ -27,7 +27,7 @@ from vouchgate.evidence.mlbom_python import (
     read_record,
     read_tags,
 )
-from vouchgate.evidence.mlbom_wheels import Beside, Wheel, contents_fault, named
+from vouchgate.evidence.bom.wheels import Beside, Wheel, contents_fault, named
 from vouchgate.flows.walk import Found, Place, os_text, sound
 from vouchgate.vocabulary.errors import InvalidInput, NotFound, Unavailable
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from vouchgate.evidence.mlbom_python import (
+from vouchgate.evidence.bom.python import (
     MAX_METADATA_BYTES,
     MAX_RECORD_BYTES,
     Distribution,

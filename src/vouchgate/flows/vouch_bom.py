@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from vouchgate.evidence.bom.gaps import Answer
+from vouchgate.evidence.bom.read import ReadBom
 from vouchgate.evidence.catalog import check_fits, predicates
 from vouchgate.evidence.dsse import spki_of
-from vouchgate.evidence.mlbom_gaps import Answer
-from vouchgate.evidence.mlbom_read import ReadBom
 from vouchgate.evidence.statement import sign_vouch
 from vouchgate.vocabulary.digests import file_digest, parse_digest
 from vouchgate.vocabulary.errors import InvalidInput

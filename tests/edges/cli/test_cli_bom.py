@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from safetensors.numpy import save
 
 from vouchgate.edges.cli.main import main
-from vouchgate.evidence.mlbom import Model, Scan, write_bom
+from vouchgate.evidence.bom.document import Model, Scan, write_bom
 from vouchgate.evidence.statement import read_vouch
 
 A = "aa" * 32

@@ -14,8 +14,8 @@ from vouchgate.edges.cli.session import Session
 from vouchgate.edges.cli.signing_files import content
 
 if TYPE_CHECKING:
-    from vouchgate.evidence.mlbom_gaps import Answer
-    from vouchgate.evidence.mlbom_read import ReadBom
+    from vouchgate.evidence.bom.gaps import Answer
+    from vouchgate.evidence.bom.read import ReadBom
     from vouchgate.vocabulary.vouches import UnixMillis
 
 SUMMARY = "how much of it has verified provenance, and what is vulnerable: can it ship"
@@ -114,8 +114,8 @@ def _vouch(session: Session, options: argparse.Namespace, bom: ReadBom, found: A
 
 
 def _pin(text: str) -> tuple[str, dict[str, str]]:
-    from vouchgate.evidence.mlbom_locks import identity_of
-    from vouchgate.evidence.mlbom_python import normalised
+    from vouchgate.evidence.bom.locks import identity_of
+    from vouchgate.evidence.bom.python import normalised
 
     name, _, url = text.partition("=")
     return normalised(name), identity_of(url)

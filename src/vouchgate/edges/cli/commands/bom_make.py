@@ -13,9 +13,9 @@ from vouchgate.edges.cli.signing_files import signing_key
 from vouchgate.vocabulary.answers import VouchState
 
 if TYPE_CHECKING:
-    from vouchgate.evidence.mlbom import Model
-    from vouchgate.evidence.mlbom_python import Environment
-    from vouchgate.evidence.mlbom_wheels import Wheel
+    from vouchgate.evidence.bom.document import Model
+    from vouchgate.evidence.bom.python import Environment
+    from vouchgate.evidence.bom.wheels import Wheel
     from vouchgate.flows.describe_lineage import Ask
 
 SUMMARY = "write a bill of materials of a model (CycloneDX), and sign it"
@@ -48,9 +48,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(session: Session, options: argparse.Namespace) -> int:
     """Exit code 0 where it was written, whatever the scan said: that stands in it."""
     from vouchgate import __version__, wiring
-    from vouchgate.evidence.mlbom import write_bom
-    from vouchgate.evidence.mlbom_read import read_bom
-    from vouchgate.evidence.mlbom_signed import sign_bom
+    from vouchgate.evidence.bom.document import write_bom
+    from vouchgate.evidence.bom.read import read_bom
+    from vouchgate.evidence.bom.signed import sign_bom
     from vouchgate.evidence.statement import read_time, write_time
     from vouchgate.flows.describe_artifact import Scanner, describe
     from vouchgate.flows.describe_lineage import with_lineage
@@ -98,7 +98,7 @@ def asking(session: Session) -> Ask:
 
 
 def _tell(session: Session, model: Model, environment: Environment | None, answer: dict[str, str]) -> None:
-    from vouchgate.evidence.mlbom_lineage import AGAINST, HELD
+    from vouchgate.evidence.bom.lineage import AGAINST, HELD
 
     printer = session.printer
     printer.marked("good", f"described {len(model.files)} files as {model.digest}")
@@ -126,7 +126,7 @@ def _tell(session: Session, model: Model, environment: Environment | None, answe
 
 
 def _tell_wheels(session: Session, wheels: tuple[Wheel, ...], environment: Environment | None) -> None:
-    from vouchgate.evidence.mlbom import installed
+    from vouchgate.evidence.bom.document import installed
 
     if not wheels:
         return

@@ -13,7 +13,7 @@ from vouchgate.edges.cli.session import Session
 from vouchgate.edges.cli.signing_files import content, verifying_key
 
 if TYPE_CHECKING:
-    from vouchgate.evidence.mlbom_read import ReadBom
+    from vouchgate.evidence.bom.read import ReadBom
     from vouchgate.flows.describe_artifact import Difference
 
 SUMMARY = "hold a bill of materials to its schema, signature and files"
@@ -50,8 +50,8 @@ def run(session: Session, options: argparse.Namespace) -> int:
 
 def read_signed(path: str, key: str, signature: str = "") -> ReadBom:
     """The document, and with a key only if it is the very one that was signed. Raises `Unverified`, `InvalidInput`, `Usage`."""
-    from vouchgate.evidence.mlbom_read import MAX_BOM_BYTES, read_bom
-    from vouchgate.evidence.mlbom_signed import same, verify_bom
+    from vouchgate.evidence.bom.read import MAX_BOM_BYTES, read_bom
+    from vouchgate.evidence.bom.signed import same, verify_bom
     from vouchgate.evidence.strict_documents import parse
     from vouchgate.vocabulary.errors import Unverified
 

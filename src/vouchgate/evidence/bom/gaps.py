@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from vouchgate.evidence.mlbom_lineage import AGAINST, OPEN
-from vouchgate.evidence.mlbom_locks import Locked, fits
-from vouchgate.evidence.mlbom_read import Component, ReadBom
+from vouchgate.evidence.bom.lineage import AGAINST, OPEN
+from vouchgate.evidence.bom.locks import Locked, fits
+from vouchgate.evidence.bom.read import Component, ReadBom
 from vouchgate.evidence.vulnerabilities import Finding
 from vouchgate.vocabulary.wire import Noun
 

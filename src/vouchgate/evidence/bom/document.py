@@ -5,7 +5,7 @@ Rules
 2. Content is named by `hashes` where the hash is of the bytes themselves; digests of trees are properties.
 3. The same facts give the same document: members in one order, components by reference, the serial number computed from all but itself and the timestamp.
 4. References are unique, and every reference leads to a component of the document.
-5. What a control plane said of the model stands in declarations and formulation (mlbom_lineage.py), never among what was seen.
+5. What a control plane said of the model stands in declarations and formulation (lineage.py), never among what was seen.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from vouchgate.evidence.mlbom_card import Claims
-from vouchgate.evidence.mlbom_lineage import HELD, Vouched, contents, declared
-from vouchgate.evidence.mlbom_python import Distribution, Environment, comparable, edges, purl, quoted
-from vouchgate.evidence.mlbom_wheels import Held, Wheel, held
+from vouchgate.evidence.bom.card import Claims
+from vouchgate.evidence.bom.lineage import HELD, Vouched, contents, declared
+from vouchgate.evidence.bom.python import Distribution, Environment, comparable, edges, purl, quoted
+from vouchgate.evidence.bom.wheels import Held, Wheel, held
 from vouchgate.vocabulary.wire import Noun, encode
 
 Spec = Literal["1.6", "1.7"]

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any, Protocol
 
-from vouchgate.evidence.mlbom_python import comparable, normalised
+from vouchgate.evidence.bom.python import comparable, normalised
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.wire import Noun
 

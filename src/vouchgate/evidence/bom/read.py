@@ -15,10 +15,10 @@ from typing import Any
 
 import msgspec
 
-from vouchgate.evidence.cyclonedx_schema import check_schema
-from vouchgate.evidence.mlbom import MODEL, PREFIX, PYTHON, serial_number
-from vouchgate.evidence.mlbom_lineage import Vouched, read_declared
-from vouchgate.evidence.mlbom_python import comparable, pypi_of
+from vouchgate.evidence.bom.document import MODEL, PREFIX, PYTHON, serial_number
+from vouchgate.evidence.bom.lineage import Vouched, read_declared
+from vouchgate.evidence.bom.python import comparable, pypi_of
+from vouchgate.evidence.bom.schema import check_schema
 from vouchgate.evidence.strict_documents import parse
 from vouchgate.vocabulary.errors import InvalidInput
 from vouchgate.vocabulary.wire import encode

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from vouchgate.evidence.bom.read import ReadBom, bom_of
 from vouchgate.evidence.dsse import PAYLOAD_TYPE, Envelope, Signature, pae, parse_envelope, write_envelope
-from vouchgate.evidence.mlbom_read import ReadBom, bom_of
 from vouchgate.evidence.statement import STATEMENT_TYPE
 from vouchgate.evidence.strict_documents import member, only, parse
 from vouchgate.vocabulary.digests import parse_digest

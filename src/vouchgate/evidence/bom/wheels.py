@@ -14,7 +14,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable, Mapping
 
-from vouchgate.evidence.mlbom_python import MISSING, REMEDY, Row, comparable, normalised, purl, quoted
+from vouchgate.evidence.bom.python import MISSING, REMEDY, Row, comparable, normalised, purl, quoted
 from vouchgate.vocabulary.errors import Unavailable
 from vouchgate.vocabulary.wire import Noun
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from vouchgate.evidence.mlbom_python import MISSING, REMEDY, spdx
+from vouchgate.evidence.bom.python import MISSING, REMEDY, spdx
 from vouchgate.evidence.strict_documents import parse
 from vouchgate.vocabulary.errors import InvalidInput, Unavailable
 from vouchgate.vocabulary.wire import Noun

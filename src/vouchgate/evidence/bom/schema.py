@@ -12,7 +12,7 @@ import json
 from functools import cache
 from typing import Any
 
-from vouchgate.evidence.mlbom_python import MISSING, REMEDY
+from vouchgate.evidence.bom.python import MISSING, REMEDY
 from vouchgate.vocabulary.errors import InvalidInput, Unavailable
 
 MAX_FAULTS = 20

@@ -1,0 +1,1 @@
+"""Bills of materials: CycloneDX documents of a model, the Python environment around it, and what both leave open."""
