@@ -61,7 +61,7 @@ def unknown_predicate() -> None:
 
 
 NO_PLAN = Plan(trust_domain="test.local", zones=(), endpoints=(), flows=(), gateway=Gateway(namespace="g", labels={"a": "b"}, ports=(1,)))
-PARTS = {"evidence.bom", "scanning.knowledge", "scanning.pickles", "scanning.disarm"}
+PARTS = {"evidence.bom", "evidence.sigstore", "scanning.knowledge", "scanning.pickles", "scanning.disarm"}
 """Folders of a room that hold its parts, not plug-ins of one kind."""
 SEAMS = [
     Seam("identity.attestors", "unix-process", "unix_process", identity.attestors, lambda: identity.attest("second", {})),

@@ -11,7 +11,7 @@ from sigstore_world import NOW, World
 from vouchgate.evidence import pep740
 from vouchgate.evidence.bom.locks import identity_of
 from vouchgate.evidence.bom.read import read_bom
-from vouchgate.evidence.sigstore_root import read_trusted_root
+from vouchgate.evidence.sigstore.root import read_trusted_root
 from vouchgate.flows.describe_gaps import Asked, look_up
 from vouchgate.ports.artifact_files import Place
 from vouchgate.vocabulary.vouches import UnixMillis

@@ -9,7 +9,7 @@ import pytest
 import sigstore_world as s
 
 from vouchgate.evidence.pep740 import BUILT, PUBLISHED, Publisher, verify
-from vouchgate.evidence.sigstore_root import read_trusted_root
+from vouchgate.evidence.sigstore.root import read_trusted_root
 from vouchgate.vocabulary.digests import Digest
 from vouchgate.vocabulary.errors import InvalidInput, Unverified
 from vouchgate.vocabulary.vouches import UnixMillis

@@ -19,9 +19,9 @@ import test_sigstore_verify as ours
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from vouchgate.evidence import pep740
-from vouchgate.evidence.sigstore_bundle import Payload, read_sigstore_bundle
-from vouchgate.evidence.sigstore_root import TrustedRoot, read_trusted_root
-from vouchgate.evidence.sigstore_verify import verify_any
+from vouchgate.evidence.sigstore.bundle import Payload, read_sigstore_bundle
+from vouchgate.evidence.sigstore.root import TrustedRoot, read_trusted_root
+from vouchgate.evidence.sigstore.verify import verify_any
 from vouchgate.vocabulary.digests import Digest
 from vouchgate.vocabulary.errors import InvalidInput, Unverified
 from vouchgate.vocabulary.vouches import UnixMillis

@@ -17,9 +17,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vouchgate.evidence.sigstore_bundle import read_sigstore_bundle
-from vouchgate.evidence.sigstore_root import read_trusted_root
-from vouchgate.evidence.sigstore_verify import Expected, Signed, verify, verify_any
+from vouchgate.evidence.sigstore.bundle import read_sigstore_bundle
+from vouchgate.evidence.sigstore.root import read_trusted_root
+from vouchgate.evidence.sigstore.verify import Expected, Signed, verify, verify_any
 from vouchgate.vocabulary.errors import InvalidInput, Unverified
 from vouchgate.vocabulary.vouches import UnixMillis
 
@@ -365,7 +365,7 @@ def _told(read: Any) -> Any:
 @settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_get_a_typed_answer(raw: bytes) -> None:
-    from vouchgate.evidence.sigstore_timestamp import check_timestamp
+    from vouchgate.evidence.sigstore.timestamp import check_timestamp
 
     root = read_trusted_root(s.dump(ROOT))
     for read in (read_sigstore_bundle, read_trusted_root, lambda data: check_timestamp(data, b"", root.timestampers)):
@@ -375,7 +375,7 @@ def test_any_bytes_get_a_typed_answer(raw: bytes) -> None:
 
 @pytest.mark.parametrize("cut", range(0, 1400, 37))
 def test_a_timestamp_that_is_cut_or_changed_anywhere_is_refused(cut: int) -> None:
-    from vouchgate.evidence.sigstore_timestamp import check_timestamp
+    from vouchgate.evidence.sigstore.timestamp import check_timestamp
 
     root = read_trusted_root(s.dump(ROOT))
     token = TSA.stamp(b"message")

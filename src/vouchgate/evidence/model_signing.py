@@ -60,7 +60,7 @@ class Bundle:
     certificates: tuple[bytes, ...] = ()
     """DER, the signer's first."""
     sigstore: bool = False
-    """Its one certificate is Sigstore's, and counts only with the log's proof (sigstore_verify.py)."""
+    """Its one certificate is Sigstore's, and counts only with the log's proof (sigstore/verify.py)."""
     raw: bytes = b""
     """The whole bundle, where it is Sigstore's."""
 

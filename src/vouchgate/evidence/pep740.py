@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vouchgate.evidence.dsse import PAYLOAD_TYPE
-from vouchgate.evidence.sigstore_bundle import MAX_CERTIFICATE_BYTES, Payload, SigstoreBundle, read_entry
-from vouchgate.evidence.sigstore_root import TrustedRoot
-from vouchgate.evidence.sigstore_verify import verify_any
+from vouchgate.evidence.sigstore.bundle import MAX_CERTIFICATE_BYTES, Payload, SigstoreBundle, read_entry
+from vouchgate.evidence.sigstore.root import TrustedRoot
+from vouchgate.evidence.sigstore.verify import verify_any
 from vouchgate.evidence.statement import STATEMENT_TYPE
 from vouchgate.evidence.strict_documents import member, only, parse, unb64
 from vouchgate.vocabulary.digests import Digest
@@ -46,7 +46,7 @@ class Publisher:
     ref: str = ""
     commit: str = ""
     claims: Mapping[str, str] = field(default_factory=dict)
-    """What else the certificate says of the build, by name (sigstore_certificate.py)."""
+    """What else the certificate says of the build, by name (sigstore/certificate.py)."""
     log: str = ""
     index: int = 0
     """The entry in the log."""

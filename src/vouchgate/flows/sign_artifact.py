@@ -28,10 +28,10 @@ from vouchgate.evidence.model_signing import (
     write_listing,
 )
 from vouchgate.evidence.signing_certificates import check_may_sign, key_of, signer_of
-from vouchgate.evidence.sigstore_bundle import Payload, read_sigstore_bundle
-from vouchgate.evidence.sigstore_root import TrustedRoot
-from vouchgate.evidence.sigstore_verify import Expected, Signed
-from vouchgate.evidence.sigstore_verify import verify as verify_sigstore
+from vouchgate.evidence.sigstore.bundle import Payload, read_sigstore_bundle
+from vouchgate.evidence.sigstore.root import TrustedRoot
+from vouchgate.evidence.sigstore.verify import Expected, Signed
+from vouchgate.evidence.sigstore.verify import verify as verify_sigstore
 from vouchgate.flows.measure import Measuring, measure
 from vouchgate.flows.walk import Place, left_out
 from vouchgate.vocabulary.errors import InvalidInput, Unverified

@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from vouchgate.evidence.dsse import PAYLOAD_TYPE, holds
 from vouchgate.evidence.model_signing import Bundle, check_signature
-from vouchgate.evidence.sigstore_bundle import Message, Payload, SigstoreBundle, read_sigstore_bundle
-from vouchgate.evidence.sigstore_root import read_trusted_root
-from vouchgate.evidence.sigstore_verify import Expected, Signed, verify
+from vouchgate.evidence.sigstore.bundle import Message, Payload, SigstoreBundle, read_sigstore_bundle
+from vouchgate.evidence.sigstore.root import read_trusted_root
+from vouchgate.evidence.sigstore.verify import Expected, Signed, verify
 from vouchgate.evidence.slsa import MAX_STATEMENT_BYTES, Provenance, check_covers, check_provenance, read_provenance
 from vouchgate.evidence.strict_documents import member, only, parse, unb64
 from vouchgate.flows.sign_artifact import Checked, by_certificate, by_key, signed_through, verify_model

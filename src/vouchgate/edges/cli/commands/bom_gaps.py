@@ -64,7 +64,7 @@ def run(session: Session, options: argparse.Namespace) -> int:
     """Exit code 0 where it can ship, else 1."""
     from vouchgate import wiring
     from vouchgate.evidence import pep740
-    from vouchgate.evidence.sigstore_root import read_trusted_root
+    from vouchgate.evidence.sigstore.root import read_trusted_root
     from vouchgate.flows.describe_gaps import Asked, look_up
 
     if bool(options.attestations) != bool(options.trusted_root):

@@ -85,7 +85,7 @@ def _checked(options: argparse.Namespace, at: int) -> Callable[[Any], str]:
         return by_key(public_key(options.key))
     if options.certificate:
         return by_certificate(certificates(options.certificate), UnixMillis(at), options.subject)
-    from vouchgate.evidence.sigstore_root import read_trusted_root
-    from vouchgate.evidence.sigstore_verify import Expected
+    from vouchgate.evidence.sigstore.root import read_trusted_root
+    from vouchgate.evidence.sigstore.verify import Expected
 
     return by_sigstore(read_trusted_root(content(options.trusted_root)), Expected(options.identity, options.issuer), UnixMillis(at))

@@ -21,7 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, Policy, PolicyBuilder, Store, VerificationError
 
 from vouchgate.evidence import der_values as der
-from vouchgate.evidence.sigstore_root import Authority, TrustedRoot
+from vouchgate.evidence.sigstore.root import Authority, TrustedRoot
 from vouchgate.vocabulary.errors import InvalidInput, Unverified
 from vouchgate.vocabulary.vouches import UnixMillis
 

@@ -25,8 +25,8 @@ from cryptography.x509.verification import Criticality, ExtensionPolicy, Policy
 
 from vouchgate.evidence import der_values as der
 from vouchgate.evidence.der_values import Value
-from vouchgate.evidence.sigstore_certificate import chain_of
-from vouchgate.evidence.sigstore_root import Authority
+from vouchgate.evidence.sigstore.certificate import chain_of
+from vouchgate.evidence.sigstore.root import Authority
 from vouchgate.vocabulary.errors import InvalidInput, Unverified
 from vouchgate.vocabulary.vouches import UnixMillis
 

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchgate.evidence.dsse import pae
-from vouchgate.evidence.sigstore_bundle import MAX_BODY_BYTES, Message, Payload, SigstoreBundle
+from vouchgate.evidence.sigstore.bundle import MAX_BODY_BYTES, Message, Payload, SigstoreBundle
 from vouchgate.evidence.strict_documents import member, only, parse, unb64
 from vouchgate.vocabulary.errors import InvalidInput, Unverified
 

@@ -2,9 +2,9 @@
 
 Steps; the first that fails refuses
 1. Since when the signature was there: the log's promise, and every timestamp that the bundle has. One of them at least; each of them holds.
-2. The signer's certificate holds at each of these times, and a certificate log took it in (sigstore_certificate.py).
-3. The entry is in the log that it names, that log counted then, and the entry is of this signature, signer and content (sigstore_log.py,
-   sigstore_entries.py).
+2. The signer's certificate holds at each of these times, and a certificate log took it in (certificate.py).
+3. The entry is in the log that it names, that log counted then, and the entry is of this signature, signer and content (log.py,
+   entries.py).
 4. The signature is the certificate's key's.
 5. The signer is whom the verifier asked for: identity and issuer, always both. Who has no expectation uses `verify_any`, and has to look at the answer.
 """
@@ -21,12 +21,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from vouchgate.evidence.dsse import pae
-from vouchgate.evidence.sigstore_bundle import Payload, SigstoreBundle
-from vouchgate.evidence.sigstore_certificate import Signer, check_issued, key_of, load, signer_of
-from vouchgate.evidence.sigstore_entries import check_body
-from vouchgate.evidence.sigstore_log import check_entry
-from vouchgate.evidence.sigstore_root import TrustedRoot
-from vouchgate.evidence.sigstore_timestamp import check_timestamp
+from vouchgate.evidence.sigstore.bundle import Payload, SigstoreBundle
+from vouchgate.evidence.sigstore.certificate import Signer, check_issued, key_of, load, signer_of
+from vouchgate.evidence.sigstore.entries import check_body
+from vouchgate.evidence.sigstore.log import check_entry
+from vouchgate.evidence.sigstore.root import TrustedRoot
+from vouchgate.evidence.sigstore.timestamp import check_timestamp
 from vouchgate.vocabulary.errors import InvalidInput, Unverified
 from vouchgate.vocabulary.vouches import UnixMillis
 

@@ -13,8 +13,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vouchgate.evidence.sigstore_bundle import Entry, Proof
-from vouchgate.evidence.sigstore_root import Log
+from vouchgate.evidence.sigstore.bundle import Entry, Proof
+from vouchgate.evidence.sigstore.root import Log
 from vouchgate.vocabulary.errors import InvalidInput, Unverified
 from vouchgate.vocabulary.vouches import UnixMillis
 from vouchgate.vocabulary.wire import encode
