@@ -1,7 +1,9 @@
 """Vouches in the document: schema-valid declarations, read again exactly, and nothing that the evidence does not give."""
 
 import base64
+import functools
 import json
+import random
 
 import pytest
 
@@ -164,3 +166,32 @@ def test_what_fell_speaks_against_shipping_unless_something_newer_holds():
     assert against(*ALL, newer) == ()
     assert len(against(newer, vouched(9, about=DATA, issued_at=newer.issued_at, standing="against", told="failed"))) == 1
     assert len(against(DATA_SCAN, vouched(9, about=DATA, issued_at=newer.issued_at, standing="open", told="expired"))) == 1
+
+
+def steps(value, above=()):
+    """Where every member and item of a document lies."""
+    yield above
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in inside:
+        yield from steps(one, (*above, key))
+
+
+ODD = (None, 0, -1, "", [], {}, "x" * 600, 1e308, True, [[]], {"a": 1}, "vouch:" + "0" * 64)
+
+
+def test_no_change_anywhere_in_declarations_or_formulation_is_sound():
+    chance = random.Random(5)
+    before = json.loads(written(*ALL))
+    every = [one for one in steps(before) if one and one[0] in ("declarations", "formulation")]
+    for place in every:
+        document = json.loads(json.dumps(before))
+        above = functools.reduce(lambda value, key: value[key], place[:-1], document)
+        if chance.random() < 0.3:
+            del above[place[-1]]
+        elif isinstance(above, list) and chance.random() < 0.4:
+            above.append(above[place[-1]])
+        else:
+            above[place[-1]] = chance.choice(ODD)
+        if document != before:
+            document["serialNumber"] = serial_number(document)
+            assert read_bom(encode(document)).faults, place

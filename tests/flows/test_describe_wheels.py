@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import random
 import zipfile
 from contextlib import closing
 from pathlib import Path
@@ -240,6 +241,14 @@ def test_data_files_and_scripts_go_elsewhere_and_are_counted(tmp_path):
     assert (held.fault, held.relocated, held.added) == ("", 2, ("../../../bin/run", "../../../share/a.txt"))
 
 
+def test_two_files_of_a_wheel_that_go_to_one_place_are_no_wheels_word_for_either(tmp_path):
+    one = wheel(tmp_path, packed(contents(SOURCE | {"alpha-1.0.data/purelib/alpha/__init__.py": b"evil\n"})))
+    for data in (b"pass\n", b"evil\n"):
+        install(tmp_path / "venv", "alpha", "1.0", SOURCE | {"alpha/__init__.py": data})
+        (held,) = installed([one], environment(tmp_path / "venv")).values()
+        assert "stands twice" in held.fault
+
+
 def test_wheels_that_changed_came_or_went_are_told(tmp_path):
     one = wheel(tmp_path, packed(contents()))
     bom = document(None, [one])
@@ -253,3 +262,13 @@ def test_the_document_is_the_same_for_the_same_wheels(tmp_path):
     one = wheel(tmp_path, packed(contents()))
     assert json.dumps(document(None, [one]).document) == json.dumps(document(None, [one]).document)
     assert document(None, [one]).document["dependencies"][-1] != {} and document(None, [one]).faults == ()
+
+
+def test_no_flipped_byte_passes_for_what_the_wheel_holds(tmp_path):
+    chance, data = random.Random(7), packed(contents())
+    honest = wheel(tmp_path, data)
+    for _ in range(400):
+        at = chance.randrange(len(data))
+        found = wheel(tmp_path, data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1 :])
+        assert found.sha256 != honest.sha256
+        assert found.fault or (found.files, found.release, found.tags) == (honest.files, honest.release, honest.tags), at

@@ -118,7 +118,9 @@ def held(wheels: Iterable[Wheel], release: tuple[str, str], tags: tuple[str, ...
 def _held(wheel: Wheel, rows: tuple[Row, ...], folder: str) -> Held:
     if wheel.fault:
         return Held(wheel=wheel, fault=f"the wheel: {wheel.fault}")
-    wanted, elsewhere = _installed(wheel)
+    wanted, elsewhere, twice = _installed(wheel)
+    if twice:
+        return Held(wheel=wheel, fault=f"`{twice[:200]}` stands twice in the wheel")
     here = {posixpath.normpath(row.path): row for row in rows}
     for path, digest in wanted.items():
         if path not in here:
@@ -134,20 +136,23 @@ def _held(wheel: Wheel, rows: tuple[Row, ...], folder: str) -> Held:
     return Held(wheel=wheel, relocated=len(elsewhere), added=tuple(added[:100]))
 
 
-def _installed(wheel: Wheel) -> tuple[dict[str, str], set[str]]:
-    """Where the wheel's files go (rule 4), and what goes elsewhere, relative to its place there."""
+def _installed(wheel: Wheel) -> tuple[dict[str, str], set[str], str]:
+    """Where the wheel's files go (rule 4), what goes elsewhere, relative to its place there, and a place where two of them go."""
     data = wheel.folder.removesuffix(".dist-info") + ".data/"
     found: dict[str, str] = {}
     elsewhere: set[str] = set()
+    twice = ""
     for path, digest in wheel.files.items():
         if posixpath.dirname(path) == wheel.folder and posixpath.basename(path) in _SIGNATURES:
             continue
         kind, _, rest = path.removeprefix(data).partition("/") if path.startswith(data) else (_PLACED[0], "", path)
         if kind in _PLACED:
-            found[posixpath.normpath(rest)] = digest
+            place = posixpath.normpath(rest)
+            twice = place if place in found else twice
+            found[place] = digest
         else:
             elsewhere.add(rest)
-    return found, elsewhere
+    return found, elsewhere, twice
 
 
 def _placed(path: str, elsewhere: set[str]) -> bool:
