@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from bom_world import SITE, install, row
 
-from vouchgate.evidence.bom.document import File, Model, Scan, installed, write_bom
+from vouchgate.evidence.bom.document import File, Model, Scan, write_bom
 from vouchgate.evidence.bom.gaps import gap
+from vouchgate.evidence.bom.packages import installed
 from vouchgate.evidence.bom.read import read_bom
 from vouchgate.flows import describe_wheels
 from vouchgate.flows.describe_artifact import compare_environment, compare_wheels

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from vouchgate.evidence.bom import card
-from vouchgate.evidence.bom.document import PYTHON, File, Model, Scan, Weights, distribution_reference, record_state
+from vouchgate.evidence.bom.document import File, Model, Scan, Weights
+from vouchgate.evidence.bom.packages import PYTHON, distribution_reference, record_state
 from vouchgate.evidence.bom.python import Distribution, Environment
 from vouchgate.evidence.bom.read import ReadBom
 from vouchgate.evidence.bom.wheels import Wheel

@@ -15,8 +15,9 @@ from typing import Any
 
 import msgspec
 
-from vouchgate.evidence.bom.document import MODEL, PREFIX, PYTHON, serial_number
+from vouchgate.evidence.bom.document import MODEL, serial_number
 from vouchgate.evidence.bom.lineage import Vouched, read_declared
+from vouchgate.evidence.bom.packages import PREFIX, PYTHON
 from vouchgate.evidence.bom.python import comparable, pypi_of
 from vouchgate.evidence.bom.schema import check_schema
 from vouchgate.evidence.strict_documents import parse

@@ -126,7 +126,7 @@ def _tell(session: Session, model: Model, environment: Environment | None, answe
 
 
 def _tell_wheels(session: Session, wheels: tuple[Wheel, ...], environment: Environment | None) -> None:
-    from vouchgate.evidence.bom.document import installed
+    from vouchgate.evidence.bom.packages import installed
 
     if not wheels:
         return
