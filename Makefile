@@ -34,8 +34,9 @@ run: $(STAMP) example ## the example system behind vouchgate, in the foreground;
 demo: $(STAMP) example ## every promise of the spine as a scene, on free ports, then exit
 	@$(BIN)/python examples/digits/demo.py
 
+# Compiled modules are kept: without them each of the workers, and each command that a test starts, compiles everything anew.
 test: $(STAMP) example $(NODE)/.installed ## the tests
-	VOUCHGATE_NODE=$(CURDIR)/$(NODE) $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= VOUCHGATE_NODE=$(CURDIR)/$(NODE) $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 $(FUZZ)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(FUZZ)

@@ -9,6 +9,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -150,7 +151,9 @@ def test_a_plug_in_is_imported_by_its_catalog_alone(seam):
     assert {file: modules for file, modules in named.items() if modules} == {}
 
 
+@cache
 def imported(file: Path) -> set[str]:
+    """Modules that a source file names in an import; read once for all seams."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.Import):

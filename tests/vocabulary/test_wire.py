@@ -7,6 +7,7 @@ import inspect
 import pkgutil
 import types
 import typing
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -83,6 +84,7 @@ def annotated(arguments: tuple[Any, ...]) -> st.SearchStrategy[Any]:
     return strategy(arguments[0])
 
 
+@cache
 def of(kind: type[Any]) -> st.SearchStrategy[Any]:
     """Any value of a noun."""
     hints = typing.get_type_hints(kind, include_extras=True)
