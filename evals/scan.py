@@ -39,8 +39,21 @@ from scan_pickles import CANARY  # noqa: E402
 BUILD = ROOT / "build" / "scan"
 CORPUS = ROOT.parent / "shared" / "corpus" / "ai-artifacts-public.tar.xz"
 TUNING_SEED, REPORTING_SEED = 20261123, 20270131
-GENERATORS = ("scan_pickles", "scan_containers", "scan_formats", "scan_benign", "scan_mutations", "scan_make", "scan_published")
-FROZEN = "d02628839ea5fbc348fc2afff860fe2ee887f0335877563fe6888ca2a9449ad1"
+GENERATORS = (
+    "scan_assembler",
+    "scan_gadgets",
+    "scan_pickles",
+    "scan_containers",
+    "scan_keras",
+    "scan_graphs",
+    "scan_documents",
+    "scan_formats",
+    "scan_benign",
+    "scan_mutations",
+    "scan_make",
+    "scan_published",
+)
+FROZEN = "bd0a52cab9d77cbe31f41fc03771033f24813b386e9fc11911b2d075cfc07a99"
 """SHA-256 over the generators' sources, in this order."""
 PEERS = ("picklescan", "modelscan", "fickling", "hayward")
 PICKLED = {"pickle", "joblib", "pytorch-zip", "pytorch-legacy", "torchscript"}

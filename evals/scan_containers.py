@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 
-from scan_pickles import CANARY, COMMAND, Item, boom, call, name, plain, whole
+from scan_assembler import CANARY, COMMAND, Item, boom, call, name, plain, whole
 
 EVIL = whole(boom())
 GADGETS = {

@@ -14,7 +14,7 @@ from pathlib import Path
 import scan_containers
 import scan_formats
 import scan_pickles
-from scan_pickles import Item
+from scan_assembler import Item
 
 
 def main() -> None:
