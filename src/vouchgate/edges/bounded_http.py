@@ -3,12 +3,14 @@
 Rules
 1. A request's head is whole within so many seconds of its first byte, the first one within as many of the connection; else it is cut off.
 2. A body is of the one media type that the resource takes, not packed, bounded before it is parsed, and whole within so many seconds.
+3. A TLS handshake is over within `HANDSHAKE_SECONDS`; closing a listener ends what is open.
 Left to others: who is at the other end, how many connections there may be (each server), what a body means (each resource).
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import Any, ClassVar
 
 import h11
@@ -16,8 +18,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp
 from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
-from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded
+from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded, Unavailable
+
+HANDSHAKE_SECONDS = 3.0
+"""A client that is slower than this holds a socket and gives nothing for it."""
 
 
 class TimedHead(H11Protocol):
@@ -64,6 +70,41 @@ def served_by(protocol: type[Any], app: ASGIApp, *, head_bytes: int, connections
     )
     config.load()
     return config
+
+
+class Listening:
+    """One TLS listener inside the running event loop; `port` is the one that was taken."""
+
+    def __init__(self, protocol: type[H11Protocol], *, backlog: int) -> None:
+        self._protocol, self._backlog = protocol, backlog
+        self._state = ServerState()
+        self._server: asyncio.Server | None = None
+        self.port = 0
+
+    async def listen(self, host: str, port: int, config: Config, tls: ssl.SSLContext, *, who: str, remedy: str) -> None:
+        """Begin. Raises `Unavailable` where the port is taken, said of `who`."""
+        try:
+            self._server = await asyncio.get_running_loop().create_server(
+                lambda: self._protocol(config=config, server_state=self._state, app_state={}),
+                host,
+                port,
+                ssl=tls,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                backlog=self._backlog,
+            )
+        except OSError as error:
+            raise Unavailable(f"{who} cannot listen on {host}:{port}: {error.strerror or error}", remedy=remedy) from None
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Stop listening and end what is open."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        for task in list(self._state.tasks):
+            task.cancel()
+        await asyncio.gather(*self._state.tasks, return_exceptions=True)
 
 
 async def whole_body(request: Request, media: str, *, most: int, seconds: float, remedy: str = "send a smaller one") -> bytes:

@@ -26,19 +26,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
-from uvicorn.server import ServerState
 
-from vouchgate.edges.bounded_http import TimedHead, served_by, whole_body
+from vouchgate.edges.bounded_http import Listening, TimedHead, served_by, whole_body
 from vouchgate.edges.kubernetes.review import How, answer
 from vouchgate.vocabulary.answers_gates import GateOutcome, GateRequest
-from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded, Unavailable, VouchgateError
+from vouchgate.vocabulary.errors import InvalidInput, LimitExceeded, VouchgateError
 
 PATH = "/admit"
 MAX_BODY_BYTES = 7 * 1024 * 1024
 """An object of at most 1.5 MiB in etcd, 3 MiB in a request, twice (as it is and as it was), and the review around them."""
 BODY_SECONDS = 5.0
 HEAD_SECONDS = 5.0
-HANDSHAKE_SECONDS = 3.0
 MAX_HEAD_BYTES = 16 * 1024
 MAX_CONNECTIONS = 256
 """API servers keep a handful open, and open more while many workloads start."""
@@ -161,33 +159,17 @@ class Webhook:
 
     def __init__(self, app: ASGIApp, certificates: Certificates) -> None:
         self._config = served_by(_Protocol, app, head_bytes=MAX_HEAD_BYTES, connections=MAX_CONNECTIONS, keep_alive=KEEP_ALIVE_SECONDS)
-        self._certificates, self._state = certificates, ServerState()
-        self._listening: asyncio.Server | None = None
-        self.port = 0
+        self._certificates, self._listening = certificates, Listening(_Protocol, backlog=BACKLOG)
+
+    @property
+    def port(self) -> int:
+        """The port that was taken; 0 before."""
+        return self._listening.port
 
     async def listen(self, host: str, port: int) -> None:
         """Begin. Raises `Unavailable` where the port is taken."""
-        try:
-            self._listening = await asyncio.get_running_loop().create_server(
-                lambda: _Protocol(config=self._config, server_state=self._state, app_state={}),
-                host,
-                port,
-                ssl=self._certificates.context,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS,
-                backlog=BACKLOG,
-            )
-        except OSError as error:
-            raise Unavailable(
-                f"the gate cannot listen on {host}:{port}: {error.strerror or error}", remedy="name another --listen"
-            ) from None
-        self.port = self._listening.sockets[0].getsockname()[1]
+        await self._listening.listen(host, port, self._config, self._certificates.context, who="the gate", remedy="name another --listen")
 
     async def close(self) -> None:
         """Stop listening and end what is open."""
-        if self._listening is not None:
-            self._listening.close()
-        for connection in list(self._state.connections):
-            connection.shutdown()
-        for task in list(self._state.tasks):
-            task.cancel()
-        await asyncio.gather(*self._state.tasks, return_exceptions=True)
+        await self._listening.close()

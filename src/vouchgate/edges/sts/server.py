@@ -9,25 +9,22 @@ Rules
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 from typing import Any
 
 from cryptography import x509
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.server import ServerState
 
 from vouchgate import wiring
-from vouchgate.edges.bounded_http import TimedHead, served_by
+from vouchgate.edges.bounded_http import Listening, TimedHead, served_by
 from vouchgate.edges.sts.answers import CHAIN, network_of
-from vouchgate.vocabulary.errors import InvalidInput, Unavailable
+from vouchgate.vocabulary.errors import InvalidInput
 
 MAX_HEAD_BYTES = 24 * 1024
 """Bytes of a request's line and headers: a DPoP proof has about 700."""
 MAX_CONNECTIONS = 512
 MAX_PER_ADDRESS = 64
 """Connections of one address: a machine full of agents, not the whole service."""
-HANDSHAKE_SECONDS = 3.0
 HEAD_SECONDS = 5.0
 """A request's head must be whole within this of its first byte, and the first one within this of the handshake."""
 KEEP_ALIVE_SECONDS = 10
@@ -73,10 +70,13 @@ class TlsServer:
         self._context: ssl.SSLContext | None = None
         self._web: ssl.SSLContext | None = None
         self._web_names: frozenset[str] = frozenset()
-        self._listening: asyncio.Server | None = None
+        self._listening = Listening(_Protocol, backlog=BACKLOG)
         self._open: dict[str, int] = {}
-        self._state = ServerState()
-        self.port = 0
+
+    @property
+    def port(self) -> int:
+        """The port that was taken; 0 before."""
+        return self._listening.port
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.app(scope, receive, send)
@@ -113,32 +113,11 @@ class TlsServer:
         first.sni_callback = newest
         config = served_by(_Protocol, self, head_bytes=MAX_HEAD_BYTES, connections=MAX_CONNECTIONS, keep_alive=KEEP_ALIVE_SECONDS)
         config.loaded_app = self
-        loop = asyncio.get_running_loop()
-        try:
-            self._listening = await loop.create_server(
-                lambda: _Protocol(config=config, server_state=self._state, app_state={}),
-                host,
-                port,
-                ssl=first,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS,
-                backlog=BACKLOG,
-            )
-        except OSError as error:
-            raise Unavailable(
-                f"the token service cannot listen on {host}:{port}: {error.strerror or error}", remedy="set [sts] listen to a free port"
-            ) from None
-        self.port = self._listening.sockets[0].getsockname()[1]
+        await self._listening.listen(host, port, config, first, who="the token service", remedy="set [sts] listen to a free port")
 
     async def close(self) -> None:
         """Stop listening and end what is open."""
-        if self._listening is not None:
-            self._listening.close()
-        for connection in list(self._state.connections):
-            connection.shutdown()
-        for task in list(self._state.tasks):
-            task.cancel()
-        with contextlib.suppress(Exception):
-            await asyncio.gather(*self._state.tasks, return_exceptions=True)
+        await self._listening.close()
 
 
 def host_names(chain_pem: str) -> frozenset[str]:
