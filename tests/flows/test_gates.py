@@ -13,6 +13,7 @@ from flows_world import MODEL, NOW, OTHER_MODEL, World, about, lasting, make_wor
 
 from vouchgate.flows import gates
 from vouchgate.flows.changes import AssetPut, CrossingsPut, ZonePut
+from vouchgate.flows.content_decisions import HOLD_MS
 from vouchgate.flows.context import Buckets
 from vouchgate.flows.facts import compile_sources
 from vouchgate.vocabulary.answers_gates import GateOutcome, GateRequest
@@ -66,7 +67,7 @@ def test_vouched_content_passes_and_what_it_is_for_is_recorded() -> None:
     async def tell(world: World) -> None:
         before = len(world.entries())
         made = await ask(world, subject="models:/digits/3 alias champion")
-        assert (made.allowed, made.missing, made.hold_ms, made.remedy) == (True, (), gates.HOLD_MS, "")
+        assert (made.allowed, made.missing, made.hold_ms, made.remedy) == (True, (), HOLD_MS, "")
         logged = b"".join(world.entries()[before:])
         assert made.decision_id.encode() in logged
         assert b"models:/digits/3 alias champion" in logged

@@ -31,6 +31,7 @@ from flows_world import (
 
 from vouchgate.flows import loads
 from vouchgate.flows.changes import AssetPut, CrossingsPut, EndpointPut, ZonePut
+from vouchgate.flows.content_decisions import HOLD_MS
 from vouchgate.flows.context import Buckets
 from vouchgate.flows.facts import compile_sources
 from vouchgate.vocabulary.answers_loads import LoadOutcome, LoadRequest, ServingOutcome, ServingRequest
@@ -108,7 +109,7 @@ def test_admitted_content_is_loaded_and_the_load_is_recorded() -> None:
         await admitted(world)
         before = len(world.entries())
         made = await ask(world, library="torch")
-        assert (made.allowed, made.missing, made.hold_ms) == (True, (), loads.HOLD_MS)
+        assert (made.allowed, made.missing, made.hold_ms) == (True, (), HOLD_MS)
         logged = b"".join(world.entries()[before:])
         assert made.decision_id.encode() in logged
         assert b"torch" in logged

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import threading
 from pathlib import Path
 
 import pytest
@@ -112,29 +111,27 @@ def test_bounds(store: ArtifactStore, tmp_path: Path) -> None:
     assert left(tmp_path) == []
 
 
-def test_a_source_that_grows_while_it_is_copied_is_bounded(store: ArtifactStore, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("more", "kept"), [(7, True), (8, False)])
+def test_a_source_that_grows_after_it_was_measured_is_bounded(
+    store: ArtifactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: int, kept: bool
+) -> None:
     path = tmp_path / "growing"
     path.write_bytes(bytes(CHUNK_BYTES))
-    stop = threading.Event()
 
-    def grow() -> None:
-        with path.open("ab", buffering=0) as stream:
-            for _ in range(200):
-                if stop.is_set():
-                    return
-                stream.write(bytes(CHUNK_BYTES))
+    def grow(measured: int) -> None:
+        """Between the look at the size and the copy."""
+        assert measured == CHUNK_BYTES
+        with path.open("ab") as stream:
+            stream.write(bytes(more * CHUNK_BYTES))
 
-    writer = threading.Thread(target=grow)
-    writer.start()
-    try:
+    monkeypatch.setattr(store, "_check_space", grow)
+    if kept:
         staged = store.stage(open_artifact(path))
-        assert staged.digest.size <= 8 * CHUNK_BYTES
+        assert staged.digest == file_digest(bytes(8 * CHUNK_BYTES))
         store.drop(staged)
-    except LimitExceeded:
-        pass
-    finally:
-        stop.set()
-        writer.join()
+    else:
+        with pytest.raises(LimitExceeded):
+            store.stage(open_artifact(path))
     assert left(tmp_path) == []
 
 

@@ -2,14 +2,13 @@
 
 Loading
 1. The kernel says who asks; what is asked about is a digest, never a name or a path.
-2. Revoked content is refused whatever policy says. Content for an endpoint lies in the endpoint's zone, where crossings are declared.
-3. Policy decides `read` on the artifact, with the `purpose` told: to load content is to read it. What owes something (a step-up, an approval)
-   is met by nobody here, so it denies; observing lets nothing pass.
-4. The decision is recorded, and an allow may be relied on for `HOLD_MS`: a revocation reaches every later load.
+2. Policy decides `read` on the artifact, with the `purpose` told: to load content is to read it. How, flows/content_decisions.py says; content
+   for an endpoint lies in the endpoint's zone.
+3. The decision is recorded; a revocation reaches every later load.
 Serving
-5. Everything above anew, and policy decides `deploy` on the endpoint: who may not put content there may not say that it is there.
-6. The `serves` vouch is `cooperative`, since the process speaks for itself, rests on the artifact's `import` vouch, and lives `SERVES_SECONDS`.
-7. It never stands beside a stronger one: where the supervisor saw what the endpoint serves, that is the answer, and a contradiction a conflict.
+4. Everything above anew, and policy decides `deploy` on the endpoint: who may not put content there may not say that it is there.
+5. The `serves` vouch is `cooperative`, since the process speaks for itself, rests on the artifact's `import` vouch, and lives `SERVES_SECONDS`.
+6. It never stands beside a stronger one: where the supervisor saw what the endpoint serves, that is the answer, and a contradiction a conflict.
 """
 
 from __future__ import annotations
@@ -20,39 +19,34 @@ from vouchgate.audit import ocsf
 from vouchgate.evidence.manifests import manifest_of
 from vouchgate.evidence.statement import read_vouch
 from vouchgate.flows.administer import act_entry
-from vouchgate.flows.assets import check_served
 from vouchgate.flows.changes import VouchAdded
+from vouchgate.flows.content_decisions import MAX_WORD, allows, check_words, decide, hold_ms, lack
 from vouchgate.flows.context import Buckets, Context
 from vouchgate.flows.units import SERVES_SECONDS
 from vouchgate.vocabulary.answers import Caller
 from vouchgate.vocabulary.answers_loads import LoadOutcome, LoadRequest, ServingOutcome, ServingRequest
-from vouchgate.vocabulary.decisions import Decision
 from vouchgate.vocabulary.digests import Digest, parse_digest
-from vouchgate.vocabulary.errors import Conflict, InvalidInput, LimitExceeded, NotFound, NotPermitted
+from vouchgate.vocabulary.errors import Conflict, LimitExceeded, NotFound, NotPermitted
 from vouchgate.vocabulary.names import resource
 from vouchgate.vocabulary.places import Endpoint
 from vouchgate.vocabulary.records import Append
 from vouchgate.vocabulary.vouches import TIERS, Method, Subject, Vouch
 from vouchgate.vocabulary.wire import to_plain
 
-HOLD_MS = 1_000
-"""Milliseconds: what is withdrawn is withdrawn everywhere within a second."""
 PER_MINUTE = 600
 """Questions of one caller a minute; each is two entries of the log."""
-MAX_WORD = 64
-"""Characters of `library`, `purpose` and `endpoint`."""
 TIER = "cooperative"
 
 _buckets = Buckets(PER_MINUTE)
 
 
 async def load(context: Context, caller: Caller, request: LoadRequest) -> LoadOutcome:
-    """Rules 1 to 4; a refusal is an answer. Raises `InvalidInput`, `NotFound`, `LimitExceeded`."""
+    """Rules 1 to 3; a refusal is an answer. Raises `InvalidInput`, `NotFound`, `LimitExceeded`."""
     digest = _checked(context, caller, request)
-    decision = _decide(context, caller, digest, request.purpose)
-    lack = _lack(context, digest, request.endpoint)
-    allowed = _allows(decision) and lack is None
-    reason, remedy = lack or (decision.reason, decision.remedy)
+    decision = decide(context, caller, "read", digest, purpose=request.purpose)
+    lacking = lack(context, digest, _zone(context, request.endpoint))
+    allowed = allows(decision) and lacking is None
+    reason, remedy = lacking or (decision.reason, decision.remedy)
     detail = {"digest": digest.text, "library": request.library, "purpose": request.purpose, "endpoint": request.endpoint}
     entries = [
         Append(entry=ocsf.decision(decision), label=decision.id),
@@ -67,23 +61,22 @@ async def load(context: Context, caller: Caller, request: LoadRequest) -> LoadOu
         reason=reason,
         remedy="" if allowed else remedy,
         missing=decision.missing,
-        hold_ms=max(0, min(HOLD_MS, decision.not_after - context.clock.now())) if allowed else 0,
+        hold_ms=hold_ms(context, decision) if allowed else 0,
         manifest=_manifest(context, decision.resource) if allowed else "",
     )
 
 
 async def serving(context: Context, caller: Caller, request: ServingRequest) -> ServingOutcome:
-    """Rules 5 to 7. Raises `NotPermitted`, `Conflict`, and what `load` raises."""
+    """Rules 4 to 6. Raises `NotPermitted`, `Conflict`, and what `load` raises."""
     asked = LoadRequest(digest=request.digest, endpoint=request.endpoint)
     digest = _checked(context, caller, asked)
     endpoint, now = _endpoint(context, request.endpoint), context.clock.now()
     decisions = [
-        _decide(context, caller, digest, ""),
+        decide(context, caller, "read", digest),
         context.facts.decide(caller.principal, "deploy", endpoint.id, now),
     ]
-    lack = _lack(context, digest, request.endpoint)
-    refused = next((one for one in decisions if not _allows(one)), None)
-    why_not = lack or ((refused.reason, refused.remedy) if refused is not None else None)
+    refused = next((one for one in decisions if not allows(one)), None)
+    why_not = lack(context, digest, endpoint.zone) or ((refused.reason, refused.remedy) if refused is not None else None)
     if why_not is not None:
         reason, remedy = why_not
         entries = [Append(entry=ocsf.decision(one), label=one.id) for one in decisions]
@@ -101,9 +94,7 @@ def _checked(context: Context, caller: Caller, request: LoadRequest) -> Digest:
     who = caller.principal.principal.id
     if not _buckets.take(f"{context.trust_domain} {who}"):
         raise LimitExceeded(f"`{who}` asked {PER_MINUTE} times within a minute", remedy="keep what is loaded, or ask more slowly")
-    for word in (request.library, request.purpose, request.endpoint):
-        if len(word) > MAX_WORD or not word.isprintable():
-            raise InvalidInput(f"`{word[:MAX_WORD]}` is no name", remedy=f"give at most {MAX_WORD} printable characters")
+    check_words((request.library, request.purpose, request.endpoint))
     if request.endpoint:
         _endpoint(context, request.endpoint)
     return parse_digest(request.digest)
@@ -116,28 +107,8 @@ def _endpoint(context: Context, name: str) -> Endpoint:
     return found
 
 
-def _decide(context: Context, caller: Caller, digest: Digest, purpose: str) -> Decision:
-    """Rule 3."""
-    told = {"purpose": purpose} if purpose else {}
-    name = resource(context.trust_domain, "artifact", digest.text)
-    return context.facts.decide(caller.principal, "read", name, context.clock.now(), facts=told, mode="enforce")
-
-
-def _allows(decision: Decision) -> bool:
-    return decision.effect == "allow" and decision.would_be == "allow" and not decision.residual and not decision.obligations
-
-
-def _lack(context: Context, digest: Digest, endpoint: str) -> tuple[str, str] | None:
-    """Rule 2: (why not, remedy)."""
-    tainted = context.facts.lineage.tainted(digest.text)
-    if tainted:
-        return f"`{digest.text[:23]}` was revoked", f"load other content, or: `vouchgate revoke --undo {tainted}`"
-    if endpoint:
-        try:
-            check_served(context.facts, _endpoint(context, endpoint).zone, digest.text)
-        except Conflict as error:
-            return error.reason, error.remedy
-    return None
+def _zone(context: Context, endpoint: str) -> str:
+    return _endpoint(context, endpoint).zone if endpoint else ""
 
 
 def _manifest(context: Context, artifact: str) -> str:
@@ -153,7 +124,7 @@ def _stronger(context: Context, endpoint: Endpoint) -> Vouch | None:
 
 
 def _same(seen: Vouch, endpoint: Endpoint, digest: Digest) -> ServingOutcome:
-    """Rule 7."""
+    """Rule 6."""
     named = {one.digest.text for one in seen.subjects if one.name == endpoint.id and one.digest}
     if digest.text not in named:
         raise Conflict(
@@ -164,7 +135,7 @@ def _same(seen: Vouch, endpoint: Endpoint, digest: Digest) -> ServingOutcome:
 
 
 async def _vouch(context: Context, caller: Caller, endpoint: Endpoint, digest: Digest) -> Vouch:
-    """Rule 6."""
+    """Rule 5."""
     now = context.clock.now()
     artifact = resource(context.trust_domain, "artifact", digest.text)
     imported = [one.vouch_id for one in context.facts.lineage.holding(artifact, now) if one.predicate == "import" and one.outcome == "pass"]
