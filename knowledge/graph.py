@@ -5,7 +5,8 @@ Rules
 2. `self.x` is every definition of `x` in the class and its ancestors: which of them runs is not asked.
 3. A value that comes from the pickle may be called and asked for attributes: it is itself in the knowledge base, so that what it does was judged
    there. What an instance asks itself for, and no class of its own defines, is such a value. Of values, only attributes by which files, networks or
-   code are reached count against whoever takes them (rules.toml, `methods`).
+   code are reached count against whoever takes them (rules.toml, `methods`). A value may also be an instance that the same function made: of every
+   class that it refers to, the methods that it takes from any value are `made` edges, which are followed where that is asked for.
 4. What a person accepted is not followed, by where it is written: a class that overrides an accepted method is followed.
 5. Marks: `code` runs what it is given; `outside` acts on files, processes, networks, the interpreter; `foreign` is of a library that was
    not read; `unknown` cannot be found or looked into; `dynamic`
@@ -64,6 +65,7 @@ class Graph:
     rules: Rules
     marks: dict[Node, list[Mark]] = field(default_factory=dict)
     edges: dict[Node, list[Node]] = field(default_factory=dict)
+    made: dict[Node, list[Node]] = field(default_factory=dict)
     _ancestors: dict[tuple[str, str], list[tuple[str, str, Class]] | None] = field(default_factory=dict)
 
     def look(self, node: Node) -> None:
@@ -165,6 +167,8 @@ class Graph:
 
     def _body(self, node: Node, function: Function, module: str, concrete: tuple[str, str] | None) -> None:
         self._names(node, module, function.refs, function.imports, concrete)
+        if concrete is None:
+            self._made_here(node, module, function)
         for written in function.methods:
             sort = self.rules.of_attribute(written)
             if sort:
@@ -186,6 +190,15 @@ class Graph:
                 sort = self.rules.of_attribute(attribute)
                 if sort:
                     self._mark(node, sort, f"self.{attribute}")
+
+    def _made_here(self, node: Node, module: str, function: Function) -> None:
+        """Methods of what the body may make itself (rule 3)."""
+        taken = {written.partition("(")[0] for written in function.methods}
+        for written in function.refs:
+            target = self.universe.resolve(module, written, function.imports)
+            if target.sort == "class":
+                found = sorted(attribute for attribute in taken if self.has(target.module, target.name, attribute))
+                self.made.setdefault(node, []).extend(("m", target.module, target.name, attribute) for attribute in found)
 
     def _names(
         self, node: Node, module: str, names: tuple[str, ...], imports: dict[str, str], concrete: tuple[str, str] | None = None
@@ -238,10 +251,10 @@ class Graph:
     def _mark(self, node: Node, sort: str, why: str) -> None:
         self.marks[node].append(Mark(sort, why))
 
-    def reach(self, roots: list[Node], sorts: frozenset[str], *, within: str = "") -> str:
+    def reach(self, roots: list[Node], sorts: frozenset[str], *, within: str = "", made: bool = False) -> str:
         """The way from these nodes to the first mark of these sorts, as text; empty where none is reached.
 
-        With `within`, functions and classes beyond that module are not followed.
+        With `within`, functions and classes beyond that module are not followed; with `made`, methods of what a function may make itself are, too.
         """
         waiting = [node for node in roots if node[0] != "m" or self._follows(node, "")]
         came: dict[Node, Node | None] = dict.fromkeys(waiting)
@@ -250,7 +263,7 @@ class Graph:
             for mark in self.marks[node]:
                 if mark.sort in sorts:
                     return " -> ".join([*_way(node, came), f"{mark.sort}: {mark.why}"])
-            for after in self.edges[node]:
+            for after in (*self.edges[node], *(self.made.get(node, ()) if made else ())):
                 if after not in came and self._follows(after, within):
                     came[after] = node
                     waiting.append(after)

@@ -1,7 +1,8 @@
 """Judge: which names of a wheel the rules alone let in, and for which use.
 
 Rules
-1. A function is `inert` if nothing it can reach has any mark: whoever holds it may call it with anything.
+1. A function is `inert` if nothing it can reach has any mark: whoever holds it may call it with anything. Nor may it reach code or the outside by a
+   method of what it may make itself.
 2. A class is `constructible` if every base can be looked into, and
    a. what loading runs by itself reaches no mark at all: `__new__`, `__setstate__`, setters, `__getattr__`, hashing, comparing, filling, `__del__`;
    b. what later use runs without naming it (`__call__`, `__len__`, `__array__`, properties ...) reaches neither code nor the outside nor a library that was not read;
@@ -44,6 +45,7 @@ IMPLICIT = (
 """What Python, numpy, torch or a notebook call on a value that somebody merely uses."""
 ANY = frozenset({"code", "outside", "foreign", "unknown", "dynamic", "patch", "picked"})
 ACTS = frozenset({"code", "outside", "foreign"})
+ACTS_ITSELF = frozenset({"code", "outside"})
 CODE = frozenset({"code"})
 PICKED, PICKED_SELF = frozenset({"picked"}), frozenset({"picked-self"})
 
@@ -67,7 +69,8 @@ def judge(wheel: Wheel, universe: Universe, rules: Rules) -> Iterator[Judged]:
         if universe.modules[module] is not summary or rules.is_code(module + ".x"):
             continue
         for name in sorted(summary.functions):
-            why = _accepted(rules, module, name) or graph.reach([("f", module, name, "")], ANY)
+            node: Node = ("f", module, name, "")
+            why = _accepted(rules, module, name) or graph.reach([node], ANY) or graph.reach([node], ACTS_ITSELF, made=True)
             yield Judged(module, name, () if why else ("inert",), why)
         for name in sorted(summary.classes):
             yield (

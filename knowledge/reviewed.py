@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from vouchgate.scanning.knowledge.entries import Entry
-from vouchgate.scanning.pickles.judging import CONSTRUCTORS, GETATTR, TORCH_BYTES
+from vouchgate.scanning.pickles.judging import CONSTRUCTORS, GETATTR, TORCH_BYTES, TYPES_BY_NAME
 from vouchgate.scanning.pickles.shapes import ARGUMENTS, STATES
 
-RULES_OF_ARGUMENTS = {"", *ARGUMENTS, *CONSTRUCTORS, GETATTR, TORCH_BYTES}
+RULES_OF_ARGUMENTS = {"", *ARGUMENTS, *CONSTRUCTORS, *TYPES_BY_NAME, GETATTR, TORCH_BYTES}
 RULES_OF_STATE = {"", *STATES}
 USES = ("inert", "constructible", "callable")
 _KEYS = {"name", "names", "module", "uses", "arguments", "state", "why", "reviewer"}

@@ -23,6 +23,8 @@ _OF_CLASS = {"__name__", "__qualname__", "__module__", "__doc__"}
 """What of a class is text."""
 _LOOKS_AT = {"dir", "repr", "str", "id", "hash", "callable"}
 """Builtins that make nothing of a class that they are given."""
+_MOVES = {"rename", "replace", "move", "copy_into", "move_into"}
+"""What a path does to files when it is given one other (pathlib): texts, tables and arrays take more than one value, or words, or a number."""
 _OF_PROPERTY = {"setter", "deleter", "getter"}
 """Decorators that are attributes of the property they belong to."""
 
@@ -230,6 +232,15 @@ def _plain_attribute(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, str) and "__" not in node.value
 
 
+def _one_value(call: ast.Call) -> bool:
+    """Whether it is called with one value, which is written down neither as a number nor as a table of names."""
+    if len(call.args) != 1 or call.keywords:
+        return False
+    given = call.args[0]
+    number = isinstance(given, ast.Constant) and not isinstance(given.value, str | bytes)
+    return not (number or isinstance(given, ast.Dict | ast.DictComp | ast.Lambda))
+
+
 def _kind(decorators: list[str]) -> str:
     for name in decorators:
         last = name.rpartition(".")[2]
@@ -369,6 +380,13 @@ class _BodyReader(ast.NodeVisitor):
         else:
             self.methods[node.attr] = self.methods.get(node.attr, False) or given
 
+    def _is_foreign(self, owner: ast.expr) -> bool:
+        """Neither the first parameter, nor `super()`, nor what a global names."""
+        if isinstance(owner, ast.Call) and isinstance(owner.func, ast.Name) and owner.func.id == "super":
+            return False
+        root = (dotted(owner) or "").partition(".")[0]
+        return not root or (root in self.bound and not (isinstance(owner, ast.Name) and owner.id == self.first))
+
     def visit_Subscript(self, node: ast.Subscript) -> None:
         if not isinstance(node.ctx, ast.Load):
             name = dotted(node.value)
@@ -390,6 +408,8 @@ class _BodyReader(ast.NodeVisitor):
             self._builtin(function.id, node)
         if isinstance(function, ast.Attribute):
             self._attribute(function, given=bool(node.args or node.keywords))
+            if function.attr in _MOVES and _one_value(node) and self._is_foreign(function.value):
+                self.methods[f"{function.attr}(1)"] = True
         else:
             self._called(function)
             self.visit(function)

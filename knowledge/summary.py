@@ -18,8 +18,8 @@ class Function(msgspec.Struct, frozen=True, omit_defaults=True):
     supers: tuple[str, ...] = ()
     """Attributes taken from `super()`."""
     methods: tuple[str, ...] = ()
-    """Attributes taken from values that are not known here; `name()` where it is only ever called without arguments, and
-    with a `*` where only a part of it is fixed."""
+    """Attributes taken from values that are not known here; `name()` where it is only ever called without arguments,
+    `name(1)` beside it where one value is all that it is called with, and with a `*` where only a part of it is fixed."""
     imports: dict[str, str] = {}
     """Names imported inside the body."""
     flags: tuple[str, ...] = ()

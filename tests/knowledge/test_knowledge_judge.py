@@ -9,6 +9,13 @@ from knowledge.summary import Wheel
 
 RULES = load()
 HARMLESS = {
+    "text replaced by text": ("def target(x):\n    return x.replace('a', 'b').rename(columns={'a': 'b'})", "inert"),
+    "an index given a written name by its own class": ("class target:\n    def rename(self, n):\n        return n\n    def go(self, n):\n        return self.rename(n)", "inert constructible"),
+    "fields of a record": ("import dataclasses\ndef target(x):\n    return [f.name for f in dataclasses.fields(x)]", "inert"),
+    "a method of an instance made on the spot, which computes": (
+        "class Adder:\n    def plus(self, x):\n        return x + 1\ndef target(x):\n    return Adder().plus(x)",
+        "inert",
+    ),
     "a function that computes": ("import math\ndef target(x):\n    return math.sqrt(x) + sum(range(3))", "inert"),
     "a function that calls what it is given": ("def target(f, x):\n    return f(x)", "inert"),
     "a plain class": ("class target:\n    def __init__(self, a):\n        self.a = a\n    def predict(self, x):\n        return x @ self.a", "inert constructible"),
@@ -48,6 +55,19 @@ HARMLESS = {
     "module.eval() of a network": ("def target(net, x):\n    net.eval()\n    return net(x)", "inert"),
 }  # fmt: skip
 TRICKS = {
+    "types out of text": "import typing\ndef target(x):\n    return typing.get_type_hints(x)",
+    "types out of text, as inspect does it": "import inspect\ndef target(x):\n    return inspect.get_annotations(x, eval_str=True)",
+    "a class out of names": "import dataclasses\ndef target(n, f):\n    return dataclasses.make_dataclass(n, f)",
+    "an instance made anew by its own constructor": "import dataclasses\ndef target(x, **more):\n    return dataclasses.replace(x, **more)",
+    "a path moved by what has a name": (
+        "class target:\n    def __repr__(self):\n        return str(self.parts[0].index.rename(self.names[0]))"
+    ),
+    "a path moved over another": "def target(x, y):\n    return x.replace(y)",
+    "a method of an instance made on the spot": (
+        "class Printer:\n    def write(self, x):\n        return eval(x)\ndef target(x):\n    return Printer().write(x)"
+    ),
+    "a formula of its state": "class target:\n    def fit(self, x):\n        return self.kind.from_formula(self.formula, x)",
+    "a file laid over an array": "import numpy\ndef target(p):\n    return numpy.memmap(p, mode='w+')",
     "os.system": "import os\ndef target(x):\n    os.system(x)",
     "os.system under another name": "from os import system as add\ndef target(x):\n    return add(x)",
     "os.system handed on": "import os\ndef target(xs):\n    return list(map(os.system, xs))",

@@ -25,6 +25,18 @@ MAX_ATTRIBUTE = 512
 DISPLAYED = ("_ipython_", "_doc_link_", "__doc_link_", "_repr_html", "_html_repr", "_sk_visual_block_")
 """How names begin that a notebook, or scikit-learn for one, asks of an object itself: an instance's own would be run, or become part of the page
 (IPython, core/formatters.py, `_repr_*_`; sklearn/utils/_repr_html/base.py, `_get_doc_link`)."""
+_PROTOCOLS = ("__array", "__arrow", "__torch_", "__cuda_", "__dlpack", "__sklearn_", "__patsy_", "__jax_", "__dataframe", "__rich")
+_PYTHON_ASKS = frozenset(
+    {
+        "__annotations__", "__annotate__", "__wrapped__", "__signature__", "__text_signature__", "__code__", "__globals__", "__closure__", "__defaults__",
+        "__kwdefaults__", "__self__", "__func__", "__class__", "__dict__", "__mro__", "__bases__", "__base__", "__subclasses__", "__reduce__", "__reduce_ex__",
+        "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__", "__deepcopy__", "__copy__", "__replace__", "__del__", "__call__", "__html__",
+        "__fspath__", "__index__", "__getattr__", "__getattribute__", "__setattr__", "__get__", "__set__", "__init__", "__new__", "__slots__",
+        "__builtins__", "__loader__", "__spec__", "__path__", "__file__", "__dataclass_fields__", "__attrs_attrs__", "__instancecheck__",
+        "__subclasscheck__", "__subclasshook__", "__mro_entries__", "__prepare__", "__set_name__", "__init_subclass__", "__class_getitem__",
+    }
+)  # fmt: skip
+"""What Python itself (copy, inspect, typing, pickle, dataclasses) asks objects for."""
 MAX_ELEMENTS = 2**48
 """Elements of an array: what a process can address, so that products cannot be used to overflow."""
 MAX_RANK = 64
@@ -150,7 +162,7 @@ def attributes(value: Value) -> str:
             return "its state is no dict of attributes"
         visit(len(part.pairs))
         for key, held in part.pairs:
-            if key == "__doc__" and (held is None or isinstance(held, str) or (isinstance(held, Span) and held.kind == "text")):
+            if key == "__doc__" and (held is None or is_text(held)):
                 continue  # documentation of an instance's own: scipy's distributions write it, and nothing runs text
             if not isinstance(key, str) or not is_attribute(key):
                 return f"its state sets `{shown(key)}`, which is no plain attribute"
@@ -161,6 +173,11 @@ def is_attribute(key: str) -> bool:
     """A name that a class's own methods would set: an identifier, and not one that the interpreter or a notebook itself looks up."""
     plain = len(key) <= MAX_ATTRIBUTE and key.isascii() and key.isidentifier() and not (key.startswith("__") and key.endswith("__"))
     return plain and not key.startswith(DISPLAYED) and not (key.startswith("_repr_") and key.endswith("_"))
+
+
+def is_protocol(key: str) -> bool:
+    """A name that the interpreter or a library of arrays asks an object for, not knowing what it is."""
+    return key.startswith(_PROTOCOLS) or key in _PYTHON_ASKS
 
 
 def shown(value: Value) -> str:

@@ -6,8 +6,11 @@ Rules
 3. A state (BUILD) is given once, to what was made here, and must fit the entry's `state` rule; items and keys are put only into what that rule
    lets grow. A name itself takes neither: that would change a class for the whole process.
 4. A name that anything holds as a value, or that is popped unused, must be `inert`: whatever holds it may call it later.
-5. `copyreg._reconstructor` and its kin construct what their arguments name (rule 2); `getattr` of a class is that dotted name (rule 4).
+5. `copyreg._reconstructor` and its kin construct what their arguments name (rule 2); `getattr` of a class is that dotted name (rule 4), and
+   a type that cloudpickle or dill looks up by its name is the type's own.
 6. A key must be hashable by a walk of bounded size: tuples of tuples of one tuple hash in exponential time.
+7. No key of a dict is a name that Python, numpy or torch ask any object for: some objects answer attributes from their keys (`Bunch`, `Module`), and
+   an `__array_interface__` of the file's choosing is an address in memory.
 """
 
 from __future__ import annotations
@@ -19,11 +22,12 @@ from vouchgate.scanning.knowledge.entries import Entry, Knowledge
 from vouchgate.scanning.pickles import wording
 from vouchgate.scanning.pickles.arrays import WRAPPERS, read_array
 from vouchgate.scanning.pickles.dialects import NOTHING, Dialect
-from vouchgate.scanning.pickles.fitting import Fit, is_attribute
+from vouchgate.scanning.pickles.fitting import Fit, is_attribute, is_protocol
 from vouchgate.scanning.pickles.hashing import unhashable
 from vouchgate.scanning.pickles.names import meanings
 from vouchgate.scanning.pickles.shapes import arguments_misfit, may_grow, state_misfit
 from vouchgate.scanning.pickles.state import Broken, State
+from vouchgate.scanning.pickles.taking import raw_of
 from vouchgate.scanning.pickles.torch_bytes import storage_in
 from vouchgate.scanning.pickles.values import Dict, How, Made, Name, Persistent, Tuple, Value
 from vouchgate.scanning.pickles.work import visit
@@ -34,6 +38,13 @@ CONSTRUCTORS = {"copyreg-reconstructor": 3, "copyreg-newobj": -1, "copyreg-newob
 GETATTR = "getattr-of-a-class"
 TORCH_BYTES = "torch-bytes"
 """Argument rule of what runs a file of torch's that stands in its argument."""
+MAX_KEY = 512
+"""Bytes of a key that is an element of an array of texts, four a character: no name of a protocol is longer."""
+TYPES_BY_NAME = {
+    "type-of-types": ("types", ("MethodType", "SimpleNamespace", "MappingProxyType", "GenericAlias")),
+    "type-of-dill": ("types", ("MethodType",)),
+}
+"""Argument rules whose calls give a type by its name: the module it lies in, and the names that have an entry there."""
 ENUM = "enum-value"
 """Argument rule of enumerations: their members are attributes of theirs, and plain."""
 BASES = frozenset(
@@ -116,6 +127,8 @@ class Judge:
             return self._reconstruct(entry.arguments, callee, args, place) or made
         elif entry.arguments == GETATTR:
             return self._attribute(args, place) or made
+        elif entry.arguments in TYPES_BY_NAME:
+            return self._type_named(entry.arguments, args, place) or made
         elif entry.arguments == TORCH_BYTES:
             self._unpack(made, place)
         else:
@@ -212,6 +225,19 @@ class Judge:
         self.refuse("getattr", place, f"loading it calls `getattr`{wording.arguments(items)}, which reaches anything that an object holds")
         return None
 
+    def _type_named(self, rule: str, args: Tuple, place: int) -> Value:
+        """`_builtin_type("MethodType")`: what calls it next is judged as a call of that type."""
+        module, known = TYPES_BY_NAME[rule]
+        match args.items:
+            case (str() as name,) if name in known:
+                return self.name(module, name, place, 5)
+        self.refuse(
+            "arguments",
+            place,
+            f"loading it looks up a type by its name{wording.arguments(args.items)}, which is none that values are made of",
+        )
+        return None
+
     # State
 
     def build(self, made: Value, value: Value, place: int) -> None:
@@ -253,6 +279,15 @@ class Judge:
         what = unhashable(key)
         if what:
             self.refuse("key", place, f"a key of a dict or a member of a set {what}")
+
+    def protocol(self, key: Value, place: int) -> None:
+        """Rule 7, of a key that is a text, or that makes one: `str("...")`, or an element of an array of texts."""
+        text = key if isinstance(key, str) else key.args[-1] if isinstance(key, Made) and key.args else None
+        if isinstance(key, Made) and not isinstance(text, str):
+            raw = raw_of(self.view, text)
+            text = None if raw is None else bytes(raw[:MAX_KEY]).replace(b"\0", b"").decode("latin-1")
+        if isinstance(text, str) and is_protocol(text):
+            self.refuse("protocol", place, f"a key is `{wording.show(text)}`, which libraries ask objects for and act on", text)
 
     # What dialects add
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from vouchgate.scanning.pickles.batches import pass_over
 from vouchgate.scanning.pickles.state import Broken, State
-from vouchgate.scanning.pickles.values import SHORT, Dict, FrozenSet, List, Set, Span, Tuple, Value
+from vouchgate.scanning.pickles.values import SHORT, Dict, FrozenSet, List, Made, Set, Span, Tuple, Value
 
 MAX_DIGITS = 4_300
 """Digits of a decimal integer: the interpreter's own bound (`sys.int_info.default_max_str_digits`)."""
@@ -274,6 +274,8 @@ def _fill(state: State, target: Value, items: list[Value]) -> None:
     for key in keys:
         if type(key) is not str:
             state.judge.hashes(key, state.begin)
+        if type(key) is Made or (type(key) is str and key.startswith("__")):
+            state.judge.protocol(key, state.begin)
     if type(target) is Dict:
         if target.closed:
             state.judge.refuse("late-items", state.begin, "it puts something into a dict after something was made that rests on it")

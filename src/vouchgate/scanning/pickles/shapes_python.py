@@ -183,6 +183,14 @@ def _partial(fit: Fit) -> str:
     return "" if len(fit.args) == 1 and isinstance(fit.args[0], Name) and _no_kwargs(fit) else "it does not wrap one plain function"
 
 
+def _bound(fit: Fit) -> str:
+    """`MethodType(function, instance)`: as a partial, nothing is called; the function is a name, so it must be inert."""
+    match fit.args:
+        case (Name(), owner) if owner is not None and _no_kwargs(fit):
+            return ""
+    return "it does not bind one plain function to a value"
+
+
 def _partial_state(fit: Fit) -> str:
     """`(function, args, kwargs, __dict__)`: the function is inert, so it may be held with any arguments."""
     match fit.state:
@@ -290,6 +298,7 @@ ARGUMENTS: Mapping[str, Callable[[Fit], str]] = {
     "datetime": _datetime,
     "timezone": _timezone,
     "partial": _partial,
+    "bound-method": _bound,
     "exception": _exception,
     "pure-path": _path,
     "address": _address,

@@ -25,6 +25,8 @@ from vouchgate.scanning.pickles.taking import (
     ARRAY,
     COUNT,
     NUMBER,
+    PLAIN,
+    Kind,
     content_of,
     documented,
     either,
@@ -35,8 +37,9 @@ from vouchgate.scanning.pickles.taking import (
     state_of,
     taking,
 )
-from vouchgate.scanning.pickles.values import Dict, Made, Tuple, Value, text_of
+from vouchgate.scanning.pickles.values import Dict, Made, Name, Tuple, Value, text_of
 
+_DESIGNS = ("patsy.design_info.DesignInfo", "formulaic.model_spec.ModelSpec")
 _PARSER = """
 def _parse_args(self, {names} {given}):
     return ({names}), {taken}
@@ -86,13 +89,24 @@ def _is_argument(name: str) -> bool:
     return name.isascii() and name.isidentifier() and not name.startswith("_")
 
 
+def _evaluated(key: Value, value: Value) -> bool:
+    """Whether a design is other than an object of patsy's or formulaic's own (`statsmodels.base.model`, `_transform_predict_exog`)."""
+    design = isinstance(key, str) and key.endswith(("design_info", "model_spec"))
+    return design and not (value is None or isinstance(value, bool) or (isinstance(value, Made) and value.calls(*_DESIGNS)))
+
+
+def _whole(state: Value) -> str:
+    """A state that is one dict: of a pair, the second would be set as slots, past whoever looks at the first."""
+    return "" if isinstance(state, Dict | None) else "its state is no dict of attributes"
+
+
 def _model_data(fit: Fit) -> str:
     """Rule 2."""
     wrong = attributes(fit.state)
     if wrong or not isinstance(fit.state, Dict):
         return wrong or "its state is no dict of attributes"
-    if any(key in ("design_info", "model_spec") and not isinstance(value, Made) for key, value in fit.state.pairs):
-        return "its design is a text, which would be evaluated as a formula"
+    if any(_evaluated(key, value) for key, value in fit.state.pairs):
+        return "its design is none of patsy's own, and would be evaluated as a formula"
     formulas = [value for key, value in fit.state.pairs if key == "formula"]
     if not formulas or formulas == [None]:
         return ""
@@ -102,14 +116,16 @@ def _model_data(fit: Fit) -> str:
 
 def _model_state(fit: Fit) -> str:
     """Rule 2: a model's data is data whose own state was checked."""
-    wrong = documented(fit.state)
+    wrong = _whole(fit.state) or documented(fit.state)
     data = entry_of(fit.state, "data")
+    if not wrong and isinstance(fit.state, Dict) and any(_evaluated(key, value) for key, value in fit.state.pairs):
+        return "its design is none of patsy's own, and would be evaluated as a formula"
     return wrong or ("" if data is None or _checked_by(data, "statsmodels-data") else "its data is none of statsmodels' own")
 
 
 def _results_state(fit: Fit) -> str:
     """Rule 2: results predict by their model's data, so their model is one that was checked."""
-    wrong = documented(fit.state)
+    wrong = _whole(fit.state) or documented(fit.state)
     model = entry_of(fit.state, "model")
     return wrong or ("" if model is None or _checked_by(model, "statsmodels-model") else "its model is none of statsmodels' own")
 
@@ -170,7 +186,7 @@ def _arrays_or_attributes(fit: Fit) -> str:
 
 def _memory_state(fit: Fit) -> str:
     """joblib's cache of results on disk loads pickles from where it lies: only one that lies nowhere."""
-    wrong = attributes(fit.state)
+    wrong = _whole(fit.state) or attributes(fit.state)
     named = [key for key in ("location", "cachedir", "store_backend", "_cachedir") if entry_of(fit.state, key) is not None]
     return wrong or (f"it keeps results on disk (`{named[0]}`), and would load them" if named else "")
 
@@ -231,6 +247,23 @@ def _content(fit: Fit, value: Value) -> bytes:
     return b"" if text is None else text[:64].encode("utf-8", "replace")
 
 
+_ELEMENT = Kind("type of element", lambda fit, value: isinstance(value, Name) or (isinstance(value, Made) and value.calls("numpy.dtype")))
+_SETTING = either(ARRAY, NUMBER, PLAIN, _ELEMENT)
+_TREE = made_by("k-d tree", "scipy.spatial._kdtree.KDTree", "scipy.spatial._ckdtree.cKDTree", "scipy.spatial.ckdtree.cKDTree")
+
+
+def _rbf_state(fit: Fit) -> str:
+    """`((y, d, d_shape, d_dtype, neighbors, smoothing, kernel, epsilon, powers), rest)`: it asks which library the arrays are of, so arrays they are."""
+    match fit.state:
+        case Tuple(items=(Tuple(items=settings), Tuple(items=rest))) if len(settings) == 9 and len(rest) in (1, 3):
+            parts = _SETTING if len(rest) == 3 else _TREE
+            if all(_SETTING.fits(fit, one) for one in settings) and all(parts.fits(fit, one) for one in rest):
+                return ""
+        case Dict():
+            return attributes(fit.state)
+    return "its state is no arrays and settings"
+
+
 _STATESPACE = made_by("state space", *(f"statsmodels.tsa.statespace._representation.{kind}Statespace" for kind in "sdcz"))
 _FILTER = made_by("filter", *(f"statsmodels.tsa.statespace._kalman_filter.{kind}KalmanFilter" for kind in "sdcz"))
 _NUMBERS = (NUMBER,) * 8
@@ -248,6 +281,7 @@ STATES: Mapping[str, Callable[[Fit], str]] = {
     "scipy-distribution": _distribution_state,
     "scipy-kd-tree": _kd_tree_state,
     "arrays-or-attributes": _arrays_or_attributes,
+    "scipy-rbf": _rbf_state,
     "scipy-sparse": _sparse_state,
     "statsmodels-data": _model_data,
     "statsmodels-model": _model_state,

@@ -37,7 +37,7 @@ from vouchgate.scanning.pickles.taking import (
     state_of,
     taking,
 )
-from vouchgate.scanning.pickles.values import Dict, List, Name, Tuple, Value
+from vouchgate.scanning.pickles.values import Dict, List, Made, Name, Tuple, Value
 
 MAX_OUTPUTS = 2**20
 """Outputs of one tree: memory is taken for each before anything is checked."""
@@ -48,6 +48,7 @@ _TREE_KEYS = {"max_depth", "node_count", "nodes", "values"}
 DOCUMENTS = ("content", "file")
 """What a vectoriser may be given: texts, or files that its caller opened."""
 PREDICTING = ("predict", "predict_proba", "predict_log_proba", "decision_function", "transform")
+MEMORIES = ("joblib.memory.Memory",)
 CALLED_BY = ("_response_method", "response_method", "chain_method", "chain_method_")
 """Attributes that name the method by which an estimator is asked."""
 METRICS = made_by("metric", "sklearn.metrics._dist_metrics.newObj", "sklearn.neighbors._dist_metrics.newObj", "hdbscan.dist_metrics.newObj")
@@ -169,6 +170,16 @@ def _scorer_state(fit: Fit) -> str:
     return ""
 
 
+def _cache_state(fit: Fit) -> str:
+    """`memory` of a pipeline or a clustering: a text would become joblib's cache in that folder, which loads pickles."""
+    wrong = attributes(fit.state)
+    if wrong or not isinstance(fit.state, Dict | None):
+        return wrong or "its state is no dict of attributes"
+    held = [value for key, value in (fit.state.pairs if fit.state else ()) if key == "memory"]
+    plain = all(value is None or (isinstance(value, Made) and value.calls(*MEMORIES)) for value in held)
+    return "" if plain else "it keeps results in a folder that the file names, and would load them"
+
+
 def _documents_state(fit: Fit) -> str:
     """Rule 3."""
     wrong = attributes(fit.state)
@@ -199,4 +210,5 @@ STATES: Mapping[str, Callable[[Fit], str]] = {
     "sklearn-stacking": _stacking_state,
     "sklearn-scorer": _scorer_state,
     "sklearn-documents": _documents_state,
+    "sklearn-memory": _cache_state,
 }

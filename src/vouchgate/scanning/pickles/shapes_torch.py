@@ -21,6 +21,8 @@ DTYPE_BYTES = {
 """Bytes an element of each dtype."""
 TENSORS = ("torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer", "torch.nn.Parameter", "torch._tensor.Tensor")
 LAYOUTS = ("strided", "sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc")
+MAX_HANDLES = 2**48
+"""Handles of hooks that one process could ever have made: counting goes on from a state's number."""
 _METADATA = ("conj", "neg")
 _WINDOW = "its window is larger than its storage"
 _HOOKS = "it brings hooks, which would be called while training"
@@ -198,6 +200,22 @@ def _uninitialized(fit: Fit) -> str:
     return "" if fits and (fit.kwargs is None or not fit.kwargs.pairs) else "its arguments are none that are written"
 
 
+def _ordered(value: Value) -> bool:
+    return isinstance(value, Dict) or (isinstance(value, Made) and value.calls("collections.OrderedDict"))
+
+
+def _handle_state(fit: Fit) -> str:
+    """`(hooks, id[, (hooks, ...)])` of a `RemovableHandle`: dicts that it refers to weakly, and a number that the next handle's will exceed."""
+    match fit.state:
+        case Tuple(items=(hooks, number, *more)) if (
+            (hooks is None or _ordered(hooks)) and is_int(number, 0, MAX_HANDLES) and len(more) <= 1
+        ):
+            others = more[0].items if more and isinstance(more[0], Tuple) else ()
+            if (not more or more[0] is None or isinstance(more[0], Tuple)) and all(map(_ordered, others)):
+                return ""
+    return "its state is no dicts of hooks and a number"
+
+
 ARGUMENTS: Mapping[str, Callable[[Fit], str]] = {
     "torch-tensor": _tensor,
     "torch-tensor-v3": _tensor_v3,
@@ -215,4 +233,5 @@ ARGUMENTS: Mapping[str, Callable[[Fit], str]] = {
 }
 STATES: Mapping[str, Callable[[Fit], str]] = {
     "torch-attributes": lambda fit: _attributes(fit.state),
+    "torch-handle": _handle_state,
 }

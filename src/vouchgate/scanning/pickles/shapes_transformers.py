@@ -4,8 +4,9 @@ Rules
 1. A configuration may name code: classes of a repository (`auto_map`, `custom_pipelines`), or a repository whose compiled attention is fetched and run
    when a model is made (`attn_implementation = "owner/name"`; transformers/integrations/hub_kernels.py). A file's configuration names none of them,
    at any depth of the plain values it holds.
-2. A tokenizer's chat template is a program (Jinja). In a folder it is read as one; in a pickle there is none.
-3. What a rule looked at stays as it is.
+2. Settings of single layers lie in an object of their own, which is not looked into: there are none (`_heterogeneity_spec`).
+3. A tokenizer's chat template is a program (Jinja). In a folder it is read as one; in a pickle there is none.
+4. What a rule looked at stays as it is.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from vouchgate.scanning.pickles.work import visit
 
 NAMES_CODE = ("auto_map", "custom_pipelines", "custom_generate", "trust_remote_code", "attribute_map")
 """`attribute_map` lets one key be read in another's place, and is the class's to say."""
+LAYERS = "_heterogeneity_spec"
 IMPLEMENTATION = "implementation"
 """What a key that chooses a compiled function holds: `_attn_implementation_internal`, `experts_implementation`."""
 TEMPLATES = ("chat_template", "_chat_template", "default_chat_template")
 
 
 def _pairs(state: Value) -> Iterator[tuple[Value, Value]]:
-    """Pairs of all dicts inside, at any depth of plain containers, which are then closed (rule 3)."""
+    """Pairs of all dicts inside, at any depth of plain containers, which are then closed (rule 4)."""
     seen: set[int] = set()
     waiting: list[Value] = [state]
     while waiting and len(seen) < MAX_PLAIN:
@@ -55,16 +57,19 @@ def _names_code(key: Value, value: Value) -> bool:
 
 
 def _config(fit: Fit) -> str:
-    """Rule 1."""
+    """Rules 1 and 2."""
     wrong = attributes(fit.state)
     if wrong:
         return wrong
     found = next((key for key, value in _pairs(fit.state) if _names_code(key, value)), None)
-    return f"its `{found}` names code that using it would fetch or run" if found else ""
+    if found:
+        return f"its `{found}` names code that using it would fetch or run"
+    apart = any(key == LAYERS and not _empty(value) for key, value in _pairs(fit.state))
+    return "it has settings of single layers, which may name code and are not looked into" if apart else ""
 
 
 def _tokenizer(fit: Fit) -> str:
-    """Rules 1 and 2."""
+    """Rules 1 and 3."""
     wrong = _config(fit)
     held = any(key in TEMPLATES and not _empty(value) for key, value in _pairs(fit.state))
     return wrong or ("it brings a chat template, which is a program: keep it beside the tokenizer's own file" if held else "")
