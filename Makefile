@@ -9,7 +9,7 @@ SIGSTORE := build/sigstore
 FUZZ := build/fuzzer
 
 .DEFAULT_GOAL := help
-.PHONY: fuzz eval-scan bench-scan bench-disarm bench-guard help run demo test test-packs test-sigstore check bench bench-gates bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-prove bench-replay bench-scale bench-authzen bench-policy-edit eval-access eval-faults eval-policy eval-zones eval-misconfig docs knowledge example clean
+.PHONY: fuzz eval-scan bench-scan bench-disarm bench-guard figures help run demo test test-packs test-sigstore check bench bench-gates bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-prove bench-replay bench-scale bench-authzen bench-policy-edit eval-access eval-faults eval-policy eval-zones eval-misconfig docs knowledge example clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -96,7 +96,10 @@ bench: $(STAMP) example ## every benchmark and the kills, a missed goal notwiths
 	-$(BIN)/python evals/misconfigurations.py
 	-$(BIN)/python evals/access.py
 	-$(BIN)/python evals/faults.py
-	$(BIN)/python benchmarks/figures.py
+	$(MAKE) figures
+
+figures: $(STAMP) ## docs/figures.md from what was measured last
+	$(BIN)/python -m benchmarks.figures
 
 bench-disarm: $(STAMP) ## rebuilding 1 GiB, honest and wrapped state dicts bit for bit
 	$(BIN)/python -m benchmarks.disarm

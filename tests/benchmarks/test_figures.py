@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.figures import RUNS, Figure, NotAFullRun
+from benchmarks.figures import RUNS, Figure, Unwritten
 from benchmarks.rows import Machine
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import figures
 
-ON = [("processor", "2 x Example"), ("memory", "8.0 GiB")]
+ON = [("processor", "2 x Example"), ("memory", "8.0 GiB"), ("filesystem", "ext4"), ("python", "3.11")]
 MACHINE = {"cpu": "Example", "cores": 2, "memory_gib": 8.0, "kernel": "6.1", "python": "3.11", "sqlite": "3.50", "filesystem": "ext4"}
 
 
@@ -41,7 +41,7 @@ def full_run(folder: Path, **more: Any) -> Path:
 def written(tmp_path: Path, **more: Any) -> tuple[Path, Path]:
     folder = full_run(tmp_path / "figures", **more)
     document = tmp_path / "figures.md"
-    document.write_text(figures.render(figures.read(folder), ON, "2026-01-02"))
+    document.write_text(figures.render(figures.read(folder), ON))
     return document, folder
 
 
@@ -64,27 +64,64 @@ def test_missed_goal_is_shown_and_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", list(RUNS))
-def test_partial_run_is_no_full_run(tmp_path: Path, name: str) -> None:
+def test_a_quick_run_is_no_run(tmp_path: Path, name: str) -> None:
     folder = full_run(tmp_path / "figures")
     (folder / f"{name}.jsonl").rename(folder / f"{name}-quick.jsonl")
-    with pytest.raises(NotAFullRun):
-        figures.read(folder)
+    with pytest.raises(Unwritten, match=RUNS[name][1]):
+        figures.render(figures.read(folder), ON)
 
 
-def test_empty_and_old_files_are_no_full_run(tmp_path: Path) -> None:
+def test_an_empty_file_is_no_run(tmp_path: Path) -> None:
     folder = full_run(tmp_path / "figures")
     (folder / "audit.jsonl").write_text("\n")
-    with pytest.raises(NotAFullRun):
+    with pytest.raises(Unwritten):
         figures.read(folder)
 
 
-@pytest.mark.parametrize("change", [{"measured_at": "2025-12-31T00:00:00+00:00"}, {"machine": {**MACHINE, "cores": 64}}])
-def test_files_of_two_runs_or_machines_are_no_full_run(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_files_of_two_machines_do_not_go_together(tmp_path: Path) -> None:
     folder = full_run(tmp_path / "figures")
-    assert figures.read(folder)
+    change = {"machine": {**MACHINE, "cores": 64}}
     (folder / "audit.jsonl").write_text("".join(json.dumps(row | change) + "\n" for row in rows()))
-    with pytest.raises(NotAFullRun):
+    with pytest.raises(Unwritten):
         figures.read(folder)
+
+
+def test_a_later_run_replaces_its_section_and_no_other(tmp_path: Path) -> None:
+    document, folder = written(tmp_path)
+    later = tmp_path / "later"
+    later.mkdir()
+    change = {"measured_at": "2026-02-03T00:00:00+00:00"}
+    (later / "audit.jsonl").write_text("".join(json.dumps(row | change) + "\n" for row in rows(value=1.2, met=False)))
+    text = figures.render(figures.read(later), ON, document.read_text())
+    before, after = figures.sections(document.read_text()), figures.sections(text)
+    heading = RUNS["audit"][0]
+    assert "2026-02-03 00:00 UTC" in after[heading][0]
+    assert {one: lines for one, lines in before.items() if one != heading} == {one: lines for one, lines in after.items() if one != heading}
+    assert list(after) == [one for one, _ in RUNS.values()]
+    assert f"{len(RUNS) - 1} of {len(RUNS)} goals are met" in text
+    document.write_text(text)
+    assert figures.check(document, later) == []
+    assert len(figures.check(document, folder)) == 1
+
+
+@pytest.mark.parametrize("name", figures.SAME)
+def test_on_another_kind_of_machine_the_document_begins_anew(tmp_path: Path, name: str) -> None:
+    document, folder = written(tmp_path)
+    other = [(one, "another" if one == name else value) for one, value in ON]
+    runs = figures.read(folder)
+    assert "| call / hop |" in figures.render(runs, other, document.read_text())
+    del runs["audit"]
+    with pytest.raises(Unwritten, match=name):
+        figures.render(runs, other, document.read_text())
+    assert figures.render(runs, ON, document.read_text()) == document.read_text()
+
+
+def test_a_section_that_is_nowhere_is_missing(tmp_path: Path) -> None:
+    document, folder = written(tmp_path)
+    runs = figures.read(folder)
+    del runs["audit"]
+    with pytest.raises(Unwritten, match="audit"):
+        figures.render(runs, ON, document.read_text().replace("## The audit log", "## The log"))
 
 
 def test_what_was_never_reached_is_told_and_meets_nothing(tmp_path: Path) -> None:
@@ -133,7 +170,7 @@ def test_number_keeps_four_digits(value: float) -> None:
 @given(st.text(max_size=60), st.text(max_size=20), st.text(max_size=40))
 def test_any_name_makes_one_row(name: str, unit: str, note: str) -> None:
     lines = figures.table([Figure(name, 1.0, unit, "<= 2", True, 1, None, note)])
-    assert len(lines) == 3 and figures.tables_of("\n".join(lines)) == "\n".join(lines).splitlines()
+    assert len(lines) == 3 and "\n".join(lines).splitlines() == lines
     assert figures.faults("\n".join(lines)) == figures.faults("")
 
 
