@@ -8,13 +8,12 @@ from pathlib import Path
 
 from vouchgate.edges.cli.arguments import Usage
 from vouchgate.edges.cli.client import Readable
-from vouchgate.edges.cli.commands.vouch_add import read_envelope
+from vouchgate.edges.cli.handing_in import hand_in_envelope
 from vouchgate.edges.cli.installation import installation
 from vouchgate.edges.cli.printing import short_digest
 from vouchgate.edges.cli.session import Session
 from vouchgate.edges.cli.signing_files import content
 from vouchgate.vocabulary.answers import ImportOutcome
-from vouchgate.vocabulary.answers_approvals import VouchTaken
 from vouchgate.vocabulary.errors import NotFound
 
 SUMMARY = "take a model in: scan, decide, vouch"
@@ -64,7 +63,7 @@ def run(session: Session, options: argparse.Namespace) -> int:
 
 def hand_in(session: Session, file: str) -> bool:
     """A vouch that the import is to rest on; whether it was taken in."""
-    answer = session.client.post(VouchTaken, "/api/v1/vouches", {"envelope": read_envelope(file)})
+    answer = hand_in_envelope(session, file)
     if not answer.taken and not session.json(answer):
         session.printer.marked("bad", f"{file} is not taken in: {answer.reason}")
         session.printer.field("fix", answer.remedy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from vouchgate.edges.cli.commands.vouch_signature import hand_in_bundle, show_taken
+from vouchgate.edges.cli.handing_in import hand_in_bundle, show_taken
 from vouchgate.edges.cli.session import Session
 
 SUMMARY = "let a builder's SLSA provenance count for an artifact that is kept"
@@ -23,4 +23,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(session: Session, options: argparse.Namespace) -> int:
     """Exit code 1 where it does not count."""
-    return show_taken(session, hand_in_bundle(session, PATH, options.digest, options.bundle, options.by))
+    return show_taken(session, hand_in_bundle(session, PATH, options.digest, options.bundle, options.by), "it holds: made")
