@@ -21,6 +21,8 @@ from vouchgate.vocabulary.errors import InvalidInput, Unavailable, VouchgateErro
 from vouchgate.vocabulary.events import Event
 
 INFER = "/v2/models/digits/infer"
+MAX_WAIT = 10.0
+"""Seconds for lines that Envoy still has to write."""
 
 
 def row(**more: object) -> bytes:
@@ -131,7 +133,9 @@ def test_a_streaming_request_is_logged_at_its_start_and_with_the_asked_path(gw: 
     answer = gw.call(
         "POST", "/chat/v1/chat/completions?secret=1", who="alice", body=b'{"model":"tiny"}', headers={"content-type": "application/json"}
     )
-    time.sleep(0.3)
+    until = time.monotonic() + MAX_WAIT
+    while Path(gw.settings.access_log).read_bytes().count(answer.headers["x-request-id"].encode()) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
     lines = [event(line) for line in Path(gw.settings.access_log).read_bytes().splitlines()]
     start, end = [made for made in lines if made.request_id == answer.headers["x-request-id"]]
     assert (start.phase, start.resource, start.outcome) == ("start", CHAT, "allowed")
@@ -154,6 +158,15 @@ def test_a_quote_in_a_path_stays_one_line(gw: Harness):
     assert not [line for line in gw.lines() if line["id"] == "forged"]
 
 
+def _written(log: Path, start: int, lines: int) -> list[bytes]:
+    """The lines beyond `start`, once there are so many, and a moment later in case there are more; what there is after `MAX_WAIT`."""
+    until = time.monotonic() + MAX_WAIT
+    while log.read_bytes()[start:].count(b"\n") < lines and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    return [line for line in log.read_bytes()[start:].split(b"\n") if line]
+
+
 @pytest.mark.gateway
 @pytest.mark.parametrize(
     "where",
@@ -173,8 +186,7 @@ def test_no_byte_of_a_client_makes_its_line_unreadable_or_two(gw: Harness, where
     tried = [*(bytes([code]) for code in (0, 9, 10, 11, 13, 0x1E, 0x1F, 0x22, 0x5C, 0x7F, 0x85, 0xFF)), b"\x1f\n", "\u2028".encode()]
     for byte in tried:
         gw.raw(where.replace(b"%b", byte) + b"connection: close\r\ncontent-length: 0\r\n\r\n", seconds=1)
-    time.sleep(0.3)
-    found = [line for line in log.read_bytes()[start:].split(b"\n") if line]
+    found = _written(log, start, len(tried))
     assert len(found) == len(tried)
     for line in found:
         assert line.count(SEPARATOR.encode()) == len(FIELDS) + 1
@@ -189,9 +201,8 @@ def test_no_byte_of_an_upstream_makes_its_line_unreadable_or_two(gw: Harness):
     for byte in (b"x", b"\t", b"\x85", b"\x1f", b"\x01", b"\x7f", b"\x00", b"\n"):
         gw.upstreams["digits"].extra = b"x-vg-decision-id: a" + byte + b"b\r\n"
         answers[byte] = gw.call("POST", INFER, who="alice").status
-    time.sleep(0.3)
     assert {byte for byte, status in answers.items() if status == 200} == {b"x", b"\t", b"\x85"}
-    found = [line for line in log.read_bytes()[start:].split(b"\n") if line]
+    found = _written(log, start, len(answers))
     assert [event(line).decision_id for line in found] == [""] * len(answers)
 
 
