@@ -58,6 +58,7 @@ def fetch(wheel: Wheel) -> Path:
             "--quiet",
             "--no-deps",
             "--only-binary=:all:",
+            "--ignore-requires-python",
             "--dest",
             str(path.parent),
             *given,
