@@ -44,7 +44,7 @@ $(FUZZ)/.installed: pyproject.toml constraints.txt
 	$(FUZZ)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[scan]'
 	$(FUZZ)/bin/pip install --quiet --disable-pip-version-check atheris==3.0.0 h5py==3.16.0 onnx==1.23.2 numpy==2.4.6 && touch $@
 
-fuzz: $(FUZZ)/.installed ## every parser of the scanner under a coverage-guided fuzzer; SECONDS=60 each, installs atheris under build/
+fuzz: $(FUZZ)/.installed ## every parser of the scanner and of evidence under a coverage-guided fuzzer; SECONDS=60 each, installs atheris under build/
 	$(FUZZ)/bin/python tests/fuzz/run.py $(or $(SECONDS),60)
 
 $(PACKS)/.installed:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -78,7 +79,7 @@ def read(wheel: Wheel, left_out: re.Pattern[str]) -> Read:
         return msgspec.msgpack.decode(cached.read_bytes(), type=Read)
     found = _read(fetch(wheel), left_out)
     cached.parent.mkdir(parents=True, exist_ok=True)
-    part = cached.with_suffix(".part")
+    part = cached.with_suffix(f".{os.getpid()}.part")
     part.write_bytes(msgspec.msgpack.encode(found))
     part.rename(cached)
     return found

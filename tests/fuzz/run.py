@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import checks
+import documents
 
 SECONDS = 60
 AT_ONCE = 2
@@ -29,7 +30,7 @@ def run(name: str, seconds: int) -> bool:
 def main(arguments: list[str]) -> int:
     seconds = int(arguments[0]) if arguments else SECONDS
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return 0 if all(list(pool.map(lambda name: run(name, seconds), arguments[1:] or checks.names()))) else 1
+        return 0 if all(list(pool.map(lambda name: run(name, seconds), arguments[1:] or [*checks.names(), *documents.names()]))) else 1
 
 
 if __name__ == "__main__":

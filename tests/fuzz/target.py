@@ -1,4 +1,4 @@
-"""One fuzz target: `python tests/fuzz/target.py NAME [libFuzzer's options]`. Coverage of the scanner guides it; atheris must be installed.
+"""One fuzz target: `python tests/fuzz/target.py NAME [libFuzzer's options]`. Coverage of the scanner, or of what reads evidence, guides it; atheris must be installed.
 
 Findings are what checks.py calls one, an input that takes longer than `-timeout` or more memory than `-rss_limit_mb`. `make fuzz` runs all targets.
 """
@@ -12,9 +12,11 @@ import atheris
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-with atheris.instrument_imports(include=["vouchgate.scanning"]):
+with atheris.instrument_imports(include=["vouchgate.scanning", "vouchgate.evidence"]):
     import checks
+    import documents
 
+import document_seeds
 import seeds
 
 CORPUS = Path("build/fuzz")
@@ -25,16 +27,18 @@ def main(name: str, options: list[str]) -> None:
     """Write the seeds, then hand over to libFuzzer, which ends the process."""
     corpus = CORPUS / name
     corpus.mkdir(parents=True, exist_ok=True)
-    for index, seed in enumerate(seeds.seeds()):
+    kind = documents if name in documents.names() else checks
+    for index, seed in enumerate(document_seeds.seeds(name) if kind is documents else seeds.seeds()):
         (corpus / f"seed-{index}").write_bytes(seed)
     atheris.Setup(
         [sys.argv[0], *DEFAULTS, f"-artifact_prefix={CORPUS}/found-{name}-", *options, str(corpus)],
-        lambda content: checks.check(name, content),
+        lambda content: kind.check(name, content),
     )
     atheris.Fuzz()
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2 or sys.argv[1] not in checks.names():
-        sys.exit(f"usage: target.py NAME [options]; names: {' '.join(checks.names())}")
+    known = [*checks.names(), *documents.names()]
+    if len(sys.argv) < 2 or sys.argv[1] not in known:
+        sys.exit(f"usage: target.py NAME [options]; names: {' '.join(known)}")
     main(sys.argv[1], sys.argv[2:])

@@ -15,7 +15,11 @@ import seeds
 
 SEEDS = seeds.seeds()
 MUTATIONS = 12
-FOUND = [(path.name.partition(".")[0], path.read_bytes()) for path in sorted((Path(checks.__file__).parent / "found").iterdir())]
+FOUND = [
+    (path.name.partition(".")[0], path.read_bytes())
+    for path in sorted((Path(checks.__file__).parent / "found").iterdir())
+    if path.name.partition(".")[0] in checks.names()
+]
 """Target, and what it once found."""
 
 

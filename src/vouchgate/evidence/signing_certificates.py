@@ -13,6 +13,7 @@ from __future__ import annotations
 import datetime
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, Policy, PolicyBuilder, Store, VerificationError
@@ -41,14 +42,17 @@ def signer_of(chain: tuple[bytes, ...], roots: tuple[x509.Certificate, ...], at:
         verifier.verify(leaf, above)
     except VerificationError as error:
         raise Unverified(f"the signer's certificate does not hold: {str(error)[:300]}", remedy=_REMEDY) from None
-    except (ValueError, x509.UnsupportedGeneralNameType) as error:
+    except (ValueError, x509.InvalidVersion, x509.UnsupportedGeneralNameType) as error:
         raise InvalidInput(f"the bundle's certificates cannot be read: {str(error)[:200]}", remedy=_REMEDY) from None
     return leaf
 
 
 def key_of(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
     """The certificate's key. Raises `Unverified`."""
-    key = certificate.public_key()
+    try:
+        key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise Unverified("the signer's certificate is not of an elliptic curve key", remedy="use P-256, P-384 or P-521")
     return key

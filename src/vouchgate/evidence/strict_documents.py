@@ -1,7 +1,7 @@
 """Other tools' signed JSON: one reading, or none; members that we do not know are for the caller to name.
 
 Rules
-1. UTF-8; a member name occurs once in an object; no NaN, no Infinity; the size is bounded before, and Python's own parser bounds the depth.
+1. UTF-8, escaped characters too; a member name occurs once in an object; no NaN, no Infinity, however written; the size is bounded before, and Python's own parser bounds the depth.
 2. Base64 is canonical, of the standard alphabet.
 """
 
@@ -23,6 +23,7 @@ def parse(data: bytes, *, limit: int, what: str) -> dict[str, Any]:
         raise InvalidInput(f"the {what} has {len(data)} bytes, the bound is {limit}", remedy="sign fewer files at once")
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_constant)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # raises for half a character and for 1e999
     except (ValueError, RecursionError):
         raise InvalidInput(f"the {what} is not one strict JSON document", remedy=_REMEDY) from None
     if not isinstance(value, dict):

@@ -220,7 +220,7 @@ async def bring_source_keys(context: Context, keys: Mapping[str, bytes]) -> None
 def _from_pem(pem: bytes, name: str) -> bytes:
     try:
         return b"".join(one.public_bytes(serialization.Encoding.DER) for one in x509.load_pem_x509_certificates(pem))
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise InvalidInput(f"the keys file of `{name}` holds no certificates", remedy="write CA certificates as PEM") from None
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
@@ -204,14 +205,14 @@ def _file(files: Files, path: str) -> bytes:
 def _public_key(data: bytes) -> object:
     try:
         return load_pem_public_key(data)
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         raise InvalidSettings("a signer's key file holds no public key", remedy=_REMEDY) from None
 
 
 def _certificates(data: bytes) -> tuple[x509.Certificate, ...]:
     try:
         return tuple(x509.load_pem_x509_certificates(data))
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise InvalidSettings("a signer's roots file holds no certificates", remedy=_REMEDY) from None
 
 

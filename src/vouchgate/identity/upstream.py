@@ -62,7 +62,7 @@ def read_pem_chain(pem: bytes) -> tuple[bytes, ...]:
         raise InvalidInput("the file is over the bound", remedy=f"give {MAX_UPSTREAM} certificates at most")
     try:
         found = x509.load_pem_x509_certificates(pem)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise InvalidInput("the file does not hold PEM certificates", remedy="give our certificate, those between, and the root") from None
     return tuple(one.public_bytes(serialization.Encoding.DER) for one in found)
 

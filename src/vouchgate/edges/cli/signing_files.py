@@ -38,7 +38,7 @@ def public_key(path: str) -> ec.EllipticCurvePublicKey:
     """An elliptic curve key. Raises `Usage`."""
     try:
         key = load_pem_public_key(content(path))
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise Usage(f"`{path}` is no public key of an elliptic curve", remedy="openssl ec -in key.pem -pubout -out key.pub")
@@ -49,7 +49,7 @@ def certificates(path: str) -> tuple[x509.Certificate, ...]:
     """One or more, as they stand. Raises `Usage`."""
     try:
         return tuple(x509.load_pem_x509_certificates(content(path)))
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise Usage(f"`{path}` holds no certificates", remedy="name a PEM file with certificates") from None
 
 

@@ -27,6 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -160,7 +161,7 @@ def read_log_key(text: str) -> bytes:
         if len(text) == 64 and not Path(text).exists():
             return bytes.fromhex(text)
         key = serialization.load_pem_public_key(Path(text).read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
         raise InvalidInput(
             f"the log key `{text[:100]}` cannot be read: {error}", remedy="give 64 hexadecimal digits or a PEM file"
         ) from None

@@ -125,6 +125,6 @@ def host_names(chain_pem: str) -> frozenset[str]:
     try:
         leaf = x509.load_pem_x509_certificates(chain_pem.encode())[0]
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
-    except (ValueError, IndexError, x509.ExtensionNotFound):
+    except (ValueError, IndexError, x509.ExtensionNotFound, x509.InvalidVersion):
         raise InvalidInput("[sts] web_certificate holds no certificate with a host name", remedy="give a PEM chain, leaf first") from None
     return frozenset(name.lower() for name in names if not name.startswith("*"))

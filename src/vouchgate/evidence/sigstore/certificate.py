@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -64,7 +65,7 @@ def load(der_bytes: bytes) -> x509.Certificate:
     """Raises `InvalidInput`."""
     try:
         return x509.load_der_x509_certificate(der_bytes)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise InvalidInput("the bundle's certificate cannot be read", remedy=_REMEDY) from None
 
 
@@ -104,7 +105,10 @@ def chain_of(leaf: x509.Certificate, authority: Authority, at: UnixMillis, polic
 
 def key_of(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
     """Raises `Unverified`."""
-    key = certificate.public_key()
+    try:
+        key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        raise Unverified("the signer's key cannot be read", remedy="sign with P-256, P-384 or P-521") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in ("secp256r1", "secp384r1", "secp521r1"):
         raise Unverified("the signer's key is of a kind that is not known", remedy="sign with P-256, P-384 or P-521")
     return key

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -141,7 +142,7 @@ def _signature_2(wire: dict[str, Any], bundle: SigstoreBundle, details: str) -> 
 def _details(bundle: SigstoreBundle) -> tuple[str, str, Any]:
     try:
         key = x509.load_der_x509_certificate(bundle.certificate).public_key()
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         raise InvalidInput("the bundle's certificate cannot be read", remedy=_REMEDY) from None
     found = _DETAILS.get(key.curve.name) if isinstance(key, ec.EllipticCurvePublicKey) else None
     if found is None:
@@ -171,7 +172,7 @@ def _pem(text: str) -> bytes:
     """Rule 2: DER of the one certificate in base64 of PEM."""
     try:
         found = x509.load_pem_x509_certificates(base64.b64decode(text, validate=True))
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, x509.InvalidVersion):
         raise InvalidInput("the log's entry does not name a certificate", remedy=_REMEDY) from None
     return found[0].public_bytes(Encoding.DER) if len(found) == 1 else b""
 

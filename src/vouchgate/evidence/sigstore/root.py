@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
@@ -142,7 +142,7 @@ def _key(raw: bytes, details: str) -> Holds | None:
         return None
     try:
         key = load_der_public_key(raw)
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         raise InvalidInput("the trusted root has a key that cannot be read", remedy=_REMEDY) from None
     if isinstance(key, ec.EllipticCurvePublicKey) and details in _EC:
         return _checked(lambda signature, data: key.verify(signature, data, ec.ECDSA(_EC[details])))
@@ -174,7 +174,7 @@ def _authority(wire: Any) -> Authority:
         raise InvalidInput(f"an authority of the trusted root has no certificate, or more than {MAX_CHAIN}", remedy=_REMEDY)
     try:
         found = tuple(x509.load_der_x509_certificate(unb64(member(one, "rawBytes", str, what), what)) for one in wires)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise InvalidInput("the trusted root has a certificate that cannot be read", remedy=_REMEDY) from None
     return Authority(found, _window(wire.get("validFor")))
 

@@ -88,7 +88,7 @@ def _signed(given: Mapping[str, Any], trust: Trust, now: UnixMillis) -> bytes | 
 def _certificate(der: bytes) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(der)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise InvalidInput("a recorded AWS certificate cannot be read", remedy="record the certificate of the region again") from None
 
 

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from vouchgate.identity.attestors import Attested, Attestor, Trust, prefix, selectors
@@ -36,12 +37,16 @@ def _establish(given: Mapping[str, Any], trust: Trust, now: UnixMillis, nonce: s
     try:
         chain = [one.public_bytes(Encoding.DER) for one in x509.load_pem_x509_certificates(given["certificates"].encode("ascii"))]
         signature = base64.b64decode(given["signature"].encode("ascii"), validate=True)
-    except (ValueError, binascii.Error):
+    except (ValueError, binascii.Error, x509.InvalidVersion):
         return _no("x509-malformed", "the certificates are not PEM, or the signature is not base64")
     path = verify_path(chain, _authorities(trust), now)
     if isinstance(path, Denied):
         return path
-    if not proves(path.leaf.public_key(), challenge(trust.trust_domain, nonce, chain[0]), signature):
+    try:
+        proven = proves(path.leaf.public_key(), challenge(trust.trust_domain, nonce, chain[0]), signature)
+    except (ValueError, UnsupportedAlgorithm):
+        return _no("x509-malformed", "the certificate's key cannot be read")
+    if not proven:
         return _no("x509-no-possession", "the signature over the nonce was not made with the certificate's key")
     spiffe = spiffe_id(path.leaf, trust.trust_domain, trust.issuer)
     if isinstance(spiffe, Denied):

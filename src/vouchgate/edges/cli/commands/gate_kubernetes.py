@@ -66,7 +66,7 @@ def _authority(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(MAX_CA_BYTES)
         x509.load_pem_x509_certificates(data)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, x509.InvalidVersion) as error:
         raise Usage(f"`{path}` holds no certificates: {error}", remedy="name a PEM file") from None
     return data
 
