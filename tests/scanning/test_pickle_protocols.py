@@ -156,3 +156,28 @@ def test_a_pipeline_caches_nowhere(memory: object) -> None:
 def test_settings_of_single_layers_are_not_taken_unseen() -> None:
     assert _wrong("transformers-config", Dict([("_heterogeneity_spec", Made("newobj", Name("x", "Y", None)))]))
     assert not _wrong("transformers-config", Dict([("_heterogeneity_spec", None), ("hidden_size", 8)]))
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("imblearn.pipeline", "Pipeline"),
+        ("sklearn.pipeline", "Pipeline"),
+        ("feature_engine.pipeline.pipeline", "Pipeline"),
+        ("sklearn.cluster._optics", "OPTICS"),
+        ("sklearn.cluster._agglomerative", "FeatureAgglomeration"),
+        ("sklearn.linear_model._base", "LinearRegression"),
+    ],
+)
+@pytest.mark.parametrize(
+    "memory", [b"\x8c\x02/x", b"\x8c\x08builtins\x8c\x03str\x93\x8c\x02/x\x85R", b"\x8c\x07pathlib\x8c\x09PosixPath\x93\x8c\x02/x\x85R"]
+)
+def test_no_estimator_of_any_library_caches_where_the_file_says(module: str, name: str, memory: bytes) -> None:
+    assert "pickle:state" in _stated(module, name, b"}\x8c\x06memory" + memory + b"s")
+    assert not _stated(module, name, b"}\x8c\x06memoryNs")
+
+
+def _stated(module: str, name: str, state: bytes) -> set[str]:
+    """An object made without its constructor, and given a state."""
+    named = b"".join(b"\x8c" + bytes([len(one)]) + one.encode() for one in (module, name))
+    return {reason.rule for reason in scan(memoryview(b"\x80\x04" + named + b"\x93)\x81" + state + b"b.")).reasons}

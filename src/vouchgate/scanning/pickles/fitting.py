@@ -37,6 +37,10 @@ _PYTHON_ASKS = frozenset(
     }
 )  # fmt: skip
 """What Python itself (copy, inspect, typing, pickle, dataclasses) asks objects for."""
+CACHE = "memory"
+"""The attribute by which scikit-learn's and its followers' estimators cache steps: a text there becomes joblib's folder of pickles
+(sklearn/utils/validation.py, `check_memory`), whatever class holds it."""
+_TEXTS = ("builtins.str", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
 MAX_ELEMENTS = 2**48
 """Elements of an array: what a process can address, so that products cannot be used to overflow."""
 MAX_RANK = 64
@@ -166,7 +170,15 @@ def attributes(value: Value) -> str:
                 continue  # documentation of an instance's own: scipy's distributions write it, and nothing runs text
             if not isinstance(key, str) or not is_attribute(key):
                 return f"its state sets `{shown(key)}`, which is no plain attribute"
+            if key == CACHE and is_place(held):
+                return "it keeps results in a folder that the file names, and would load them"
     return ""
+
+
+def is_place(value: Value) -> bool:
+    """Text, however it is made, or a path."""
+    made = isinstance(value, Made) and value.name is not None and (value.calls(*_TEXTS) or value.name.module.startswith("pathlib"))
+    return is_text(value) or made
 
 
 def is_attribute(key: str) -> bool:
