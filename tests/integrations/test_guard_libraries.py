@@ -254,7 +254,8 @@ def test_joblib(control: Control, tmp_path: Path) -> None:
 
 def test_onnxruntime(control: Control, tmp_path: Path) -> None:
     needs("onnxruntime", "onnx")
-    good, evil, beside = tmp_path / "good.onnx", tmp_path / "evil.onnx", tmp_path / "beside.onnx"
+    good, evil, beside = tmp_path / "good.onnx", tmp_path / "evil.onnx", tmp_path / "apart" / "beside.onnx"
+    beside.parent.mkdir()
     make(
         """
         import onnx, os, struct, sys
@@ -292,13 +293,13 @@ def test_onnxruntime(control: Control, tmp_path: Path) -> None:
         refused(lambda: onnxruntime.InferenceSession(Path(good).read_bytes()))
         assert onnxruntime.InferenceSession(data).run(None, zeros)[0][0] == 1
         # its weights lie beside it and were not admitted with it: neither there nor in the working directory are they taken
-        os.chdir(os.path.dirname(good))
-        for given in (sys.argv[3], Path(sys.argv[3]).read_bytes()):
-            try:
-                onnxruntime.InferenceSession(given)
-                raise SystemExit("weights that were not verified were loaded")
-            except Exception as error:
-                assert "weights.bin" in str(error) or "canonical path" in str(error), error
+        os.chdir(os.path.dirname(sys.argv[3]))
+        refused(lambda: onnxruntime.InferenceSession(sys.argv[3]))
+        try:
+            onnxruntime.InferenceSession(Path(sys.argv[3]).read_bytes())
+            raise SystemExit("weights that were not verified were loaded")
+        except Exception as error:
+            assert "weights.bin" in str(error) or "canonical path" in str(error), error
         del session
         gc.collect()
         assert descriptors() <= start + 1, os.listdir("/proc/self/fd")
@@ -307,6 +308,73 @@ def test_onnxruntime(control: Control, tmp_path: Path) -> None:
         evil,
         beside,
     )
+
+
+def test_onnxruntime_with_tensors_in_files_beside_the_model(control: Control, tmp_path: Path) -> None:
+    needs("onnxruntime", "onnx")
+    good = tmp_path / "good"
+    (good / "deep").mkdir(parents=True)
+    make(
+        """
+        import onnx, os, struct, sys
+        from onnx import helper, TensorProto
+        os.chdir(sys.argv[1])
+        weight = helper.make_tensor("w", TensorProto.FLOAT, [256], struct.pack("256f", *[3.0] * 256), raw=True)
+        graph = helper.make_graph(
+            [helper.make_node("Add", ["x", "w"], ["y"])], "g",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [256])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [256])], [weight])
+        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        onnx.save(made, "model.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+        """,
+        good,
+    )
+    control.allowed = {tree(good)}
+    guarded(
+        control,
+        """
+        import onnxruntime, gc, numpy
+        zeros = {"x": numpy.zeros(256, "float32")}
+        start = descriptors()
+        model, weights = Path(good, "model.onnx"), Path(good, "weights.bin")
+        session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+        assert session.run(None, zeros)[0][0] == 3
+        options = onnxruntime.SessionOptions()
+        assert onnxruntime.InferenceSession(model, options).run(None, zeros)[0][0] == 3
+        try:
+            onnxruntime.InferenceSession(model, options)
+            raise SystemExit("options that hold another model's files were taken")
+        except Exception as error:
+            assert "make SessionOptions for each session anew" in getattr(error, "remedy", ""), error
+        os.chdir(good)
+        assert onnxruntime.InferenceSession("model.onnx").run(None, zeros)[0][0] == 3
+        # in place, and by another file under the name: the session has what was verified, and reads it again
+        other = numpy.full(256, 4, "float32").tobytes()
+        weights.write_bytes(other)
+        assert session.run(None, zeros)[0][0] == 3
+        session.set_providers(["CPUExecutionProvider"])
+        assert session.run(None, zeros)[0][0] == 3
+        refused(lambda: onnxruntime.InferenceSession(str(model)))
+        weights.unlink()
+        weights.symlink_to("/dev/zero")
+        try:
+            onnxruntime.InferenceSession(str(model))
+            raise SystemExit("loaded")
+        except Exception as error:
+            assert "neither a file nor a folder" in str(error) or "not a regular file" in str(error), error
+        weights.unlink()
+        weights.write_bytes(numpy.full(256, 3, "float32").tobytes())
+        assert onnxruntime.InferenceSession(model).run(None, zeros)[0][0] == 3
+        Path(good, "added").write_text("")
+        refused(lambda: onnxruntime.InferenceSession(str(model)))
+        del session
+        gc.collect()
+        assert descriptors() <= start + 1, os.listdir("/proc/self/fd")
+        """,
+        good,
+        "-",
+    )
+    assert {one["digest"].split(":")[0] for one in control.asked} == {"sha256-tree"}
 
 
 def test_torch(control: Control, tmp_path: Path) -> None:

@@ -93,6 +93,16 @@ class Guard:
             raise
         return self._shown(view)
 
+    def beside(self, path: str | os.PathLike[str], library: str) -> tuple[View, str]:
+        """The folder of a file as one artifact, for models that lie in several files, and what the file is called in it. Inside something verified it is
+        that folder's files."""
+        place = self._place(path)
+        if place is None:
+            name = Path(os.path.normpath(Path(os.fsdecode(path)).absolute()))
+            return self.folder(name.parent, library), name.name
+        view, within = place
+        return self._shown(view.beneath(str(Path(within).parent))), Path(within).name
+
     def inside(self, path: Any) -> bool:
         """Whether a path is a view's folder, or in one, that was admitted here and is open: what lies there was verified."""
         return self._place(path) is not None

@@ -11,6 +11,7 @@ Rules
 
 from __future__ import annotations
 
+import io
 import os
 import resource
 import shutil
@@ -77,6 +78,15 @@ class View:
         return str(self.folder / name)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Of its files, relative to its folder."""
+        return tuple(self._files)
+
+    def reader(self, name: str) -> io.BufferedReader:
+        """One of its files, by its descriptor."""
+        return self._files[name].reader()
+
+    @property
     def only(self) -> str:
         """Where the one file is."""
         (name,) = self._files
@@ -88,6 +98,19 @@ class View:
         if held is None or (descriptor >= 0 and not os.path.sameopenfile(held.descriptor, descriptor)):
             return None
         return held.again()
+
+    def beneath(self, place: str) -> View:
+        """The files of one of its folders once more, as a view of their own; the digest is that of what was asked about."""
+        files: dict[str, Opened] = {}
+        try:
+            for name, held in self._files.items():
+                if Path(name).is_relative_to(place):
+                    files[str(Path(name).relative_to(place))] = held.again()
+            return View(files, self.digest)
+        except BaseException:
+            for opened in files.values():
+                opened.close()
+            raise
 
     def check(self) -> None:
         """Rule 3. Raises `Unverified`."""
