@@ -6,10 +6,11 @@ STAMP := $(VENV)/.installed
 NODE := build/node
 PACKS := build/packs
 SIGSTORE := build/sigstore
+TENSORFLOW := build/tensorflow
 FUZZ := build/fuzzer
 
 .DEFAULT_GOAL := help
-.PHONY: fuzz eval-scan bench-scan bench-disarm bench-guard figures help run demo test test-packs test-sigstore check bench bench-gates bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-prove bench-replay bench-scale bench-authzen bench-policy-edit eval-access eval-faults eval-policy eval-zones eval-misconfig docs knowledge example clean
+.PHONY: fuzz eval-scan bench-scan bench-disarm bench-guard figures help run demo test test-packs test-sigstore test-tensorflow check bench bench-gates bench-gateway bench-revoke bench-identity bench-keys bench-audit bench-policy bench-prove bench-replay bench-scale bench-authzen bench-policy-edit eval-access eval-faults eval-policy eval-zones eval-misconfig docs knowledge example clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,8 +54,17 @@ $(PACKS)/.installed:
 	$(PACKS)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt hatchling==1.27.0 editables
 	$(PACKS)/bin/pip install --quiet --disable-pip-version-check --no-build-isolation -e . && touch $@
 
-test-packs: $(STAMP) example $(PACKS)/.installed ## the pack mlflow before a real MLflow server, the gate in one; installs MLflow under build/
-	VOUCHGATE_PACKS=$(CURDIR)/$(PACKS) $(BIN)/python -m pytest tests/system/test_system_packs.py tests/system/test_system_gates.py tests/integrations/test_mlflow_gate.py tests/integrations/test_mlflow_gate_s3.py
+test-packs: $(STAMP) example $(PACKS)/.installed ## the pack mlflow before a real MLflow server, the gate in one, its loaders under the guard; installs MLflow under build/
+	VOUCHGATE_PACKS=$(CURDIR)/$(PACKS) $(BIN)/python -m pytest tests/system/test_system_packs.py tests/system/test_system_gates.py tests/integrations/test_mlflow_gate.py tests/integrations/test_mlflow_gate_s3.py tests/integrations/test_guard_mlflow.py
+
+$(TENSORFLOW)/.installed:
+	$(PYTHON) -m venv $(TENSORFLOW)
+	$(TENSORFLOW)/bin/pip install --quiet --disable-pip-version-check tensorflow==2.21.0
+	$(TENSORFLOW)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt hatchling==1.27.0 editables
+	$(TENSORFLOW)/bin/pip install --quiet --disable-pip-version-check --no-build-isolation -e . && touch $@
+
+test-tensorflow: $(STAMP) $(TENSORFLOW)/.installed ## TensorFlow's own loaders under the guard; installs TensorFlow under build/
+	VOUCHGATE_TENSORFLOW=$(CURDIR)/$(TENSORFLOW) $(BIN)/python -m pytest tests/integrations/test_guard_tensorflow.py
 
 $(SIGSTORE)/.installed:
 	$(PYTHON) -m venv $(SIGSTORE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import subprocess
 import sys
@@ -13,27 +12,7 @@ from pathlib import Path
 
 import pytest
 from guard_control import Control
-
-HEAD = """
-import os, sys, hashlib, io
-from pathlib import Path
-import vouchgate.integrations.guard as guard
-from vouchgate.integrations.guard_asking import LoadRefused
-guard.install()
-good, evil = sys.argv[1:3]
-
-def refused(call, *says):
-    try:
-        call()
-    except LoadRefused as error:
-        for one in ("missing `scan`", "vouchgate import", *says):
-            assert one in str(error), str(error)
-        return
-    raise AssertionError("it was loaded")
-
-def descriptors():
-    return len(os.listdir("/proc/self/fd"))
-"""
+from guard_running import digest, guarded, make, needs, tree
 
 
 @pytest.fixture
@@ -41,40 +20,6 @@ def control(tmp_path: Path) -> Iterator[Control]:
     made = Control(tmp_path / "api.sock")
     yield made
     made.close()
-
-
-def digest(path: Path) -> str:
-    return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def needs(*libraries: str) -> None:
-    for one in libraries:
-        if importlib.util.find_spec(one) is None:
-            pytest.skip(f"`{one}` is not installed here")
-
-
-def make(script: str, *arguments: object) -> None:
-    """Files of a library, made by the library."""
-    subprocess.run([sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)], check=True, timeout=120)
-
-
-def guarded(control: Control, script: str, *arguments: object, head: str = HEAD, **environment: str) -> str:
-    """Run it guarded; what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-c", head + textwrap.dedent(script), *map(str, arguments)],
-        env={
-            **os.environ,
-            "VOUCHGATE_GUARD_SOCKET": str(control.path),
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-            **environment,
-        },
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_safetensors(control: Control, tmp_path: Path) -> None:
@@ -411,13 +356,6 @@ def test_torch(control: Control, tmp_path: Path) -> None:
         good,
         evil,
     )
-
-
-def tree(folder: Path) -> str:
-    from vouchgate.vocabulary.digests import file_digest, tree_digest
-
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return tree_digest((bytes(path.relative_to(folder)), file_digest(path.read_bytes())) for path in files).text
 
 
 def test_keras(control: Control, tmp_path: Path) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from vouchgate.integrations.guards import joblib, keras, onnxruntime, pickles, safetensors, torch, transformers
+from vouchgate.integrations.guards import joblib, keras, mlflow, onnxruntime, pickles, safetensors, tensorflow, torch, transformers
 
 GUARDS: dict[str, Callable[[Any, Any], None]] = {
     **joblib.MODULES,
     **keras.MODULES,
+    **mlflow.MODULES,
     **onnxruntime.MODULES,
     **pickles.MODULES,
     **safetensors.MODULES,
+    **tensorflow.MODULES,
     **torch.MODULES,
     **transformers.MODULES,
 }
